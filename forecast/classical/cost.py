@@ -1,0 +1,36 @@
+"""What one sample costs to train on, as a power law of model size read off the table."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from forecast.classical.result import FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostLaw:
+    """FLOPs per training sample = coefficient · params^exponent."""
+
+    coefficient: float
+    exponent: float
+
+    def __call__(self, params: ArrayLike) -> FloatArray:
+        """Training FLOPs per sample of models with these parameters, elementwise."""
+        return self.coefficient * np.asarray(params, dtype=np.float64) ** self.exponent
+
+
+def fit_cost(params: ArrayLike, samples: ArrayLike, flops: ArrayLike) -> CostLaw:
+    """Least squares of log(flops / samples) on log params over the sizes, one point a size.
+
+    Each size speaks through its row of largest budget: samples are rounded to whole batches, which at small budgets
+    distorts flops / samples threefold. Raises ValueError with fewer than two sizes.
+    """
+    params, samples, flops = (np.asarray(column, dtype=np.float64) for column in (params, samples, flops))
+    sizes = np.unique(params)
+    if sizes.size < 2:
+        raise ValueError(f"the cost of a sample got {sizes.size} model size; add runs of a second size.")
+    largest = [np.flatnonzero(params == size)[np.argmax(flops[params == size])] for size in sizes]
+    x, y = np.log(sizes), np.log(flops[largest] / samples[largest])
+    exponent = float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
+    return CostLaw(coefficient=float(np.exp(y.mean() - exponent * x.mean())), exponent=exponent)
