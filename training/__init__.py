@@ -1,0 +1,1 @@
+"""Make the training runs that `forecast` learns from."""

@@ -1,0 +1,201 @@
+"""What a training run is: an immutable config, checked on construction, read from and written to TOML."""
+
+import dataclasses
+import difflib
+import json
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ENVS = ("nethack", "atari")
+ALGORITHMS = ("bc",)
+CORES = {"nethack": ("lstm", "transformer"), "atari": ("cnn",)}
+# NetHack's character option as NLE takes it: role-race-alignment-gender, or @ for a random one.
+_ROLES = "arc bar cav hea kni mon pri ran rog sam tou val wiz".replace(" ", "|")
+_CHARACTER = re.compile(rf"@|({_ROLES})-(hum|elf|dwa|gno|orc)-(law|neu|cha)-(mal|fem)")
+_GAME = re.compile(r"[A-Z][A-Za-z0-9]*")
+_MAX_INT = 2**63 - 1  # the largest integer that every TOML reader must take
+_MAX_SEED = 2**32 - 1  # numpy's legacy generators and NLE take no more
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run; the message is one sentence saying what was received and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One behavioural-cloning run. Whole floats are taken for integers, so that `params = 1e7` reads well in TOML.
+
+    Raises ConfigError on construction for any value that no run can have.
+    """
+
+    params: int
+    """Model parameters N aimed at."""
+    samples: int
+    """Training samples D: environment frames with one action each."""
+    flops: float
+    """Training compute C (FLOPs), forward and backward."""
+    env: str = "nethack"
+    """nethack or atari."""
+    task: str = "mon-hum-neu-mal"
+    """NetHack character (role-race-alignment-gender, @ for random) or Atari game (Breakout)."""
+    algorithm: str = "bc"
+    """How the policy learns; bc is behavioural cloning of recorded experts."""
+    core: str = "transformer"
+    """Sequence core: lstm or transformer in NetHack, cnn in Atari."""
+    batch_size: int = 128
+    """Sequences per update."""
+    unroll_length: int = 80
+    """Consecutive frames per sequence; 1 for a cnn, which has no memory."""
+    learning_rate: float = 2e-4
+    """Peak step size of the optimiser."""
+    seed: int = 0
+    """Seeds weights, data order and environments."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _typed(field.name, field.type, getattr(self, field.name)))
+        _one_of("env", self.env, ENVS)
+        _one_of("algorithm", self.algorithm, ALGORITHMS)
+        _one_of(f"core of a run in {self.env}", self.core, CORES[self.env])
+        self._check_task()
+        for name in ("params", "samples", "batch_size", "unroll_length"):
+            if not 1 <= getattr(self, name) <= _MAX_INT:
+                raise ConfigError(f"{name} must be between 1 and 2^63 - 1, got {getattr(self, name)}.")
+        for name in ("flops", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} must be positive, got {getattr(self, name):g}.")
+        if not 0 <= self.seed <= _MAX_SEED:
+            raise ConfigError(f"seed must be between 0 and 2^32 - 1, got {self.seed}.")
+        if self.core == "cnn" and self.unroll_length != 1:
+            raise ConfigError(
+                f"unroll_length must be 1 for the core cnn, which has no memory, got {self.unroll_length}."
+            )
+        if self.samples < self.samples_per_update:
+            raise ConfigError(
+                f"samples = {self.samples} is less than one update of batch_size × unroll_length = "
+                f"{self.samples_per_update}; raise samples or lower batch_size."
+            )
+
+    @property
+    def samples_per_update(self) -> int:
+        """Frames in one batch."""
+        return self.batch_size * self.unroll_length
+
+    @property
+    def updates(self) -> int:
+        """Whole optimiser updates that the samples give; a remainder smaller than a batch is not trained on."""
+        return self.samples // self.samples_per_update
+
+    @property
+    def flops_per_sample(self) -> float:
+        """Training compute per frame that the budget allows (FLOPs)."""
+        return self.flops / self.samples
+
+    def _check_task(self) -> None:
+        if self.env == "nethack" and not _CHARACTER.fullmatch(self.task):
+            raise ConfigError(
+                f"task must be a NetHack character such as 'mon-hum-neu-mal' (or '@', random), got {self.task!r}."
+            )
+        if self.env == "atari" and not _GAME.fullmatch(self.task):
+            raise ConfigError(f"task must be the name of an Atari game such as 'Breakout', got {self.task!r}.")
+
+
+def read_config(path: str | Path) -> RunConfig:
+    """Read a RunConfig from the top-level keys of a TOML file.
+
+    Raises ConfigError, naming the file, when it cannot be read, a key is unknown or missing, or a value is refused.
+    """
+    content = _read_toml(path)
+    fields = {field.name: field for field in dataclasses.fields(RunConfig)}
+    for key in content:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"the keys are {', '.join(fields)}."
+            raise ConfigError(f"{path}: unknown key {key!r}; {hint}")
+    missing = [name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in content]
+    if missing:
+        raise ConfigError(f"{path}: {' and '.join(missing)} missing; add a line such as `{missing[0]} = 1e7`.")
+    try:
+        return RunConfig(**content)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def to_toml(config: RunConfig) -> str:
+    """The config as flat TOML, which `read_config` reads back to an equal config."""
+    return "".join(f"{key} = {_toml_value(value)}\n" for key, value in dataclasses.asdict(config).items())
+
+
+def from_recommendation(path: str | Path, **choices: Any) -> RunConfig:
+    """The run that a recommendation.toml recommends: the medians of its params, samples and flops.
+
+    `choices` are the other fields of RunConfig (env, task, core, seed, ...), which a recommendation does not settle.
+    Further keys of the file are ignored. Raises ConfigError, naming the file, when a median is missing or refused.
+    """
+    section = _read_toml(path).get("recommendation")
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"{path}: there is no table [recommendation]; write the file with the forecast command.")
+    medians = {name: _median(path, section, name) for name in ("params", "samples", "flops")}
+    medians["params"], medians["samples"] = round(medians["params"]), round(medians["samples"])
+    try:
+        return RunConfig(**medians, **choices)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _median(path: str | Path, section: Mapping[str, Any], name: str) -> float:
+    quantity = section.get(name)
+    value = quantity.get("median") if isinstance(quantity, Mapping) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(
+            f"{path}: recommendation.{name}.median must be a finite number, got {value!r}; "
+            f"write it as `{name} = {{median = 1e7}}`."
+        )
+    return value
+
+
+def _read_toml(path: str | Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: the file cannot be read ({error.strerror}); give the path of a TOML file."
+        ) from None
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, nested beyond reason
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: the file is not valid TOML ({reason}); correct it there.") from None
+
+
+def _typed(name: str, kind: Any, value: Any) -> Any:
+    """The value as its field's type: whole floats become int, ints become float, nothing else is converted."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is str and isinstance(value, str):
+        return value
+    if kind is float and number:
+        try:
+            converted = float(value)
+        except OverflowError:
+            converted = math.inf
+        if math.isfinite(converted):
+            return converted
+    if kind is int and number and (isinstance(value, int) or value.is_integer()):
+        return int(value)
+    wanted = {str: "text", float: "a finite number", int: "a whole number"}[kind]
+    raise ConfigError(f"{name} must be {wanted}, got {value!r}.")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} must be {' or '.join(allowed)}, got {value!r}.")
+
+
+def _toml_value(value: str | int | float) -> str:
+    if isinstance(value, str):
+        # JSON strings are TOML basic strings but for DEL, which TOML wants escaped.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
+    return repr(value)
