@@ -1,0 +1,1 @@
+"""Forecast loss, return and the compute-optimal configuration of a training run, with uncertainty."""

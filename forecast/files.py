@@ -1,0 +1,169 @@
+"""From a file to named columns of raw cells with line numbers; nothing is interpreted here.
+
+CSV cells stay text: a reader that guesses types turns a typing error into a different column.
+"""
+
+import csv
+import difflib
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from forecast.schema import Problem, TableError
+
+SUFFIXES = (".csv", ".csv.gz", ".parquet", ".pq")
+# How a number is written; float() also takes "1_000" and digits of other scripts, which no table means.
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_ZERO_PADDED = re.compile(r"0\d")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """cells: raw column by stripped name, indexed by line number (header line 1, first data row line 2)."""
+
+    source: str
+    rows: tuple[int, ...]
+    cells: dict[str, pd.Series]
+    is_text: bool
+
+    def near(self, name: str) -> list[str]:
+        """Up to three columns spelt almost like `name`, those differing only in case first."""
+        folded = {c.casefold(): c for c in self.cells}
+        same = [c for c in self.cells if c.casefold() == name]
+        close = [folded[c] for c in difflib.get_close_matches(name, folded, n=3, cutoff=0.6)]
+        return list(dict.fromkeys([*same, *close]))[:3]
+
+    def extra(self, name: str) -> pd.Series:
+        """A column that is kept as it is; text of a CSV becomes float64 if every cell is a number or blank."""
+        cells = self.cells[name]
+        if not self.is_text:
+            return cells
+        given = [c for c in cells if c]
+        if given and all(NUMBER.fullmatch(c) and not _ZERO_PADDED.match(c) for c in given):  # 007 is a name
+            return cells.where(cells != "", "nan").astype("float64")
+        return cells.astype("string")
+
+
+def refuse(source: str, what: str, fix: str, rows: Sequence[int] = (), column: str = "") -> TableError:
+    """A TableError of a single problem."""
+    return TableError(source, [Problem(tuple(rows), column, what, fix)])
+
+
+def read_sheet(path: Path, source: str, *, bundled: tuple[str, ...] = ()) -> Sheet:
+    """Read a CSV or Parquet file. bundled: names to offer when there is no such file. Raises TableError."""
+    data = _bytes(path, source, bundled)
+    if path.name.lower().endswith((".parquet", ".pq")):
+        return sheet_of_frame(_parquet(data, source), source)
+    if path.name.lower().endswith(".gz"):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise refuse(source, f"this is not a gzip file ({error})", "compress the CSV again") from None
+    return _csv(data, source)
+
+
+def _bytes(path: Path, source: str, bundled: tuple[str, ...]) -> bytes:
+    kinds = ", ".join(SUFFIXES)
+    try:
+        if path.is_dir():
+            raise refuse(source, "this is a directory", f"give one file ({kinds})")
+        if not path.exists():
+            fix = f"give a file ({kinds}) or the name of a bundled table ({', '.join(bundled)})"
+            raise refuse(source, "there is no such file", fix)
+        if not path.name.lower().endswith(SUFFIXES):
+            raise refuse(source, f"the file is none of {kinds}", "export it as CSV or Parquet and name it so")
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:
+        if isinstance(error, TableError):
+            raise
+        raise refuse(source, f"the file cannot be read ({error})", "check the path and its permissions") from None
+    if not data:
+        raise refuse(source, "the file is empty", "export the table again")
+    return data
+
+
+def _parquet(data: bytes, source: str) -> pd.DataFrame:
+    try:
+        # ParquetFile and not read_table, which would read directories named a=b as a column.
+        table = pq.ParquetFile(pa.BufferReader(data)).read()
+        table.validate(full=True)  # text that is not UTF-8 would otherwise fail much later
+        return table.to_pandas()
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise refuse(source, f"this is not a readable Parquet table ({reason})", "export the table again") from None
+
+
+def _csv(data: bytes, source: str) -> Sheet:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        what = f"the file is not UTF-8 text (byte {error.start}: {error.reason})"
+        raise refuse(source, what, "save it as CSV with the encoding UTF-8", (line,)) from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    lines, records, start = [], [], 1
+    try:
+        for record in reader:
+            if record:  # a blank line is no row
+                lines.append(start)
+                records.append(record)
+            start = reader.line_num + 1
+    except csv.Error as error:
+        fix = "check the quotes and commas there"
+        raise refuse(source, f"the text is not CSV ({error})", fix, (reader.line_num,)) from None
+    if not records:
+        raise refuse(source, "the file is empty", "export the table again")
+    header, records, lines = records[0], records[1:], lines[1:]
+    names = _names(header, source)
+    _same_width(len(names), records, lines, source)
+    columns = {n: pd.Series([r[i] for r in records], index=lines, dtype=object) for i, n in enumerate(names)}
+    return Sheet(source, tuple(lines), columns, is_text=True)
+
+
+def _same_width(width: int, records: list[list[str]], lines: list[int], source: str) -> None:
+    ragged: dict[int, list[int]] = {}
+    for line, record in zip(lines, records, strict=True):
+        if len(record) != width:
+            ragged.setdefault(len(record), []).append(line)
+    fix = "quote cells that contain commas, and give every row one cell for each column"
+    problems = [
+        Problem(tuple(rows), "", f"the row has {n} cells where the header has {width}", fix)
+        for n, rows in ragged.items()
+    ]
+    if problems:
+        raise TableError(source, problems)
+
+
+def _names(header: Iterable[object], source: str) -> list[str]:
+    """Stripped column names; a blank one (a saved index) gets a name of its own, and equal ones are refused."""
+    names = [str(h).strip().encode("utf-8", "replace").decode() for h in header]
+    names = [n or f"column {i}" for i, n in enumerate(names, start=1)]
+    double = sorted({n for n in names if names.count(n) > 1})
+    if double:
+        what, fix = "stands more than once in the header", "rename or delete one of the columns"
+        raise TableError(source, [Problem((1,), n, what, fix) for n in double])
+    return names
+
+
+def sheet_of_frame(frame: pd.DataFrame, source: str) -> Sheet:
+    """The columns of a DataFrame; row i counts as line i + 2. Named index levels are columns, an unnamed index is not.
+
+    Raises TableError on several header levels and on equal names.
+    """
+    if frame.columns.nlevels > 1:
+        raise refuse(source, f"the header has {frame.columns.nlevels} levels", "flatten it to one name for each column")
+    levels = [i for i, name in enumerate(frame.index.names) if name is not None and name != "row"]
+    parts = [(frame.index.names[i], frame.index.get_level_values(i).to_series()) for i in levels]
+    parts += [(name, frame.iloc[:, i]) for i, name in enumerate(frame.columns)]
+    names = _names([name for name, _ in parts], source)
+    rows = tuple(range(2, len(frame) + 2))
+    cells = {n: part.set_axis(list(rows)) for n, (_, part) in zip(names, parts, strict=True)}
+    return Sheet(source, rows, cells, is_text=False)

@@ -1,0 +1,221 @@
+"""What a run table must satisfy, and how a table that does not is refused.
+
+Cell checks are a lazily validated pandera schema; checks between cells, rows and sizes are plain functions. All of
+them run before anything is computed, and all their findings are reported together.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+from pandera.errors import SchemaErrors
+
+REQUIRED = ("params", "samples", "flops", "loss")
+TEXT = ("group", "run", "seed")
+NUMBERS = (*REQUIRED, "loss_se", "return_mean", "return_se", "episodes", "unique_samples")
+CANONICAL = (*TEXT, *NUMBERS)
+
+MIN_SIZES = 3
+MIN_BUDGETS = 3
+# flops / (params · samples): 2 and 6 for dense networks, up to 15,000 where convolutions reuse weights.
+RATIO_RANGE = (0.1, 1e7)
+MAX_DECADES_OFF_TREND = 2.0
+# Cost per sample grows as params^(1 + slope); a robust line steeper than this is following the bad rows.
+MAX_TREND_SLOPE = 0.5
+ROWS_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a table.
+
+    rows: line numbers, the header being line 1 and the first data row line 2 (the same count is used for Parquet files
+    and DataFrames); empty when the problem is not tied to rows. column: canonical or file column, "" for whole rows.
+    """
+
+    rows: tuple[int, ...]
+    column: str
+    what: str
+    fix: str
+
+    def __str__(self) -> str:
+        where = [_lines(self.rows)] if self.rows else []
+        where += [f"column `{self.column}`"] if self.column else []
+        return " ".join(f"{', '.join(where)}{': ' if where else ''}{self.what}; {self.fix}.".split())
+
+
+class TableError(ValueError):
+    """A run table that cannot be used. `problems` is complete; the message shortens long lists of rows."""
+
+    def __init__(self, source: str, problems: Sequence[Problem]):
+        super().__init__(source, tuple(problems))
+        self.source = source
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        if len(self.problems) == 1:
+            return f"{self.source}: {self.problems[0]}"
+        return "\n".join([f"{self.source}: {len(self.problems)} problems", *(f"- {p}" for p in self.problems)])
+
+    def to_dicts(self) -> list[dict[str, object]]:
+        """Every problem with its complete list of rows, ready for JSON."""
+        return [{**asdict(p), "rows": list(p.rows)} for p in self.problems]
+
+
+def _lines(rows: Sequence[int]) -> str:
+    shown = ", ".join(str(r) for r in rows[:ROWS_SHOWN])
+    more = f" and {len(rows) - ROWS_SHOWN} more" if len(rows) > ROWS_SHOWN else ""
+    return f"line{'s' if len(rows) > 1 else ''} {shown}{more}"
+
+
+def _cell_schema() -> pa.DataFrameSchema:
+    """Rules a single cell can break. Columns that are absent are reported elsewhere, with the near names."""
+    positive = pa.Check(lambda s: s > 0, name="positive")
+    not_negative = pa.Check(lambda s: s >= 0, name="not_negative")
+    finite = pa.Check(lambda s: np.isfinite(s), name="finite")
+    number = {c: pa.Column(float, [finite, positive], nullable=False, required=False) for c in REQUIRED}
+    for name in ("loss_se", "return_se", "episodes"):
+        number[name] = pa.Column(float, [finite, not_negative], nullable=True, required=False)
+    number["return_mean"] = pa.Column(float, [finite], nullable=True, required=False)
+    number["unique_samples"] = pa.Column(float, [finite, positive], nullable=True, required=False)
+    text = {c: pa.Column("string", nullable=False, required=False) for c in ("group", "run")}
+    return pa.DataFrameSchema({**text, **number}, strict=False)
+
+
+_SAID = {
+    "not_nullable": ("is empty or NaN", "give the measured value, or delete the row"),
+    "finite": ("is infinite", "delete the row if its training diverged"),
+    "positive": ("is zero or negative", "correct the value"),
+    "not_negative": ("is negative", "correct the value, or leave the cell empty if it was not measured"),
+}
+_SAID_OF = {
+    ("loss", "positive"): (
+        "is zero or negative",
+        "give the mean negative log-likelihood per action in nats; a log of the loss or a reward does not belong here",
+    ),
+    ("group", "not_nullable"): (
+        "is blank",
+        "name the game, algorithm or architecture, or remove the column if there is one",
+    ),
+    ("run", "not_nullable"): (
+        "is blank",
+        "name the training the row is a checkpoint of, or remove the column if rows are separate trainings",
+    ),
+}
+
+
+def check(table: pd.DataFrame, *, unread: Mapping[str, Sequence[int]], has_runs: bool) -> list[Problem]:
+    """All problems of a canonical table; an empty list means it is valid.
+
+    table: canonical columns, float64 numbers and string texts, index = line number. unread: line numbers, by column,
+    of cells already reported as not being numbers (they are NaN here and must not be reported twice). has_runs: the
+    table names its trajectories itself.
+    """
+    if table.empty:
+        return [Problem((), "", "the table has no data rows", "add one row for each training run or checkpoint")]
+    problems = [*_cell_problems(table, unread), *_return_problems(table), *_unique_problems(table)]
+    if all(c in table for c in REQUIRED):
+        numbers = table.loc[:, list(REQUIRED)].to_numpy(dtype=float)
+        usable = table.loc[(np.isfinite(numbers) & (numbers > 0)).all(axis=1) & table["group"].notna().to_numpy()]
+        problems += [*_duplicate_problems(usable, has_runs), *_spread_problems(usable), *_cost_problems(usable)]
+    return problems
+
+
+def _cell_problems(table: pd.DataFrame, unread: Mapping[str, Sequence[int]]) -> Iterator[Problem]:
+    try:
+        _cell_schema().validate(table, lazy=True)
+    except SchemaErrors as error:
+        cases = error.failure_cases
+        for (column, rule), found in cases.groupby(["column", "check"], sort=False):
+            column, rule = str(column), str(rule)
+            rows = sorted({int(r) for r in found["index"]} - set(unread.get(column, ())))
+            if rows:
+                yield Problem(tuple(rows), column, *_SAID_OF.get((column, rule), _SAID[rule]))
+
+
+def _rows(table: pd.DataFrame, mask: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(r) for r in table.index[mask])
+
+
+def _column(table: pd.DataFrame, name: str) -> np.ndarray:
+    """Values of a number column; NaN throughout if there is none."""
+    return table[name].to_numpy(dtype=float) if name in table else np.full(len(table), np.nan)
+
+
+def _return_problems(table: pd.DataFrame) -> Iterator[Problem]:
+    given = ~np.isnan(_column(table, "return_mean"))
+    episodes = _column(table, "episodes")
+    if rows := _rows(table, given & np.isnan(episodes)):
+        what = "is not given although `return_mean` is"
+        yield Problem(rows, "episodes", what, "add how many episodes (or evaluation sets) each mean return averages")
+    if rows := _rows(table, given & (episodes < 1) & (episodes >= 0)):
+        yield Problem(rows, "episodes", "is below 1 although `return_mean` is given", "leave both empty, or correct it")
+    if rows := _rows(table, ~np.isnan(_column(table, "return_se")) & ~given):
+        yield Problem(rows, "return_se", "is given without `return_mean`", "add the mean return, or leave both empty")
+
+
+def _unique_problems(table: pd.DataFrame) -> Iterator[Problem]:
+    if rows := _rows(table, _column(table, "unique_samples") > _column(table, "samples")):
+        fix = "`samples` counts every sample trained on, repeats included; check whether the two are swapped"
+        yield Problem(rows, "unique_samples", "is larger than `samples`", fix)
+
+
+def _duplicate_problems(usable: pd.DataFrame, has_runs: bool) -> Iterator[Problem]:
+    key = [c for c in ("group", "seed", "params", "samples", "flops") if c in usable] + (["run"] if has_runs else [])
+    # Two trainings of one configuration are replicates, and without run names only their loss tells them apart.
+    key += [] if has_runs else ["loss"]
+    if rows := _rows(usable, usable.duplicated(key, keep=False).to_numpy()):
+        what = f"these rows repeat each other in {', '.join(f'`{c}`' for c in key)}"
+        fix = "keep one of each (average repeated evaluations into it)"
+        yield Problem(rows, "", what, fix if has_runs else f"{fix}, or name replicates in a `run` or `seed` column")
+
+
+def count_budgets(flops: np.ndarray) -> int:
+    """Distinct values of log10 C rounded to 0.1: the true compute of one budget differs from size to size."""
+    return len(np.unique(np.log10(flops).round(1)))
+
+
+def _spread_problems(usable: pd.DataFrame) -> Iterator[Problem]:
+    for name, part in usable.groupby("group"):
+        sizes, budgets = len(np.unique(_column(part, "params"))), count_budgets(_column(part, "flops"))
+        for column, count, least, thing in (
+            ("params", sizes, MIN_SIZES, "sizes"),
+            ("flops", budgets, MIN_BUDGETS, "budgets (0.1 in log10 apart)"),
+        ):
+            if count < least:
+                what = f"group `{name}` has {count} distinct {thing}, and a scaling law needs at least {least}"
+                yield Problem((), column, what, f"add runs at other {thing.split()[0]}, or leave this group out")
+
+
+def _cost_problems(usable: pd.DataFrame) -> Iterator[Problem]:
+    """Compute that contradicts params × samples: absurd for a whole group, or off the group's trend for some rows."""
+    more, less = [], []
+    for name, part in usable.groupby("group"):
+        params, samples, flops = (np.log10(_column(part, c)) for c in ("params", "samples", "flops"))
+        ratio = flops - params - samples
+        median = float(np.median(ratio))
+        if not np.log10(RATIO_RANGE[0]) <= median <= np.log10(RATIO_RANGE[1]):
+            what = f"flops / (params × samples) is about 1e{median:.0f} in group `{name}`, where 2 to 15000 is usual"
+            yield Problem((), "flops", what, "check the units: params in millions, samples in batches, flops in PFLOPs")
+        residual = ratio - _trend(params, ratio)
+        more += _rows(part, residual > MAX_DECADES_OFF_TREND)
+        less += _rows(part, residual < -MAX_DECADES_OFF_TREND)
+    for rows, word in ((more, "more"), (less, "less")):
+        if rows:
+            what = f"is over 100 times {word} than params × samples implies at neighbouring sizes of the same group"
+            fix = "check the units and the digits of flops, params and samples"
+            yield Problem(tuple(sorted(rows)), "flops", what, fix)
+
+
+def _trend(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Theil-Sen line through the median y of each x, evaluated at every x, so that a minority cannot move it."""
+    u = np.unique(x)
+    if len(u) > 500:  # the pairwise slopes grow with the square, and 500 sizes say enough
+        u = u[np.linspace(0, len(u) - 1, 500).astype(int)]
+    v = np.array([np.median(y[x == size]) for size in u])
+    i, j = np.triu_indices(len(u), 1)
+    slope = float(np.median((v[j] - v[i]) / (u[j] - u[i]))) if len(i) else 0.0
+    slope = float(np.clip(slope, -MAX_TREND_SLOPE, MAX_TREND_SLOPE))
+    return float(np.median(v - slope * u)) + slope * x
