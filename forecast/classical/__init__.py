@@ -5,7 +5,7 @@ Every fit answers the same four questions, see `ClassicalFit`.
 
 from forecast.classical.bootstrap import bootstrap
 from forecast.classical.columns import Columns, columns
-from forecast.classical.cost import CostLaw, fit_cost
+from forecast.cost import CostLaw, fit_cost
 from forecast.classical.from_runs import METHODS, fit, fit_return
 from forecast.classical.frontier import FrontierLaw, Minima, Profiles, isoflop_profiles, minima, power_law
 from forecast.classical.huber import huber_lse

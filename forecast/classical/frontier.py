@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from forecast.classical.columns import Columns
-from forecast.classical.cost import CostLaw, fit_cost
+from forecast.cost import CostLaw, fit_cost
 from forecast.classical.ols import Line, fit_line
 from forecast.classical.result import CostPerSample, FloatArray, Interval, LogForecast
 

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from forecast.classical.cost import fit_cost
+from forecast.cost import fit_cost
 from forecast.classical.frontier import FrontierLaw, Minima, Profiles, frontier_lines, isoflop_profiles
 from forecast.classical.result import FloatArray
 

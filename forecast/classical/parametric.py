@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize
 
 from forecast.classical.columns import Columns
-from forecast.classical.cost import CostLaw, fit_cost
+from forecast.cost import CostLaw, fit_cost
 from forecast.classical.result import CostPerSample, FloatArray, Interval, LogForecast, check_level
 
 MIN_ROWS = 6  # one more than the law has parameters

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
-
-from forecast.classical.result import FloatArray
+from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +13,7 @@ class CostLaw:
     coefficient: float
     exponent: float
 
-    def __call__(self, params: ArrayLike) -> FloatArray:
+    def __call__(self, params: ArrayLike) -> NDArray[np.float64]:
         """Training FLOPs per sample of models with these parameters, elementwise."""
         return self.coefficient * np.asarray(params, dtype=np.float64) ** self.exponent
 

@@ -1,0 +1,84 @@
+"""Whether a posterior may be believed: a verdict, one sentence, and the table behind it."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import arviz as az
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+MAX_RHAT = 1.01
+MIN_ESS = 400.0
+MAX_DIVERGENT = 0.005
+MAX_PARETO_K = 0.7
+_COVERAGE = (0.80, 0.98)  # of 90% intervals over the fitted rows
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Diagnostics:
+    """checks: one row a check with `check`, `value`, `wanted`, `passed`. diverging: [chain, draw]."""
+
+    checks: pd.DataFrame
+    diverging: np.ndarray
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return bool(self.checks["passed"].all())
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one sentence."""
+        failed = self.checks[~self.checks["passed"]]
+        if failed.empty:
+            return "The sampler converged and the fitted rows look as the model expects."
+        told = "; ".join(f"{r.check} is {r.value:.3g} (wanted {r.wanted})" for r in failed.itertuples())
+        return f"DO NOT TRUST this forecast yet: {told}. Sample longer (--draws, --warmup), or look at the table."
+
+
+def diagnose(draws: Mapping[str, np.ndarray], diverging: np.ndarray, pit: np.ndarray) -> Diagnostics:
+    """Convergence of the chains (Vehtari et al., 2021) and a posterior predictive check.
+
+    draws: site -> [chain, draw, ...]. pit: probability that the model gives to a loss below each fitted row's [n]; a
+    tenth of them should lie outside 0.05 to 0.95.
+    """
+    posterior = az.convert_to_dataset(dict(draws))
+    chains, length = diverging.shape
+    rhat = _extreme(az.rhat(posterior), np.max) if chains > 1 else np.nan
+    ess = min(_extreme(az.ess(posterior, method=m), np.min) for m in ("bulk", "tail"))
+    coverage = float(np.mean((pit > 0.05) & (pit < 0.95)))
+    wanted_ess = min(MIN_ESS, 0.1 * chains * length)
+    rows = [
+        ("largest R-hat", rhat, f"at most {MAX_RHAT}", not rhat > MAX_RHAT),
+        ("smallest effective sample size", ess, f"at least {wanted_ess:.0f}", ess >= wanted_ess),
+        ("share of divergent draws", float(diverging.mean()), f"at most {MAX_DIVERGENT}", None),
+        ("share of fitted rows inside their 90% interval", coverage, f"{_COVERAGE[0]} to {_COVERAGE[1]}", None),
+    ]
+    checks = pd.DataFrame(rows, columns=["check", "value", "wanted", "passed"])
+    checks.loc[2, "passed"] = diverging.mean() <= MAX_DIVERGENT
+    checks.loc[3, "passed"] = _COVERAGE[0] <= coverage <= _COVERAGE[1] or pit.size < 30
+    return Diagnostics(checks=checks.astype({"passed": bool}), diverging=diverging)
+
+
+def _extreme(values: object, pick: object) -> float:
+    return float(pick([pick(v.to_numpy()) for v in values.data_vars.values()]))  # type: ignore[attr-defined, operator]
+
+
+def probability_below(log_loss: np.ndarray, location: np.ndarray, scale: np.ndarray, dof: np.ndarray) -> np.ndarray:
+    """Posterior probability of a log loss below each observed one: [n] from [n], [S, n], [S, n] and [S]."""
+    return stats.t.cdf((log_loss - location) / scale, dof[:, None]).mean(axis=0)
+
+
+def leave_out(likelihoods: np.ndarray, blocks: np.ndarray) -> "az.ELPDData":
+    """PSIS-LOO with whole blocks of rows left out at once (Vehtari, Gelman and Gabry, 2017).
+
+    likelihoods: [chain, draw, n]; blocks: the block of each row [n], a training or, where none is named, a model size.
+    """
+    names = np.unique(blocks)
+    summed = np.stack([likelihoods[..., blocks == b].sum(-1) for b in names], axis=-1)
+    data = az.from_dict(posterior={"_": np.zeros(likelihoods.shape[:2])}, log_likelihood={"log_loss": summed})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pareto k is reported by the caller, in words
+        return az.loo(data, pointwise=True)

@@ -1,0 +1,109 @@
+"""Run table -> posterior."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from forecast.cost import fit_cost
+from forecast.diagnose import diagnose, leave_out, probability_below
+from forecast.encode import encode, set_aside
+from forecast.laws import LAWS
+from forecast.model import Spec
+from forecast.posterior import Posterior
+from forecast.runs import Runs
+from forecast.sampler import Progress, Settings, constrained_parameters, row_forecasts, row_likelihoods, sample
+
+
+def fit(
+    runs: Runs,
+    *,
+    law: str = "drifting",
+    expert_return: Mapping[str, float] | float | None = None,
+    start_loss: Mapping[str, float] | float | None = None,
+    chains: int = 4,
+    draws: int = 1000,
+    warmup: int = 500,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Posterior:
+    """Posterior of a run table by NUTS; see `forecast.model` for the model and its priors.
+
+    law: one of `forecast.laws.LAWS`. expert_return: mean return of the demonstrator, where imitation saturates.
+    start_loss: loss of an untrained policy (nats), used by the saturating law; ln(actions) for a uniform one. Either
+    for all groups or by group. chains, draws, warmup: draws and warmup in whole hundreds.
+    The same seed and rows, in any order and units, give the same draws.
+
+    Raises ValueError for an unknown law or group and for settings out of range.
+    """
+    if law not in LAWS:
+        raise ValueError(f"there is no law {law!r}; choose one of {', '.join(LAWS)}.")
+    for name, value in (("draws", draws), ("warmup", warmup)):
+        if value < 100 or value % 100:
+            raise ValueError(f"{name} is {value}; give a whole number of hundreds, 100 or more.")
+    if not 1 <= chains <= 64:
+        raise ValueError(f"chains is {chains}; give 1 to 64.")
+    experts, starts = _by_group(runs, expert_return, "expert_return"), _by_group(runs, start_loss, "start_loss")
+    aside = set_aside(runs)
+    kept = runs.subset(~runs.table.index.isin(aside.index))
+    encoding = encode(kept, expert_return=experts, start_loss=starts)
+    spec = Spec(law=law, groups=len(runs.groups), trajectories=runs.has_trajectories, returns=kept.has_returns)
+    settings = Settings(chains=chains, draws=draws, warmup=warmup)
+    found = sample(spec, encoding.data, settings, seed, progress)
+    parameters = constrained_parameters(spec, encoding.data, found.values)
+    location, scale = row_forecasts(parameters, encoding.data)
+    n = len(encoding.rows)
+    dof = np.asarray(parameters.noise["dof"])
+    pit = probability_below(np.asarray(encoding.data.log_loss)[:n], location[:, :n], scale[:, :n], dof)
+    return Posterior(
+        runs=runs,
+        spec=spec,
+        encoding=encoding,
+        draws=found.values,
+        diagnostics=diagnose(found.values, found.diverging, pit),
+        set_aside=aside,
+        cost={g: fit_cost(t["params"], t["samples"], t["flops"]) for g, t in _tables(runs)},
+        seed=seed,
+        expert_return=experts,
+    )
+
+
+def compare(runs: Runs, *, laws: tuple[str, ...] = LAWS, seed: int = 0, **settings: int) -> pd.DataFrame:
+    """The laws side by side by PSIS-LOO with whole trajectories left out, best first.
+
+    A trajectory is a run, or all rows of a group and size where the table names no runs. Columns: law; elpd, the
+    expected log density of a left-out trajectory summed over them; se; difference to the best and its se;
+    pareto_k_high, the share of trajectories whose k exceeds 0.7, where the estimate is not to be relied on.
+    """
+    rows, pointwise = [], {}
+    for law in laws:
+        posterior = fit(runs, law=law, seed=seed, **settings)
+        table = runs.table.loc[posterior.encoding.rows]
+        blocks = table["run"] if runs.has_trajectories else table["group"] + " " + table["params"].astype(str)
+        likelihoods = row_likelihoods(posterior.spec, posterior.encoding.data, posterior.draws)[..., : len(table)]
+        loo = leave_out(likelihoods, blocks.to_numpy(str))
+        pointwise[law] = loo.loo_i.to_numpy()
+        high = float((loo.pareto_k.to_numpy() > 0.7).mean())
+        rows.append({"law": law, "elpd": float(loo.elpd_loo), "se": float(loo.se), "pareto_k_high": high})
+    table = pd.DataFrame(rows).sort_values("elpd", ascending=False, ignore_index=True)
+    best = pointwise[str(table["law"].iloc[0])]
+    gaps = [pointwise[law] - best for law in table["law"]]
+    table["difference"] = [float(g.sum()) for g in gaps]
+    table["difference_se"] = [float(np.sqrt(g.size * g.var())) for g in gaps]
+    return table[["law", "elpd", "se", "difference", "difference_se", "pareto_k_high"]]
+
+
+def _tables(runs: Runs) -> list[tuple[str, pd.DataFrame]]:
+    return [(name, runs.group_table(name)) for name in runs.groups]
+
+
+def _by_group(runs: Runs, value: Mapping[str, float] | float | None, name: str) -> dict[str, float]:
+    if value is None:
+        return {}
+    given = dict(value) if isinstance(value, Mapping) else dict.fromkeys(runs.groups, float(value))
+    for group, number in given.items():
+        if group not in runs.groups:
+            raise ValueError(f"{name} names the group {group!r}; the table has {', '.join(runs.groups)}.")
+        if not (np.isfinite(number) and number > 0):
+            raise ValueError(f"{name} of {group} is {number}; give a positive number.")
+    return given

@@ -1,0 +1,170 @@
+r"""The laws: loss against model size and samples, return against loss, and the optimum on a budget.
+
+Pure functions, jax in and jax out. Sizes and samples enter as natural-log distances from a reference point that lies on
+the frontier of the table, \(u = \log N/N_0\) and \(v = \log D/D_0\), so that every parameter has a meaning there:
+
+    log L = level + log( floor + (1 - floor) · R )
+    R     = ( share · exp(-a(u)/g) + (1 - share) · exp(-b(v)/g) )^g
+
+`level` is log L at the reference, `floor` the share of that loss that no compute removes, `share` the part of the
+removable rest that is owed to the finite model. With a(u) = α·u, b(v) = β·v and g = 1 this is the additive law
+L = E + A·N^-α + B·D^-β of Hoffmann et al. (2022), approach 3, fit to games by Tuyls et al. (2023). Three go beyond:
+
+- *interaction*: g is free; below 1 the larger of the two terms rules more sharply, above 1 they compound.
+- *saturating*: no run starts above `start`, the loss of an untrained policy, so L falls short of the law early on.
+- *drifting*: the exponents are α and β at the reference only and change with scale: a and b are integrals of an
+  exponent interpolated between `Knots`. What the exponents did inside the data says how far to trust them outside.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+LAWS = ("additive", "interaction", "saturating", "drifting")
+_SHARPNESS = 4.0  # of the bend between the law and its start: within 5% of the lower of the two outside a factor of 2
+
+
+@dataclass(frozen=True)
+class Knots:
+    """Points at distances `spacing` (natural log) from 0, between which a rate is interpolated linearly.
+
+    `below` of them under 0 and `above` over it; the outermost rates hold for good beyond.
+    """
+
+    spacing: float
+    below: int
+    above: int
+
+    @property
+    def count(self) -> int:
+        """Number of knots, the one at 0 included."""
+        return self.below + 1 + self.above
+
+    def weights(self, x: ArrayLike) -> Array:
+        """Interpolation weights, shape x.shape + (count,), so that rate(x) = weights @ rates; they sum to 1."""
+        position = jnp.clip(jnp.asarray(x)[..., None] / self.spacing, -self.below, self.above)
+        return jnp.maximum(0.0, 1.0 - jnp.abs(position - jnp.arange(-self.below, self.above + 1)))
+
+    def integral_weights(self, x: ArrayLike) -> Array:
+        """Weights of the integral from 0 to x of the interpolated rate, shape x.shape + (count,); they sum to x."""
+        steps = jnp.asarray(x)[..., None] / self.spacing
+        k = jnp.arange(-self.below, self.above + 1)
+        inside = jnp.clip(steps, -self.below, self.above)
+        beyond = (steps - inside) * ((k == -self.below) * (steps < 0) + (k == self.above) * (steps > 0))
+        return self.spacing * (_hat_integral(inside - k) - _hat_integral(-k.astype(steps.dtype)) + beyond)
+
+    def walk(self, steps: Array) -> Array:
+        """Values at the knots of a random walk with these steps, shape (..., count - 1) -> (..., count); 0 at 0."""
+        down = jnp.cumsum(steps[..., : self.below], -1)[..., ::-1]
+        up = jnp.cumsum(steps[..., self.below :], -1)
+        return jnp.concatenate([down, jnp.zeros_like(steps[..., :1]), up], -1)
+
+
+def _hat_integral(t: Array) -> Array:
+    """Integral up to t of the hat max(0, 1 - |t|)."""
+    s = jnp.clip(t, -1.0, 1.0)
+    return 0.5 + s - 0.5 * s * jnp.abs(s)
+
+
+class LossLaw(NamedTuple):
+    """Parameters of L(N, D), each of any batch shape; the exponents have one more axis, over their knots (1: constant).
+
+    level: log loss (log nats) at the reference. floor, share: in (0, 1). params_exponents, samples_exponents: > 0.
+    interaction: g > 0. start: log loss of an untrained policy, infinite where it is not modelled.
+    """
+
+    level: Array
+    floor: Array
+    share: Array
+    params_exponents: Array
+    samples_exponents: Array
+    interaction: Array
+    start: Array
+
+
+def law_terms(law: LossLaw, a: Array, b: Array) -> Array:
+    """Log loss (log nats), given the integrals a and b of the two exponents, which broadcast with the parameters."""
+    g = law.interaction
+    removable = g * jnp.logaddexp(jnp.log(law.share) - a / g, jnp.log1p(-law.share) - b / g)
+    value = law.level + jnp.logaddexp(jnp.log(law.floor), jnp.log1p(-law.floor) + removable)
+    return -jnp.logaddexp(-_SHARPNESS * value, -_SHARPNESS * law.start) / _SHARPNESS
+
+
+def log_loss(law: LossLaw, u: ArrayLike, v: ArrayLike, knots: Knots) -> Array:
+    """Log loss (log nats) of one law at u = log N/N0 and v = log D/D0, arrays of one shape."""
+
+    def integral(x: ArrayLike, exponents: Array) -> Array:
+        return exponents[0] * jnp.asarray(x) if exponents.shape[-1] == 1 else knots.integral_weights(x) @ exponents
+
+    return law_terms(law, integral(u, law.params_exponents), integral(v, law.samples_exponents))
+
+
+def coefficients(law: LossLaw, params0: float, samples0: float) -> dict[str, Array]:
+    """E, A, alpha, B, beta of L = E + A·N^-α + B·D^-β (nats, parameters, samples), where the law is additive."""
+    alpha, beta = law.params_exponents[..., 0], law.samples_exponents[..., 0]
+    removable = jnp.exp(law.level) * (1 - law.floor)
+    return {
+        "E": jnp.exp(law.level) * law.floor,
+        "A": removable * law.share * params0**alpha,
+        "alpha": alpha,
+        "B": removable * (1 - law.share) * samples0**beta,
+        "beta": beta,
+    }
+
+
+def optimal_linear_cost(law: LossLaw, budget: ArrayLike, cost_exponent: float = 1.0) -> Array:
+    """u of least loss where v = budget - cost_exponent·u, for constant exponents and without a start.
+
+    budget: log of C over the compute of the reference. Where the cost of a sample is k·N^c the two terms balance at
+    share·α·exp(-αu/g) = c·β·(1 - share)·exp(-βv/g), as in Hoffmann et al. (2022), eq. 4, for c = g = 1.
+    """
+    g, c = law.interaction, cost_exponent
+    alpha, beta = law.params_exponents[..., 0] / g, law.samples_exponents[..., 0] / g
+    odds = jnp.log(alpha * law.share) - jnp.log(c * beta * (1 - law.share))
+    return (odds + beta * jnp.asarray(budget)) / (alpha + c * beta)
+
+
+def minimise_on_grid(value: Callable[[Array], Array], grid: Array) -> tuple[Array, Array]:
+    """Where a smooth function of one variable is least on an even grid, sharpened by a parabola, and its value there.
+
+    At an end of the grid the end itself is returned.
+    """
+    y = value(grid)
+    i = jnp.clip(jnp.argmin(y), 1, grid.shape[0] - 2)
+    low, mid, high = y[i - 1], y[i], y[i + 1]
+    bend = low - 2 * mid + high
+    shift = jnp.where(bend > 0, 0.5 * (low - high) / jnp.where(bend > 0, bend, 1.0), 0.0)
+    at = grid[i] + jnp.clip(shift, -1.0, 1.0) * (grid[1] - grid[0])
+    return at, value(at[None])[0]
+
+
+class ReturnLaw(NamedTuple):
+    """Parameters of the mean return given the loss, each of any batch shape; `elasticity` has an axis over its knots.
+
+    level: log return at the reference loss and size before floor and ceiling act. elasticity: -d log R / d log L.
+    size: d log R / d log N at equal loss. floor, ceiling: log of the returns that bound it on either side.
+    """
+
+    level: Array
+    elasticity: Array
+    size: Array
+    floor: Array
+    ceiling: Array
+
+
+def log_return(law: ReturnLaw, skill: ArrayLike, u: ArrayLike, knots: Knots) -> Array:
+    """Log of the (shifted) mean return at `skill` = log(reference loss / loss) and u = log N/N0.
+
+    A power of the loss between the return of a policy that knows nothing and that of the expert:
+    1/R = 1/(floor + exp(level + integral of elasticity + size·u)) + 1/ceiling.
+    """
+    return bounded_return(law, law.level + knots.integral_weights(skill) @ law.elasticity + law.size * jnp.asarray(u))
+
+
+def bounded_return(law: ReturnLaw, signal: Array) -> Array:
+    """Log of the mean return whose unbounded log is `signal`: bent between floor and ceiling."""
+    return -jnp.logaddexp(-jnp.logaddexp(signal, law.floor), -law.ceiling)

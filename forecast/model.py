@@ -1,0 +1,238 @@
+r"""The Bayesian model of a run table: priors, noise, runs, groups, and the returns.
+
+One posterior for everything. For row i of group k, with u, v the log distances from the group's reference point,
+
+    log loss_i   = law_k(u_i, v_i) + noise_i · r_i
+    r_i          = c_i · r_before + sqrt(1 - c_i²) · t_i     t_i ~ StudentT(dof); r_before: the run's checkpoint before
+    c_i          = exp(-log(D_i / D_before) / memory)        0 for the first checkpoint of a run
+    noise_i      = noise_k · exp(noise_growth · rise_i)      rise: predicted log loss above the reference, >= 0
+    log return_i ~ StudentT(dof', return_k(latent loss_i, u_i), sqrt(spread_k² + se'_i²))
+
+The noise is relative, grows where losses are high (early checkpoints scatter) and has heavy tails. It is the noise of
+a training: the checkpoints of one run share it as an autoregression in log samples, so that a run that lies above the
+law stays above it for a while, and twelve checkpoints of one run are not twelve witnesses. Replicates and new runs
+differ by all of it. `latent loss` is the run's true loss: the measured one, pulled towards the law by as much as its
+standard error allows. `spread` is the run-to-run spread of returns beyond the error of a finite number of episodes.
+
+Where the law is linear given the exponents (E, A and B) one could integrate over them in closed form, but only for
+Gaussian noise on the loss itself; with relative, heavy-tailed noise NUTS is both faster to state and as fast.
+
+Priors, in units to argue with (n% to m% are 90% intervals):
+
+- level: the loss at the reference, within a third of the frontier loss observed there.
+- floor: share of the reference loss that stays for ever, logit-normal around 27%; 5% to 73%.
+- share: part of the removable loss owed to model size, logit-normal around 1/2; 16% to 84%.
+- alpha, beta: exponents of the two terms at the reference, log-normal around 0.5; 0.22 to 1.14.
+- interaction: log-normal around 1; 0.5 to 1.9.
+- params_drift, samples_drift: sd of the change of log exponent over a factor of ten of scale, log-normal around 0.25;
+  0.11 to 0.57.
+- start: loss of an untrained policy, 25% around what is given, else around the highest loss seen.
+- pace: beyond the data the frontier falls faster or slower than the law says; see `PACE`. No data can speak of it.
+- noise: relative scatter of a checkpoint at the reference, log-normal around 2%; 0.6% to 6%. noise_growth: half-normal,
+  scale 1 (at 1, noise is proportional to the loss's rise). dof: 2 + log-normal around 5.
+- memory: over what factor of samples a run's noise persists, log-normal around e; 0.2 to 5 in log samples.
+- return_level: log return at the reference, sd 1 around what was observed there. elasticity: log-normal around 1.5;
+  0.5 to 4.7, its log drifting by an sd around 0.4 a factor of two of loss. return_size: sd 0.15 per factor e of size.
+- return_floor: sd 1 around the returns of the worst losses. ceiling: the expert's return where given, else an
+  exponential distance above the best log return, mean 1.
+- return_spread: of log return, log-normal around 20%; 5% to 75%. episode_cv: sd of one episode over the mean,
+  log-normal around 1, used where a row has episodes but no return_se.
+
+With several groups level, floor, share, alpha, beta, noise and spread are partially pooled: a common centre with the
+prior above and a half-normal spread between groups. Runs, drift and tails share one scale.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from jax import Array
+
+from forecast.laws import Knots, LossLaw, ReturnLaw, bounded_return, law_terms
+
+SCALE_KNOTS = Knots(spacing=float(np.log(10)), below=4, above=3)
+"""Of the drifting exponents: one a factor of ten in size or samples."""
+SKILL_KNOTS = Knots(spacing=0.7, below=3, above=3)
+"""Of the drifting elasticity: one a factor of two in loss."""
+PACE = 0.25
+"""The fall of the frontier's log loss beyond the largest compute of the table, h factors of ten ahead, is multiplied by
+exp(PACE · sqrt(h) · t), t Student with `PACE_DOF` degrees of freedom: a law is wrong in ways its own data cannot show.
+Chosen on back-tests of the bundled tables (benchmarks/LOG.md)."""
+PACE_DOF = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What the model contains; with the shapes of the data it decides what has to be compiled."""
+
+    law: str
+    groups: int
+    trajectories: bool
+    returns: bool
+
+
+class Data(NamedTuple):
+    """The rows as the model sees them, padded; n rows, R runs, G groups.
+
+    u, v: log N/N0, log D/D0. log_loss, log_loss_se: log nats. group: index. before: row of the checkpoint before in
+    the same run, gap: log samples since (1e6: there is none). weight: 1, or 0 for padding. log_return: log(return +
+    offset). return_se: its sd, 0 where unknown. episodes: 0 where return_se is known. return_weight: 1 where there is
+    a return. level, start, return_level, return_floor, ceiling: prior centres [G]. ceiling_known: 1 where an expert's
+    return is given.
+    """
+
+    u: Array
+    v: Array
+    log_loss: Array
+    log_loss_se: Array
+    group: Array
+    gap: Array
+    before: Array
+    weight: Array
+    log_return: Array
+    return_se: Array
+    episodes: Array
+    return_weight: Array
+    level: Array
+    start: Array
+    return_level: Array
+    return_floor: Array
+    ceiling: Array
+    ceiling_known: Array
+
+
+class Parameters(NamedTuple):
+    """Every parameter of the model: the laws, with their group axis first, and the noise of losses and of returns."""
+
+    law: LossLaw
+    noise: dict[str, Array]
+    return_law: ReturnLaw | None
+    return_noise: dict[str, Array]
+
+
+def sample_parameters(spec: Spec, data: Data) -> Parameters:
+    """Draw every parameter from its prior."""
+    groups = spec.groups
+    log_alpha = _pooled("log_alpha", groups, np.log(0.5), 0.5, between=0.3)
+    log_beta = _pooled("log_beta", groups, np.log(0.5), 0.5, between=0.3)
+    level = data.level + numpyro.sample("level_shift", dist.Normal(0, 0.2).expand([groups]).to_event(1))
+    free = spec.law in ("interaction", "drifting")
+    g = numpyro.sample("interaction", dist.LogNormal(0.0, 0.4)) if free else jnp.ones(())
+    if spec.law == "saturating":
+        start = data.start + numpyro.sample("start_shift", dist.Normal(0, 0.15).expand([groups]).to_event(1))
+    else:
+        start = jnp.full(groups, jnp.inf)
+
+    def exponents(name: str, log_exponent: Array) -> Array:
+        drifts = spec.law == "drifting"
+        return _drifting(name, 0.25, log_exponent, SCALE_KNOTS) if drifts else jnp.exp(log_exponent)[:, None]
+
+    law = LossLaw(
+        level=level,
+        floor=jax.nn.sigmoid(_pooled("floor_logit", groups, -1.0, 1.2, between=0.7)),
+        share=jax.nn.sigmoid(_pooled("share_logit", groups, 0.0, 1.0, between=0.5)),
+        params_exponents=exponents("params_drift", log_alpha),
+        samples_exponents=exponents("samples_drift", log_beta),
+        interaction=jnp.broadcast_to(g, (groups,)),
+        start=start,
+    )
+    noise = {
+        "noise": jnp.exp(_pooled("log_noise", groups, np.log(0.02), 0.7, between=0.5)),
+        "noise_growth": numpyro.sample("noise_growth", dist.HalfNormal(1.0)),
+        "dof": 2 + numpyro.sample("dof_above_2", dist.LogNormal(np.log(5.0), 0.8)),
+    }
+    if spec.trajectories:
+        noise["memory"] = numpyro.sample("memory", dist.LogNormal(0.0, 1.0))
+    if not spec.returns:
+        return Parameters(law, noise, None, {})
+    return_noise = {
+        "spread": jnp.exp(_pooled("log_return_spread", groups, np.log(0.2), 0.8, between=0.5)),
+        "dof": 2 + numpyro.sample("return_dof_above_2", dist.LogNormal(np.log(5.0), 0.8)),
+        "episode_cv": numpyro.sample("episode_cv", dist.LogNormal(0.0, 0.5)),
+    }
+    return Parameters(law, noise, _sample_return_law(spec, data), return_noise)
+
+
+def _pooled(name: str, groups: int, centre: float, sd: float, *, between: float) -> Array:
+    """One value a group, [G]: the prior itself for one group, else a centre with that prior and offsets from it."""
+    if groups == 1:
+        return numpyro.sample(name, dist.Normal(centre, sd).expand([1]).to_event(1))
+    middle = numpyro.sample(f"{name}_centre", dist.Normal(centre, sd))
+    spread = numpyro.sample(f"{name}_spread", dist.HalfNormal(between))
+    offset = numpyro.sample(f"{name}_offset", dist.Normal(0, 1).expand([groups]).to_event(1))
+    return middle + spread * offset
+
+
+def _drifting(name: str, middle: float, log_rate: Array, knots: Knots) -> Array:
+    """Rates at the knots, [G, K], whose log is a random walk that starts at log_rate [G] in knot 0."""
+    sd = numpyro.sample(name, dist.LogNormal(np.log(middle), 0.5))
+    shape = (log_rate.shape[0], knots.count - 1)
+    steps = numpyro.sample(f"{name}_steps", dist.Normal(0, sd).expand(shape).to_event(2))
+    return jnp.exp(log_rate[:, None] + knots.walk(steps))
+
+
+def _sample_return_law(spec: Spec, data: Data) -> ReturnLaw:
+    groups = spec.groups
+    per_group = lambda name, d: numpyro.sample(name, d.expand([groups]).to_event(1))  # noqa: E731
+    log_elasticity = per_group("log_elasticity", dist.Normal(np.log(1.5), 0.7))
+    headroom = per_group("headroom", dist.Exponential(1.0))
+    return ReturnLaw(
+        level=data.return_level + per_group("return_level_shift", dist.Normal(0, 1.0)),
+        elasticity=_drifting("return_drift", 0.4, log_elasticity, SKILL_KNOTS),
+        size=per_group("return_size", dist.Normal(0, 0.15)),
+        floor=data.return_floor + per_group("return_floor_shift", dist.Normal(0, 1.0)),
+        ceiling=data.ceiling + jnp.where(data.ceiling_known > 0, 0.0, headroom),
+    )
+
+
+def row_locations(law: LossLaw, data: Data) -> Array:
+    """What the law says of the log loss of each row."""
+
+    def integral(x: Array, exponents: Array) -> Array:
+        if exponents.shape[-1] == 1:
+            return x * exponents[data.group, 0]
+        return (SCALE_KNOTS.integral_weights(x) * exponents[data.group]).sum(-1)
+
+    a, b = integral(data.u, law.params_exponents), integral(data.v, law.samples_exponents)
+    scalars = {f: getattr(law, f)[data.group] for f in ("level", "floor", "share", "interaction", "start")}
+    return law_terms(law._replace(**scalars), a, b)
+
+
+def noise_scale(noise: dict[str, Array], rise: Array, group: Array | int) -> Array:
+    """Sd of log loss at a predicted log loss `rise` above the reference."""
+    return noise["noise"][..., group] * jnp.exp(noise["noise_growth"] * jax.nn.softplus(4 * rise) / 4)
+
+
+def run_model(data: Data, spec: Spec) -> None:
+    """The numpyro model of a run table."""
+    parameters = sample_parameters(spec, data)
+    noise = parameters.noise
+    predicted = row_locations(parameters.law, data)
+    scale = noise_scale(noise, predicted - parameters.law.level[data.group], data.group)
+    total = jnp.sqrt(scale**2 + data.log_loss_se**2)
+    kept = jnp.exp(-data.gap / noise["memory"]) if spec.trajectories else jnp.zeros_like(data.u)
+    residual = (data.log_loss - predicted) / total
+    location = predicted + total * kept * residual[data.before]
+    with numpyro.handlers.scale(scale=data.weight):
+        innovation = dist.StudentT(noise["dof"], location, total * jnp.sqrt(1 - kept**2))
+        numpyro.sample("log_loss", innovation, obs=data.log_loss)
+    if parameters.return_law is not None:
+        trust = scale**2 / total**2
+        _observe_returns(data, parameters, predicted + trust * (data.log_loss - predicted))
+
+
+def _observe_returns(data: Data, parameters: Parameters, latent_log_loss: Array) -> None:
+    law, noise = parameters.return_law, parameters.return_noise
+    assert law is not None
+    skill = data.level[data.group] - latent_log_loss
+    elasticity = (SKILL_KNOTS.integral_weights(skill) * law.elasticity[data.group]).sum(-1)
+    by_row = law._replace(floor=law.floor[data.group], ceiling=law.ceiling[data.group])
+    location = bounded_return(by_row, law.level[data.group] + elasticity + law.size[data.group] * data.u)
+    unknown = jnp.where(data.episodes > 0, noise["episode_cv"] ** 2 / jnp.maximum(data.episodes, 1.0), 0.0)
+    total = jnp.sqrt(noise["spread"][data.group] ** 2 + data.return_se**2 + unknown)
+    with numpyro.handlers.scale(scale=data.return_weight):
+        numpyro.sample("log_return", dist.StudentT(noise["dof"], location, total), obs=data.log_return)

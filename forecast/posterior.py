@@ -1,0 +1,241 @@
+"""Frozen posterior draws of a run table: predict loss and return, save and load."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import arviz as az
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from forecast.cost import CostLaw
+from forecast.diagnose import Diagnostics
+from forecast.encode import Encoding, Reference
+from forecast.laws import ReturnLaw, bounded_return, log_loss
+from forecast.model import PACE, PACE_DOF, SCALE_KNOTS, SKILL_KNOTS, Parameters, Spec, noise_scale
+from forecast.runs import Runs
+from forecast.sampler import constrained_parameters
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+QUANTILE_NAMES = ("q05", "q25", "median", "q75", "q95")
+_AHEAD = 6.0  # factors of ten of compute beyond the table that the frontier is tabulated for
+_SIZES = 81  # model sizes tried when the frontier is sought
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """Draws for P points: params, samples, flops [P]; loss [S, P] in nats; returns [S, P] or None without returns."""
+
+    params: np.ndarray
+    samples: np.ndarray
+    flops: np.ndarray
+    loss: np.ndarray
+    returns: np.ndarray | None
+
+    def table(self) -> pd.DataFrame:
+        """One row a point and target: target, params, samples, q05, q25, median, q75, q95."""
+        parts = [("loss", self.loss)] + ([("return", self.returns)] if self.returns is not None else [])
+        frames = []
+        for target, draws in parts:
+            q = np.quantile(draws, QUANTILES, axis=0)
+            points = {"target": target, "params": self.params, "samples": self.samples}
+            frames.append(pd.DataFrame({**points, **dict(zip(QUANTILE_NAMES, q, strict=True))}))
+        return pd.concat(frames, ignore_index=True)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Posterior:
+    """What was learned from a run table; S draws, G groups.
+
+    draws: site of the model -> [chain, draw, ...]. set_aside: reason by row number of the table. cost: FLOPs per sample
+    as a function of params, by group.
+    """
+
+    runs: Runs
+    spec: Spec
+    encoding: Encoding
+    draws: Mapping[str, np.ndarray]
+    diagnostics: Diagnostics
+    set_aside: pd.Series
+    cost: Mapping[str, CostLaw]
+    seed: int
+    expert_return: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups, in the order of their axis in the draws."""
+        return self.encoding.groups
+
+    @property
+    def has_returns(self) -> bool:
+        """Whether returns can be predicted."""
+        return self.spec.returns
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """The laws and the noise of every draw; arrays [S, G, ...]."""
+        return constrained_parameters(self.spec, self.encoding.data, self.draws)
+
+    @cached_property
+    def _standard(self) -> dict[str, np.ndarray]:
+        """Standard noise that every prediction shares, so that equal questions have equal answers: [S] each."""
+        rng = np.random.default_rng([self.seed, 7])
+        noise, returns = self.parameters.noise, self.parameters.return_noise
+        size = np.shape(noise["dof"])
+        standard = {
+            "pace": np.clip(rng.standard_t(PACE_DOF, size), -12, 12),
+            "loss": rng.standard_t(np.asarray(noise["dof"])),
+        }
+        if self.has_returns:
+            standard["return"] = rng.standard_t(np.asarray(returns["dof"]))
+        return standard
+
+    def group_name(self, group: str | None) -> str:
+        """The group asked for, which need not be named where there is one. ValueError otherwise."""
+        if group is None and len(self.groups) == 1:
+            return self.groups[0]
+        if group not in self.groups:
+            named = f"no group {group!r} in {self.runs.source}" if group else f"{self.runs.source} has several groups"
+            raise ValueError(f"{named}; name one of {', '.join(self.groups)}.")
+        return group
+
+    def reference(self, group: str | None = None) -> Reference:
+        """The point around which the law of a group is written."""
+        return self.encoding.references[self.group_name(group)]
+
+    def largest_flops(self, group: str | None = None) -> float:
+        """The largest compute among the rows of a group."""
+        return float(self.runs.group_table(self.group_name(group))["flops"].max())
+
+    def log_loss(self, params: ArrayLike, samples: ArrayLike, *, group: str | None = None, pace: bool = True) -> Any:
+        """What the law says of log loss, without the noise of a run: [S, P]. Beyond the data the pace is applied."""
+        name = self.group_name(group)
+        k, ref = self.groups.index(name), self.reference(name)
+        params, samples = np.broadcast_arrays(np.asarray(params, float), np.asarray(samples, float))
+        law = jax.tree.map(lambda x: x[:, k], self.parameters.law)
+        value = _evaluate(law, np.log(params / ref.params), np.log(samples / ref.samples))
+        if pace:
+            ahead = np.log10(self.cost[name](params) * samples / self.largest_flops(name))
+            value = value + self._lag(name, ahead)
+        return value
+
+    def predict(
+        self, params: ArrayLike, samples: ArrayLike, *, group: str | None = None, flops: ArrayLike | None = None
+    ) -> Prediction:
+        """Loss and return of a new run at each point, with everything that is uncertain: law, pace, run and noise.
+
+        params, samples: [P]. flops: the compute of each run [P], from the fitted cost of a sample where not given.
+        Raises ValueError for points that are not positive and finite, or an unknown group.
+        """
+        name = self.group_name(group)
+        params, samples = np.broadcast_arrays(np.atleast_1d(params).astype(float), np.atleast_1d(samples).astype(float))
+        spent = (
+            self.cost[name](params) * samples if flops is None else np.broadcast_to(flops, params.shape).astype(float)
+        )
+        for column, values in (("params", params), ("samples", samples), ("flops", spent)):
+            bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+            if bad.size:
+                raise ValueError(f"{column} of point {bad[0] + 1} is {values[bad[0]]:g}; give positive finite numbers.")
+        law = self.log_loss(params, samples, group=name, pace=False)
+        law = law + self._lag(name, np.log10(spent / self.largest_flops(name)))
+        loss, returns = self._new_run(name, law, params)
+        return Prediction(params=params, samples=samples, flops=spent, loss=np.exp(loss), returns=returns)
+
+    def _new_run(self, name: str, law: np.ndarray, params: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Log loss of a run where the law says `law` [S, P], and its return."""
+        k, noise = self.groups.index(name), self.parameters.noise
+        rise = law - np.asarray(self.parameters.law.level)[:, k, None]
+        growth = {"noise": noise["noise"][:, None, :], "noise_growth": noise["noise_growth"][:, None]}
+        scale = np.asarray(noise_scale(growth, jnp.asarray(rise), k))
+        loss = law + scale * self._standard["loss"][:, None]
+        return loss, self.returns_at(loss, params, group=name, new_run=True) if self.has_returns else None
+
+    def returns_at(self, log_loss: Any, params: ArrayLike, *, group: str | None = None, new_run: bool) -> np.ndarray:
+        """Return at given log losses [S, P] of models of given size [P]; with the spread between runs if new_run."""
+        name = self.group_name(group)
+        k, ref = self.groups.index(name), self.reference(name)
+        law: ReturnLaw = jax.tree.map(lambda x: x[:, k], self.parameters.return_law)
+        skill = np.log(ref.loss) - log_loss
+        value = _evaluate_return(law, skill, np.broadcast_to(np.log(np.asarray(params) / ref.params), skill.shape))
+        if new_run:
+            spread = np.asarray(self.parameters.return_noise["spread"])[:, k, None]
+            value = value + spread * self._standard["return"][:, None]
+        return np.maximum(np.exp(value), 0.0) - ref.return_offset
+
+    def _lag(self, name: str, ahead: np.ndarray) -> np.ndarray:
+        """What the pace adds to log loss [S, P] at `ahead` [P] factors of ten of compute beyond the table."""
+        ahead = np.clip(ahead, 0.0, _AHEAD)
+        if not np.any(ahead > 0):
+            return np.zeros((len(self._standard["pace"]), *ahead.shape))
+        steps, frontier = self._frontiers[name]
+        rank = np.clip(np.searchsorted(steps, ahead, side="right") - 1, 0, len(steps) - 2)
+        part = (ahead - steps[rank]) / (steps[rank + 1] - steps[rank])
+        fall = frontier[:, rank] * (1 - part) + frontier[:, rank + 1] * part - frontier[:, :1]
+        return fall * np.expm1(PACE * np.sqrt(ahead) * self._standard["pace"][:, None])
+
+    @cached_property
+    def _frontiers(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """By group: factors of ten beyond the table [T], and the law's least log loss at that compute [S, T]."""
+        steps = np.linspace(0.0, _AHEAD, 25)
+        found = {}
+        for name in self.groups:
+            sizes = self.sizes(name, self.largest_flops(name) * 10**_AHEAD)
+            budgets = self.largest_flops(name) * 10**steps
+            cost = self.cost[name](sizes)
+            best = [self.log_loss(sizes, c / cost, group=name, pace=False).min(axis=1) for c in budgets]
+            found[name] = steps, np.stack(best, axis=1)
+        return found
+
+    def sizes(self, group: str | None, flops: float) -> np.ndarray:
+        """Model sizes among which an optimum is sought: the table's range, and as far beyond as the budget goes."""
+        table = self.runs.group_table(self.group_name(group))
+        beyond = max(flops / table["flops"].max(), 1.0)
+        return np.geomspace(table["params"].min() / 10, table["params"].max() * 10 * beyond**0.9, _SIZES)
+
+    def inference_data(self) -> az.InferenceData:
+        """The draws as arviz InferenceData."""
+        return az.from_dict(posterior=dict(self.draws), sample_stats={"diverging": self.diagnostics.diverging})
+
+    def save(self, path: str | Path) -> None:
+        """Write the draws, the table and what is needed to read them, as netCDF (arviz InferenceData)."""
+        stored = self.inference_data()
+        stored.attrs["forecast"] = json.dumps(
+            {
+                "law": self.spec.law,
+                "seed": self.seed,
+                "source": self.runs.source,
+                "notes": list(self.runs.notes),
+                "sha256": self.runs.sha256,
+                "expert_return": dict(self.expert_return),
+                "table": self.runs.table.reset_index().to_json(orient="split", double_precision=15),
+            }
+        )
+        stored.to_netcdf(str(path))
+
+
+@jax.jit
+def _law_on_points(law: Any, u: Any, v: Any) -> Any:
+    return jax.vmap(lambda one: log_loss(one, u, v, SCALE_KNOTS))(law)
+
+
+def _evaluate(law: Any, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    with jax.enable_x64(True):
+        return np.asarray(_law_on_points(law, jnp.asarray(u), jnp.asarray(v)))
+
+
+@jax.jit
+def _return_on_draws(law: ReturnLaw, skill: Any, u: Any) -> Any:
+    signal = law.level[:, None] + jnp.einsum("spk,sk->sp", SKILL_KNOTS.integral_weights(skill), law.elasticity)
+    bounds = law._replace(floor=law.floor[:, None], ceiling=law.ceiling[:, None])
+    return bounded_return(bounds, signal + law.size[:, None] * u)
+
+
+def _evaluate_return(law: ReturnLaw, skill: np.ndarray, u: np.ndarray) -> np.ndarray:
+    with jax.enable_x64(True):
+        return np.asarray(_return_on_draws(law, jnp.asarray(skill), jnp.asarray(u)))
