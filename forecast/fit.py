@@ -23,7 +23,7 @@ def fit(
     start_loss: Mapping[str, float] | float | None = None,
     chains: int = 4,
     draws: int = 1000,
-    warmup: int = 500,
+    warmup: int = 800,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Posterior:
@@ -65,6 +65,7 @@ def fit(
         cost={g: fit_cost(t["params"], t["samples"], t["flops"]) for g, t in _tables(runs)},
         seed=seed,
         expert_return=experts,
+        start_loss=starts,
     )
 
 

@@ -33,13 +33,14 @@ Priors, in units to argue with (n% to m% are 90% intervals):
 - memory: over what factor of samples a run's noise persists, log-normal around e; 0.2 to 5 in log samples.
 - return_level: log return at the reference, sd 1 around what was observed there. elasticity: log-normal around 1.5;
   0.5 to 4.7, its log drifting by an sd around 0.4 a factor of two of loss. return_size: sd 0.15 per factor e of size.
-- return_floor: sd 1 around the returns of the worst losses. ceiling: the expert's return where given, else an
-  exponential distance above the best log return, mean 1.
+- return_floor: sd 1 around the returns of the worst losses. ceiling: the expert's return where given, else a
+  half-normal distance above the best log return, scale 1.
 - return_spread: of log return, log-normal around 20%; 5% to 75%. episode_cv: sd of one episode over the mean,
   log-normal around 1, used where a row has episodes but no return_se.
 
-With several groups level, floor, share, alpha, beta, noise and spread are partially pooled: a common centre with the
-prior above and a half-normal spread between groups. Runs, drift and tails share one scale.
+With several groups floor, share, alpha, beta, noise and spread of returns are partially pooled: a common centre with
+the prior above and a log-normal spread between groups (around 0.3 of log exponent, 0.5 to 0.7 of the others). The
+drifts, the memory, the growth of the noise, its tails and the interaction are common to all groups.
 """
 
 from dataclasses import dataclass
@@ -117,6 +118,8 @@ class Parameters(NamedTuple):
 def sample_parameters(spec: Spec, data: Data) -> Parameters:
     """Draw every parameter from its prior."""
     groups = spec.groups
+    floor = jax.nn.sigmoid(_pooled("floor_logit", groups, -0.8, 1.0, between=0.5))
+    share = jax.nn.sigmoid(_pooled("share_logit", groups, 0.0, 1.0, between=0.5))
     log_alpha = _pooled("log_alpha", groups, np.log(0.5), 0.5, between=0.3)
     log_beta = _pooled("log_beta", groups, np.log(0.5), 0.5, between=0.3)
     level = data.level + numpyro.sample("level_shift", dist.Normal(0, 0.2).expand([groups]).to_event(1))
@@ -133,8 +136,8 @@ def sample_parameters(spec: Spec, data: Data) -> Parameters:
 
     law = LossLaw(
         level=level,
-        floor=jax.nn.sigmoid(_pooled("floor_logit", groups, -1.0, 1.2, between=0.7)),
-        share=jax.nn.sigmoid(_pooled("share_logit", groups, 0.0, 1.0, between=0.5)),
+        floor=floor,
+        share=share,
         params_exponents=exponents("params_drift", log_alpha),
         samples_exponents=exponents("samples_drift", log_beta),
         interaction=jnp.broadcast_to(g, (groups,)),
@@ -158,13 +161,13 @@ def sample_parameters(spec: Spec, data: Data) -> Parameters:
 
 
 def _pooled(name: str, groups: int, centre: float, sd: float, *, between: float) -> Array:
-    """One value a group, [G]: the prior itself for one group, else a centre with that prior and offsets from it."""
-    if groups == 1:
-        return numpyro.sample(name, dist.Normal(centre, sd).expand([1]).to_event(1))
-    middle = numpyro.sample(f"{name}_centre", dist.Normal(centre, sd))
-    spread = numpyro.sample(f"{name}_spread", dist.HalfNormal(between))
-    offset = numpyro.sample(f"{name}_offset", dist.Normal(0, 1).expand([groups]).to_event(1))
-    return middle + spread * offset
+    """One value a group, [G]: Normal(centre, sd) for one group, else spread by about `between` around such a centre."""
+    spread: Array | float = sd
+    middle: Array | float = centre
+    if groups > 1:
+        middle = numpyro.sample(f"{name}_centre", dist.Normal(centre, sd))
+        spread = numpyro.sample(f"{name}_spread", dist.LogNormal(np.log(between), 0.5))
+    return numpyro.sample(name, dist.Normal(jnp.full(groups, middle), spread).to_event(1))
 
 
 def _drifting(name: str, middle: float, log_rate: Array, knots: Knots) -> Array:
@@ -179,7 +182,7 @@ def _sample_return_law(spec: Spec, data: Data) -> ReturnLaw:
     groups = spec.groups
     per_group = lambda name, d: numpyro.sample(name, d.expand([groups]).to_event(1))  # noqa: E731
     log_elasticity = per_group("log_elasticity", dist.Normal(np.log(1.5), 0.7))
-    headroom = per_group("headroom", dist.Exponential(1.0))
+    headroom = per_group("headroom", dist.HalfNormal(1.0))
     return ReturnLaw(
         level=data.return_level + per_group("return_level_shift", dist.Normal(0, 1.0)),
         elasticity=_drifting("return_drift", 0.4, log_elasticity, SKILL_KNOTS),

@@ -1,9 +1,11 @@
 """Frozen posterior draws of a run table: predict loss and return, save and load."""
 
+import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from forecast.cost import CostLaw
+from forecast.cost import CostLaw, fit_cost
 from forecast.diagnose import Diagnostics
-from forecast.encode import Encoding, Reference
+from forecast.encode import Encoding, Reference, encode, set_aside
 from forecast.laws import ReturnLaw, bounded_return, log_loss
 from forecast.model import PACE, PACE_DOF, SCALE_KNOTS, SKILL_KNOTS, Parameters, Spec, noise_scale
 from forecast.runs import Runs
 from forecast.sampler import constrained_parameters
+from forecast.schema import TEXT
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 QUANTILE_NAMES = ("q05", "q25", "median", "q75", "q95")
@@ -66,6 +69,7 @@ class Posterior:
     cost: Mapping[str, CostLaw]
     seed: int
     expert_return: Mapping[str, float] = field(default_factory=dict)
+    start_loss: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -198,6 +202,12 @@ class Posterior:
         beyond = max(flops / table["flops"].max(), 1.0)
         return np.geomspace(table["params"].min() / 10, table["params"].max() * 10 * beyond**0.9, _SIZES)
 
+    def thinned(self, count: int) -> "Posterior":
+        """The same posterior with about `count` of its draws, evenly spaced: for searches and pictures."""
+        chains, length = self.diagnostics.diverging.shape
+        step = max(1, chains * length // count)
+        return replace(self, draws={k: v[:, ::step] for k, v in self.draws.items()})
+
     def inference_data(self) -> az.InferenceData:
         """The draws as arviz InferenceData."""
         return az.from_dict(posterior=dict(self.draws), sample_stats={"diverging": self.diagnostics.diverging})
@@ -207,16 +217,48 @@ class Posterior:
         stored = self.inference_data()
         stored.attrs["forecast"] = json.dumps(
             {
-                "law": self.spec.law,
+                "version": version("game-scaling"),
+                "spec": asdict(self.spec),
                 "seed": self.seed,
                 "source": self.runs.source,
                 "notes": list(self.runs.notes),
                 "sha256": self.runs.sha256,
                 "expert_return": dict(self.expert_return),
-                "table": self.runs.table.reset_index().to_json(orient="split", double_precision=15),
+                "start_loss": dict(self.start_loss),
+                "table": self.runs.table.to_csv(),
+                "checks": self.diagnostics.checks.to_csv(index=False),
             }
         )
         stored.to_netcdf(str(path))
+
+
+def load_posterior(path: str | Path) -> Posterior:
+    """A posterior written by `Posterior.save`. Raises ValueError if the file is not one."""
+    try:
+        stored = az.from_netcdf(str(path))
+        about = json.loads(stored.attrs["forecast"])
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not a saved posterior ({error}); write one with `forecast fit --out`.") from None
+    table = pd.read_csv(io.StringIO(about["table"]), index_col="row", dtype=dict.fromkeys(TEXT, "string"))
+    runs = Runs(table=table, source=about["source"], notes=tuple(about["notes"]))
+    if runs.sha256 != about["sha256"]:
+        raise ValueError(f"{path} is damaged: its table does not match its hash; fit again.")
+    experts = about["expert_return"]
+    aside = set_aside(runs)
+    kept = runs.subset(~runs.table.index.isin(aside.index))
+    checks = pd.read_csv(io.StringIO(about["checks"]))
+    return Posterior(
+        runs=runs,
+        spec=Spec(**about["spec"]),
+        encoding=encode(kept, expert_return=experts, start_loss=about["start_loss"]),
+        draws={k: v.to_numpy() for k, v in stored["posterior"].data_vars.items()},
+        diagnostics=Diagnostics(checks=checks, diverging=stored["sample_stats"]["diverging"].to_numpy()),
+        set_aside=aside,
+        cost={g: fit_cost(*(t[c] for c in ("params", "samples", "flops"))) for g, t in runs.table.groupby("group")},
+        seed=about["seed"],
+        expert_return=experts,
+        start_loss=about["start_loss"],
+    )
 
 
 @jax.jit
