@@ -13,6 +13,7 @@ from forecast.sampler import prepare_jax
 prepare_jax()  # before anything touches jax, which settles its devices once
 
 from forecast.fit import compare, fit  # noqa: E402
+from forecast.points import predict_points, read_points  # noqa: E402
 from forecast.posterior import Posterior, Prediction, load_posterior  # noqa: E402
 from forecast.published import datasets  # noqa: E402
 from forecast.recommend import Recommendation, Required, recommend, required  # noqa: E402
@@ -29,7 +30,9 @@ __all__ = [
     "datasets",
     "fit",
     "load_posterior",
+    "predict_points",
     "read_columns",
+    "read_points",
     "read_runs",
     "recommend",
     "required",

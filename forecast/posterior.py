@@ -202,6 +202,33 @@ class Posterior:
         beyond = max(flops / table["flops"].max(), 1.0)
         return np.geomspace(table["params"].min() / 10, table["params"].max() * 10 * beyond**0.9, _SIZES)
 
+    def summary(self) -> pd.DataFrame:
+        """Parameters that have a meaning, by group: parameter, group, median, q05, q95, unit."""
+        law, noise = self.parameters.law, self.parameters.noise
+        rows = []
+        for k, name in enumerate(self.groups):
+            middle = SCALE_KNOTS.below if law.params_exponents.shape[-1] > 1 else 0
+            values = {
+                "loss at the reference": (np.exp(law.level[:, k]), "nats"),
+                "irreducible loss": (np.exp(law.level[:, k]) * law.floor[:, k], "nats"),
+                "share of floor": (law.floor[:, k], "of the reference loss"),
+                "share of model size": (law.share[:, k], "of the removable loss"),
+                "alpha": (law.params_exponents[:, k, middle], "exponent of params at the reference"),
+                "beta": (law.samples_exponents[:, k, middle], "exponent of samples at the reference"),
+                "noise": (noise["noise"][:, k], "relative sd of a run's loss"),
+            }
+            if self.spec.law in ("interaction", "drifting"):
+                values["interaction"] = law.interaction[:, k], "exponent g"
+            if self.parameters.return_law is not None:
+                middle = SKILL_KNOTS.below
+                elasticity = self.parameters.return_law.elasticity[:, k, middle]
+                values["elasticity of return"] = elasticity, "% of return per % of loss"
+                values["spread of returns"] = self.parameters.return_noise["spread"][:, k], "sd of log return"
+            for what, (draws, unit) in values.items():
+                q = np.quantile(np.asarray(draws), (0.5, 0.05, 0.95))
+                rows.append((what, name, *map(float, q), unit))
+        return pd.DataFrame(rows, columns=["parameter", "group", "median", "q05", "q95", "unit"])
+
     def thinned(self, count: int) -> "Posterior":
         """The same posterior with about `count` of its draws, evenly spaced: for searches and pictures."""
         chains, length = self.diagnostics.diverging.shape

@@ -73,6 +73,12 @@ class Recommendation:
         columns = [c for c in ("loss_regret", "return_regret") if c in self.regret]
         return {c: float(np.interp(np.log(params), grid, self.regret[c].to_numpy())) for c in columns}
 
+    def table(self) -> pd.DataFrame:
+        """What to train and what to expect: quantity, recommended, median, q05, q25, q75, q95."""
+        rows = [("params", self.params, self.optimum_params), ("samples", self.samples, self.optimum_samples)]
+        rows += [("loss", None, self.loss)] + ([("return", None, self.returns)] if self.returns is not None else [])
+        return pd.DataFrame([{"quantity": name, "recommended": value, **q} for name, value, q in rows])
+
     def to_dict(self) -> dict[str, Any]:
         """As plain types; `params` and `samples` hold the recommended value and the quantiles of the optimum."""
         return {

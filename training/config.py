@@ -132,29 +132,30 @@ def to_toml(config: RunConfig) -> str:
 
 
 def from_recommendation(path: str | Path, **choices: Any) -> RunConfig:
-    """The run that a recommendation.toml recommends: the medians of its params, samples and flops.
+    """The run that a recommendation.toml recommends: its budget and its recommended params and samples.
 
     `choices` are the other fields of RunConfig (env, task, core, seed, ...), which a recommendation does not settle.
-    Further keys of the file are ignored. Raises ConfigError, naming the file, when a median is missing or refused.
+    Further keys of the file are ignored. Raises ConfigError, naming the file, when a number is missing or refused.
     """
     section = _read_toml(path).get("recommendation")
     if not isinstance(section, Mapping):
         raise ConfigError(f"{path}: there is no table [recommendation]; write the file with the forecast command.")
-    medians = {name: _median(path, section, name) for name in ("params", "samples", "flops")}
-    medians["params"], medians["samples"] = round(medians["params"]), round(medians["samples"])
+    params, samples = (round(_number(path, section, name, "recommended")) for name in ("params", "samples"))
     try:
-        return RunConfig(**medians, **choices)
+        return RunConfig(params=params, samples=samples, flops=_number(path, section, "flops"), **choices)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _median(path: str | Path, section: Mapping[str, Any], name: str) -> float:
-    quantity = section.get(name)
-    value = quantity.get("median") if isinstance(quantity, Mapping) else None
+def _number(path: str | Path, section: Mapping[str, Any], *keys: str) -> float:
+    """The number at recommendation.<keys>."""
+    value: Any = section
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ConfigError(
-            f"{path}: recommendation.{name}.median must be a finite number, got {value!r}; "
-            f"write it as `{name} = {{median = 1e7}}`."
+            f"{path}: recommendation.{'.'.join(keys)} must be a finite number, got {value!r}; "
+            "write the file with `forecast recommend --out`."
         )
     return value
 

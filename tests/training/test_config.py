@@ -22,11 +22,9 @@ core = "lstm"
 RECOMMENDATION = """\
 schema = 1
 [recommendation]
-budget = 1e18
-params = {median = 18600000.4, q05 = 1.1e7, q95 = 3.0e7}
-samples = {median = 8.96e9, q05 = 6e9}
-[recommendation.flops]
-median = 1e18
+flops = 1e18
+params = {recommended = 18600000.4, median = 1.7e7, q05 = 1.1e7, q95 = 3.0e7}
+samples = {recommended = 8.96e9, q05 = 6e9}
 [forecast]
 loss = {median = 0.16}
 """
@@ -203,9 +201,9 @@ def test_an_existing_file_is_overwritten_only_by_force(tmp_path):
     [
         ("params = 1\n", ["no table [recommendation]"]),
         ("recommendation = 4\n", ["no table [recommendation]"]),
-        (RECOMMENDATION.replace("samples =", "data ="), ["recommendation.samples.median", "got None"]),
-        (RECOMMENDATION.replace("{median = 8.96e9, q05 = 6e9}", "8.96e9"), ["recommendation.samples.median"]),
-        (RECOMMENDATION.replace("median = 1e18", "median = nan"), ["recommendation.flops.median", "nan"]),
+        (RECOMMENDATION.replace("samples =", "data ="), ["recommendation.samples.recommended", "got None"]),
+        (RECOMMENDATION.replace("{recommended = 8.96e9, q05 = 6e9}", "8.96e9"), ["recommendation.samples.recommended"]),
+        (RECOMMENDATION.replace("flops = 1e18", "flops = nan"), ["recommendation.flops", "nan"]),
         (RECOMMENDATION.replace("8.96e9", "12.0"), ["recommendation.toml", "less than one update"]),
         (RECOMMENDATION.replace("8.96e9", "-1"), ["samples must be between 1"]),
     ],

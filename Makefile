@@ -1,0 +1,39 @@
+# make report and make test are all a newcomer needs; each sets up what it lacks.
+PYTHON ?= python3
+BIN := .venv/bin
+export FORECAST_CACHE ?= $(CURDIR)/.cache/jax
+
+.PHONY: setup report reports test test-slow lint bench clean
+
+setup: .venv/installed
+
+# pip's own cache makes a second set-up quick; the stamp makes it free.
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 setup"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+report: setup
+	$(BIN)/forecast report nethack-transformer --out reports/nethack-transformer
+
+reports: report
+	$(BIN)/forecast report atari-cnn --out reports/atari-cnn
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+
+bench: setup
+	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/backtest.py
+
+clean:
+	rm -rf .venv .cache build *.egg-info

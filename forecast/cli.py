@@ -1,0 +1,349 @@
+"""The `forecast` command."""
+
+import functools
+import inspect
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import forecast
+from forecast.devices import PEAK_FLOPS, budget
+from forecast.laws import LAWS
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=forecast.__doc__)
+_out, _err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
+
+RunsArg = Annotated[str, typer.Argument(help="A CSV or Parquet run table, a bundled name, or a saved posterior (.nc).")]
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+GroupOpt = Annotated[str | None, typer.Option(help="Which group (game, algorithm), where the table has several.")]
+FlopsOpt = Annotated[float | None, typer.Option(help="The budget in FLOPs, for example 1e19.")]
+HoursOpt = Annotated[float | None, typer.Option(help="The budget as device hours, with --device and --mfu.")]
+DeviceOpt = Annotated[str, typer.Option(help=f"One of {', '.join(PEAK_FLOPS)}.")]
+MfuOpt = Annotated[float, typer.Option(help="Share of the device's peak rate that training reaches.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """Options of every command that fits."""
+
+    columns: Annotated[Path | None, typer.Option(help="TOML file with [columns]: canonical = 'column*factor'.")] = None
+    column: Annotated[list[str] | None, typer.Option(help="One mapping NAME=COLUMN[*FACTOR]; may be repeated.")] = None
+    law: Annotated[str, typer.Option(help=f"One of {', '.join(LAWS)}.")] = "drifting"
+    expert_return: Annotated[float | None, typer.Option(help="Demonstrator's mean return: imitation saturates.")] = None
+    start_loss: Annotated[float | None, typer.Option(help="Loss of an untrained policy, for --law saturating.")] = None
+    chains: Annotated[int, typer.Option(help="Chains of NUTS.")] = 4
+    draws: Annotated[int, typer.Option(help="Draws a chain, in hundreds.")] = 1000
+    warmup: Annotated[int, typer.Option(help="Warm-up a chain, in hundreds.")] = 800
+    seed: Annotated[int, typer.Option(help="Same seed, same forecast.")] = 0
+
+    def read(self, source: str) -> forecast.Runs:
+        """The run table, through the column mapping."""
+        mapping = forecast.read_columns(self.columns) if self.columns else {}
+        for item in self.column or []:
+            name, equals, spec = item.partition("=")
+            if not equals or not name or not spec:
+                raise ValueError(f"--column {item!r} is not NAME=COLUMN; write for example --column loss=val/loss.")
+            mapping[name.strip()] = spec.strip()
+        return forecast.read_runs(source, columns=mapping)
+
+    def fit(self, runs: forecast.Runs, *, quiet: bool) -> forecast.Posterior:
+        """The posterior, with a progress bar unless quiet."""
+        of_model = {k: getattr(self, k) for k in ("law", "expert_return", "start_loss", *self.of_sampler)}
+        with _progress(quiet) as report:
+            return forecast.fit(runs, progress=report, **of_model)
+
+    def posterior(self, source: str, *, quiet: bool) -> forecast.Posterior:
+        """A saved posterior, or that of a run table."""
+        return (
+            forecast.load_posterior(source)
+            if Path(source).suffix == ".nc"
+            else self.fit(self.read(source), quiet=quiet)
+        )
+
+    @property
+    def of_sampler(self) -> dict[str, int]:
+        """What concerns NUTS alone."""
+        return {"chains": self.chains, "draws": self.draws, "warmup": self.warmup, "seed": self.seed}
+
+
+def _takes_fit_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command with a parameter `options` take every field of FitOptions as an option of its own."""
+    fields = inspect.signature(FitOptions).parameters
+
+    @functools.wraps(command)
+    def wrapper(**given: Any) -> None:
+        command(options=FitOptions(**{k: given.pop(k) for k in fields}), **given)
+
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "options"]
+    shown = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + list(fields.values())
+    wrapper.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in shown}
+    return wrapper
+
+
+@app.command(epilog="Example: forecast datasets")
+def datasets(as_json: JsonOpt = False) -> None:
+    """List the bundled run tables and where they come from."""
+    found = [
+        {"name": d.name, "title": d.title, "description": d.description.strip(), "source": d.source, "url": d.url,
+         "notes": list(d.notes), **forecast.read_runs(d.name).summary()}
+        for d in forecast.datasets().values()
+    ]  # fmt: skip
+    if as_json:
+        _print_json(found)
+        return
+    for d in found:
+        _out.print(f"{d['name']}: {d['rows']} rows, {d['sizes']} sizes, groups {', '.join(d['groups'])}")
+        _out.print(f"  {' '.join(d['description'].split())}\n  {d['source']}")
+
+
+@app.command(epilog="Example: forecast fit nethack-transformer --out posterior.nc")
+@_takes_fit_options
+def fit(
+    options: FitOptions,
+    runs: RunsArg,
+    out: Annotated[Path | None, typer.Option(help="Save the posterior (netCDF), to be used in place of RUNS.")] = None,
+    compare: Annotated[bool, typer.Option(help="Compare the laws by PSIS-LOO, whole trajectories left out.")] = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Fit the scaling law of a run table, with uncertainty, and say whether the fit may be believed."""
+    if out is not None and not out.parent.is_dir():
+        raise ValueError(f"the folder {out.parent} does not exist; create it first.")
+    table = options.read(runs)
+    posterior = options.fit(table, quiet=as_json)
+    compared = forecast.compare(table, **options.of_sampler) if compare else None
+    if out is not None:
+        posterior.save(out)
+    summary = posterior.summary()
+    if as_json:
+        _print_json(
+            {
+                "table": table.summary(),
+                "law": options.law,
+                "parameters": summary.to_dict(orient="records"),
+                "set_aside": {str(k): v for k, v in posterior.set_aside.items()},
+                "diagnostics": _diagnostics(posterior),
+                "comparison": None if compared is None else compared.to_dict(orient="records"),
+                "saved": None if out is None else str(out),
+            }
+        )
+        return
+    _print_table(summary, "Parameters")
+    _print_table(posterior.diagnostics.checks, "Diagnostics")
+    if compared is not None:
+        _print_table(compared, "Laws by PSIS-LOO, whole trajectories left out")
+    for reason, count in posterior.set_aside.value_counts().items():
+        _out.print(f"Set aside: {count} of {len(table.table)} rows, {reason}.")
+    _out.print(posterior.diagnostics.sentence)
+
+
+@app.command(epilog="Example: forecast predict nethack-transformer --at points.csv --out predicted.csv")
+@_takes_fit_options
+def predict(
+    options: FitOptions,
+    runs: RunsArg,
+    at: Annotated[Path, typer.Option(help="CSV with columns params, samples and optionally flops and group.")],
+    out: Annotated[Path | None, typer.Option(help="CSV to write; printed when not given.")] = None,
+    group: GroupOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Predict loss and return of new runs at given sizes and samples."""
+    points = forecast.read_points(at)
+    posterior = options.posterior(runs, quiet=as_json)
+    table = forecast.predict_points(posterior, points, group=group)
+    _warn(posterior)
+    if out is not None:
+        table.to_csv(out, index=False)
+    if as_json:
+        _print_json(table.to_dict(orient="records"))
+    elif out is None:
+        sys.stdout.write(table.to_csv(index=False))
+    else:
+        _err.print(f"Wrote {len(table)} rows to {out}.")
+
+
+@app.command(epilog="Example: forecast recommend nethack-transformer --flops 1e19 --max-samples 1e11")
+@_takes_fit_options
+def recommend(
+    options: FitOptions,
+    runs: RunsArg,
+    flops: FlopsOpt = None,
+    gpu_hours: HoursOpt = None,
+    device: DeviceOpt = "h100",
+    mfu: MfuOpt = 0.3,
+    max_params: Annotated[float | None, typer.Option(help="Largest model allowed.")] = None,
+    max_samples: Annotated[float | None, typer.Option(help="Samples there are; demonstrations are finite.")] = None,
+    objective: Annotated[
+        str, typer.Option(help="auto, return or loss; auto is return where there are returns.")
+    ] = "auto",
+    params: Annotated[
+        float | None, typer.Option(help="Also say what training this size instead would give away.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write recommendation.toml here, to be scored later.")] = None,
+    group: GroupOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Recommend the model size and samples for a budget, with intervals of everything."""
+    spend = _budget(flops, gpu_hours, device, mfu)
+    if spend is None:
+        raise ValueError("no budget was given; add --flops 1e19, or --gpu-hours 24 --device h200 --mfu 0.3.")
+    posterior = options.posterior(runs, quiet=as_json)
+    found = forecast.recommend(
+        posterior, flops=spend, group=group, objective=objective, max_params=max_params, max_samples=max_samples
+    )
+    regret = None if params is None else found.regret_of(params)
+    if out is not None:
+        out.write_text(found.to_toml(), encoding="utf-8")
+    _warn(posterior)
+    if as_json:
+        _print_json({**found.to_dict(), "regret": regret})
+        return
+    _out.print(found.sentence)
+    _print_table(found.table(), None)
+    if params is not None and regret is not None:
+        lost = ", ".join(f"{v:.2%} of {k.removesuffix('_regret')}" for k, v in regret.items())
+        _out.print(f"Training {params:.3g} parameters instead gives away an expected {lost}.")
+
+
+@app.command(epilog="Example: forecast required nethack-transformer --return 6000 --probability 0.5")
+@_takes_fit_options
+def required(
+    options: FitOptions,
+    runs: RunsArg,
+    loss: Annotated[float | None, typer.Option(help="Loss to reach (nats).")] = None,
+    returns: Annotated[float | None, typer.Option("--return", help="Mean return to reach.")] = None,
+    probability: Annotated[float, typer.Option(help="How sure to be.")] = 0.5,
+    group: GroupOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Find the least budget that reaches a loss or a return with a given probability."""
+    if (loss is None) == (returns is None):
+        raise ValueError("give one target, --loss or --return.")
+    posterior = options.posterior(runs, quiet=as_json)
+    found = forecast.required(posterior, loss=loss, returns=returns, probability=probability, group=group)
+    _warn(posterior)
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        _out.print(found.sentence)
+
+
+@app.command(epilog="Example: forecast report nethack-transformer --out reports/nethack-transformer")
+@_takes_fit_options
+def report(
+    options: FitOptions,
+    runs: RunsArg,
+    out: Annotated[Path, typer.Option(help="Folder for index.html, its figures and recommendation.toml.")] = Path(
+        "report"
+    ),
+    flops: FlopsOpt = None,
+    gpu_hours: HoursOpt = None,
+    device: DeviceOpt = "h100",
+    mfu: MfuOpt = 0.3,
+    group: GroupOpt = None,
+    compare: Annotated[bool, typer.Option(help="Add the comparison of the laws by PSIS-LOO (fits each law).")] = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Write the report: the forecast and the recommendation for ten times the largest budget, unless one is given."""
+    from forecast.report import write_report  # matplotlib is slow to import, and no other command draws
+
+    spend = _budget(flops, gpu_hours, device, mfu)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; give a folder.")
+    posterior = options.posterior(runs, quiet=as_json)
+    wanted = posterior.groups if group is None else (posterior.group_name(group),)
+    found = [forecast.recommend(posterior, flops=spend or 10 * posterior.largest_flops(g), group=g) for g in wanted]
+    compared = forecast.compare(posterior.runs, **options.of_sampler) if compare else None
+    page = write_report(posterior, found, out, comparison=compared)
+    for one in found:
+        name = "recommendation.toml" if len(found) == 1 else f"recommendation-{one.group}.toml"
+        (out / name).write_text(one.to_toml(), encoding="utf-8")
+    _warn(posterior)
+    if as_json:
+        _print_json({"page": str(page), "recommendations": [one.to_dict() for one in found]})
+        return
+    for one in found:
+        _out.print((f"{one.group}: " if len(found) > 1 else "") + one.sentence)
+    _out.print(f"The report is {page}; open it in a browser.")
+
+
+def main() -> None:
+    """Run the command; bad input is one plain sentence on stderr and exit code 2."""
+    try:
+        app()
+    except (ValueError, OSError) as error:  # TableError is a ValueError
+        _err.print(f"forecast: {error}", markup=False)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        _err.print("forecast: interrupted; nothing was written.")
+        raise SystemExit(130) from None
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on stderr while sampling; none where nobody watches."""
+    if quiet or not _err.is_terminal:
+        yield None
+        return
+    shown = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*shown, console=_err, transient=True) as bar:
+        task = bar.add_task("sampling", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _budget(flops: float | None, gpu_hours: float | None, device: str, mfu: float) -> float | None:
+    if flops is not None and gpu_hours is not None:
+        raise ValueError("give the budget once, as --flops or as --gpu-hours.")
+    return budget(gpu_hours, device, mfu) if gpu_hours is not None else flops
+
+
+def _warn(posterior: forecast.Posterior) -> None:
+    if not posterior.diagnostics.passed:
+        _err.print(posterior.diagnostics.sentence)
+
+
+def _diagnostics(posterior: forecast.Posterior) -> dict[str, Any]:
+    d = posterior.diagnostics
+    return {"passed": d.passed, "sentence": d.sentence, "checks": d.checks.to_dict(orient="records")}
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """JSON types; a number that is not finite is null."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value
+
+
+def _print_table(frame: pd.DataFrame, title: str | None) -> None:
+    table = Table(title=title, title_justify="left")
+    for name in frame.columns:
+        table.add_column(str(name), justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(_cell(v) for v in row))
+    _out.print(table)
+
+
+def _cell(value: Any) -> str:
+    return ("" if value != value else f"{value:.3g}") if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()

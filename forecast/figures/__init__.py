@@ -1,0 +1,33 @@
+"""Pictures of a forecast, one function a figure: a `View` in, a matplotlib Figure out.
+
+    view = figures.look(posterior, recommendation)
+    figures.headline(view).savefig("forecast.png", dpi=200)
+"""
+
+from forecast.figures.losses import isoflop, minimal_loss
+from forecast.figures.optimum import optimum, regret
+from forecast.figures.returns import headline, return_on_loss
+from forecast.figures.style import png, svg
+from forecast.figures.ticks import count, log_ticks, plain, power, scientific
+from forecast.figures.view import Frontier, View, classical_fits, find_frontier, look
+
+__all__ = [
+    "Frontier",
+    "View",
+    "classical_fits",
+    "count",
+    "find_frontier",
+    "headline",
+    "isoflop",
+    "log_ticks",
+    "look",
+    "minimal_loss",
+    "optimum",
+    "plain",
+    "png",
+    "power",
+    "regret",
+    "return_on_loss",
+    "scientific",
+    "svg",
+]

@@ -1,0 +1,142 @@
+"""Return: against loss, and against compute with what is recommended, the picture of the whole."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from forecast.figures.style import CHOSEN, FAINT, FORECAST, INK, QUIET, EndLabel, beyond, blank, fan, house_style, label_ends
+from forecast.figures.ticks import count, label_log, log_ticks, plain, power
+from forecast.figures.view import NEAR_FRONTIER, View
+
+
+@house_style
+def return_on_loss(view: View) -> Figure:
+    """Return against loss, better to the right: rows by size, and the map of loss to return with its bands."""
+    figure, (axes,) = blank(height=4.8)
+    played = view.table[view.table["return_mean"].notna()]
+    fitted, aside = played[played["aside"].isna()], played[played["aside"].notna()]
+    least = min(float(view.recommendation.loss["q05"]), float(fitted["loss"].min())) / 1.05
+    losses = np.geomspace(least, float(fitted["loss"].max()) * 1.3, 81)
+    reference = view.posterior.reference(view.group).params
+    draws = np.broadcast_to(np.log(losses), (_draws(view), losses.size))
+    runs = view.few.returns_at(draws, reference, group=view.group, new_run=True)
+    q = fan(axes, losses, runs)
+    sizes = LogNorm(float(view.table["params"].min()), float(view.table["params"].max()))
+    axes.scatter(aside["loss"], aside["return_mean"], s=13, facecolors="none", edgecolors=FAINT, linewidths=0.7, zorder=2)
+    axes.scatter(
+        fitted["loss"], fitted["return_mean"], s=20, c=fitted["params"], norm=sizes, cmap="viridis_r", linewidths=0.4,
+        edgecolors="white", zorder=4,
+    )  # fmt: skip
+    _return_axis(axes, np.concatenate([fitted["return_mean"].to_numpy(), q[[0, 4]].ravel()]))
+    label_log(axes.xaxis, losses[0], losses[-1], plain)
+    axes.invert_xaxis()
+    _unseen(axes, float(fitted["loss"].min()))
+    _size_bar(figure, axes, sizes)
+    axes.set_xlabel("loss (nats per action), better to the right")
+    axes.set_ylabel("return")
+    return figure
+
+
+def _draws(view: View) -> int:
+    return view.frontier.loss.shape[0]
+
+
+def _unseen(axes: Axes, best: float) -> None:
+    """Shade the losses below every row's, on an inverted axis."""
+    left = axes.get_xlim()[1]
+    if left < best:
+        axes.axvspan(left, best, color="#000000", alpha=0.045, linewidth=0, zorder=0)
+
+
+def _size_bar(figure: Figure, axes: Axes, sizes: LogNorm) -> None:
+    bar = figure.colorbar(ScalarMappable(sizes, "viridis_r"), ax=axes, shrink=0.7, aspect=30, pad=0.015)
+    assert sizes.vmin is not None
+    assert sizes.vmax is not None
+    bar.set_ticks(log_ticks(sizes.vmin, sizes.vmax))
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda x, _: count(x)))
+    bar.ax.minorticks_off()
+    bar.ax.set_title("N", fontsize=8)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.ax.tick_params(length=2, labelsize=7.5)
+
+
+def _return_axis(axes: Axes, values: np.ndarray) -> None:
+    """Logarithmic where all returns are positive and span over a factor of five, else plain."""
+    low, high = float(np.min(values)), float(np.max(values))
+    if low > 0 and high / low > 5:
+        label_log(axes.yaxis, low / 1.3, high * 1.3, plain)
+        return
+    room = 0.05 * (high - low)
+    axes.set_ylim(low - room, high + room)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: plain(y)))
+
+
+@house_style
+def headline(view: View) -> Figure:
+    """What compute buys: return (loss, where there are no returns) of a new run of the recommended configuration."""
+    figure, (axes,) = blank(height=4.9)
+    target = "return_mean" if view.path.returns is not None else "loss"
+    draws = view.path.returns if view.path.returns is not None else view.path.loss
+    q = fan(axes, view.frontier.flops, draws)
+    rows = view.table[view.table[target].notna()]
+    _headline_rows(axes, rows, target)
+    seen = rows.loc[rows["aside"].isna() & (rows["excess"] < 0.3), target].to_numpy()
+    values = np.concatenate([q[[0, 4]].ravel(), seen])
+    if target == "loss":
+        label_log(axes.yaxis, values.min() / 1.15, values.max() * 1.15, plain)
+    else:
+        _return_axis(axes, values)
+    label_log(axes.xaxis, view.frontier.flops[0] / 1.3, view.frontier.flops[-1], power)
+    beyond(axes, view.largest)
+    _recommended(axes, view)
+    names = zip(q[:, -1], ("", "", "median", "50%", "90%"), strict=True)
+    label_ends(axes, [EndLabel(float(y), text, FORECAST) for y, text in names if text])
+    axes.set_xlabel("compute C (FLOPs)")
+    axes.set_ylabel("return of a new run" if target == "return_mean" else "loss of a new run (nats per action)")
+    return figure
+
+
+def _headline_rows(axes: Axes, rows: pd.DataFrame, target: str) -> None:
+    fitted, aside = rows[rows["aside"].isna()], rows[rows["aside"].notna()]
+    near = fitted["excess"] < NEAR_FRONTIER
+    axes.scatter(aside["flops"], aside[target], s=12, facecolors="none", edgecolors=FAINT, linewidths=0.7, zorder=2)
+    axes.scatter(fitted.loc[~near, "flops"], fitted.loc[~near, target], s=9, color=FAINT, linewidths=0, zorder=2)
+    axes.scatter(fitted.loc[near, "flops"], fitted.loc[near, target], s=17, color=INK, linewidths=0, zorder=3.5)
+
+
+def _recommended(axes: Axes, view: View) -> None:
+    """The recommended run as a point with its 50% and 90% intervals, and what it is in words."""
+    wanted = view.recommendation
+    q = wanted.returns if wanted.returns is not None else wanted.loss
+    for low, high, width in (("q05", "q95", 1.3), ("q25", "q75", 3.6)):
+        axes.plot([wanted.flops] * 2, [q[low], q[high]], color=CHOSEN, linewidth=width, solid_capstyle="butt", zorder=6)
+    axes.plot(wanted.flops, q["median"], marker="D", markersize=7, color=CHOSEN, markeredgecolor="white", zorder=7)
+    name = "return" if wanted.returns is not None else "loss"
+    text = (
+        f"{power(wanted.flops)} FLOPs: train {count(wanted.params)} parameters\n"
+        f"on {count(wanted.samples)} samples, for a {name} of\n"
+        f"{plain(q['median'])}  (90%: {plain(q['q05'])} to {plain(q['q95'])})"
+    )
+    down = name == "return"
+    axes.annotate(
+        text,
+        (wanted.flops, q["q05" if down else "q95"]),
+        xytext=(-6, -44 if down else 44),
+        textcoords="offset points",
+        ha="right",
+        va="center",
+        fontsize=8.5,
+        color=CHOSEN,
+        linespacing=1.45,
+        zorder=8,
+        bbox={"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": "none", "alpha": 0.88},
+        arrowprops={"arrowstyle": "-", "color": CHOSEN, "linewidth": 0.8, "shrinkB": 2},
+    )
+    axes.text(
+        0.0, 1.012, "black: best rows of the table   grey: other rows   hollow: set aside", transform=axes.transAxes,
+        fontsize=7.5, color=QUIET, va="bottom",
+    )  # fmt: skip

@@ -1,0 +1,104 @@
+"""Numbers as people read them, and where a logarithmic axis is labelled."""
+
+import math
+from collections.abc import Callable
+from itertools import chain
+
+from matplotlib.axis import Axis
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+
+_UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+_FEWEST, _MOST = 4, 8  # labels on an axis
+
+
+def count(number: float) -> str:
+    """A number of parameters or samples to three digits: 725, 189 k, 31 M, 5.6 B."""
+    if not math.isfinite(number):
+        return "–"
+    for size, unit in _UNITS:
+        if number >= 0.9995 * size:
+            return f"{_digits(number / size)} {unit}"
+    return _digits(number)
+
+
+def scientific(number: float) -> str:
+    """FLOPs: 1e19, 2.05e17."""
+    mantissa, exponent = f"{number:.2e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def plain(number: float) -> str:
+    """A loss, a return or a label of theirs to three digits: 0.154, 1.28, 5,520, 18,300."""
+    if not math.isfinite(number):
+        return "–"
+    if number == 0:
+        return "0"
+    size = math.floor(math.log10(abs(number)))
+    rounded = round(number, 2 - size)
+    if rounded == int(rounded):
+        return f"{rounded:,.0f}".replace("-", "−")
+    return f"{rounded:,.{max(2 - size, 0)}f}".rstrip("0").rstrip(".").replace("-", "−")
+
+
+def power(number: float) -> str:
+    """FLOPs on an axis, as mathtext: 10^18, 2·10^18."""
+    exponent = math.floor(math.log10(number) + 1e-9)
+    mantissa = number / 10**exponent
+    lead = "" if abs(mantissa - 1) < 1e-6 else rf"{mantissa:.3g}{{\cdot}}"
+    return f"${lead}10^{{{exponent}}}$"
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Where to label a logarithmic axis from low to high: the roundest numbers of which at least four lie within.
+
+    Powers of ten (every second, third ... where there are more than eight), else 1, 2, 5 of each, else finer; and where
+    the range is too short for any, even steps. Raises ValueError unless 0 < low < high.
+    """
+    if not 0 < low < high < math.inf:
+        raise ValueError(f"a logarithmic axis from {low} to {high} cannot be labelled; give 0 < low < high.")
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    decades = [e for e in range(first, last + 1) if _inside(10.0**e, low, high)]
+    if len(decades) >= _FEWEST:
+        stride = -(-len(decades) // _MOST)
+        return [10.0**e for e in decades if e % stride == 0]
+    for steps in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+        every = chain.from_iterable((float(f"{s}e{e}") for s in steps) for e in range(first, last + 1))
+        found = [x for x in every if _inside(x, low, high)]
+        if len(found) >= _FEWEST:
+            return found
+    even = MaxNLocator(nbins=6, steps=[1, 2, 5, 10]).tick_values(low, high)
+    return [float(f"{x:.10g}") for x in even if _inside(float(x), low, high)]
+
+
+def label_log(axis: Axis, low: float, high: float, form: Callable[[float], str]) -> None:
+    """Set limits, labels in `form` and unlabelled minor ticks of an axis that is or becomes logarithmic."""
+    axes = axis.axes
+    if axis.axis_name == "x":  # type: ignore[attr-defined]
+        axes.set_xscale("log")
+        axes.set_xlim(low, high)
+    else:
+        axes.set_yscale("log")
+        axes.set_ylim(low, high)
+    ticks = log_ticks(low, high)
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: form(x)))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(FixedLocator(between) if (between := _minor(low, high)) else NullLocator())
+
+
+def _minor(low: float, high: float) -> list[float]:
+    """2 to 9 of every power of ten, where there is room to see them."""
+    if math.log10(high / low) > 5:
+        return []
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    every = (float(f"{m}e{e}") for e in exponents for m in range(1, 10))
+    return [x for x in every if _inside(x, low, high)]
+
+
+def _inside(x: float, low: float, high: float) -> bool:
+    return low * (1 - 1e-9) <= x <= high * (1 + 1e-9)
+
+
+def _digits(number: float) -> str:
+    rounded = float(f"{number:.3g}")
+    return f"{rounded:.0f}" if rounded >= 100 else f"{rounded:g}"

@@ -1,0 +1,152 @@
+"""What the figures and the page of one group share, computed once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from forecast import classical
+from forecast.classical import ClassicalFit
+from forecast.posterior import Posterior, Prediction
+from forecast.recommend import Recommendation
+
+_DRAWS = 800  # enough for a band; the numbers in the tables use all
+_BUDGETS = 41
+_AHEAD = 10.0  # how far beyond the budget asked for the pictures reach
+NEAR_FRONTIER = 0.05  # log loss above the best that the same compute bought
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Frontier:
+    """The optimum on T budgets, as S draws see it and as it would be recommended.
+
+    flops [T]; params, samples, loss (nats; the law, without a run's noise) [S, T]: each draw's size of least loss.
+    chosen_params, chosen_samples [T]: best by posterior expectation of the objective.
+    """
+
+    flops: np.ndarray
+    params: np.ndarray
+    samples: np.ndarray
+    loss: np.ndarray
+    chosen_params: np.ndarray
+    chosen_samples: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class View:
+    """A group's forecast and everything drawn from it.
+
+    few: the posterior with fewer draws. table: the group's rows with `excess`, log loss above the best that their
+    compute bought, and `aside`, the reason why a row was set aside or null. methods: fit or, where it refused, why.
+    path: a new run of the recommended configuration at each budget of the frontier.
+    """
+
+    posterior: Posterior
+    few: Posterior
+    recommendation: Recommendation
+    table: pd.DataFrame
+    frontier: Frontier
+    path: Prediction
+    methods: Mapping[str, ClassicalFit | str]
+
+    @property
+    def group(self) -> str:
+        """Name of the group."""
+        return self.recommendation.group
+
+    @property
+    def largest(self) -> float:
+        """The largest compute among the rows."""
+        return self.posterior.largest_flops(self.group)
+
+    @property
+    def fitted(self) -> pd.DataFrame:
+        """Rows that were fitted."""
+        return self.table[self.table["aside"].isna()]
+
+    @property
+    def fits(self) -> dict[str, ClassicalFit]:
+        """The classical methods that gave an answer."""
+        return {name: fit for name, fit in self.methods.items() if not isinstance(fit, str)}
+
+
+def look(posterior: Posterior, recommendation: Recommendation, *, replicates: int = 0) -> View:
+    """Compute what the figures show. replicates: bootstrap samples of the classical methods that have no intervals."""
+    name, runs = recommendation.group, posterior.runs
+    table = runs.group_table(name)
+    reasons = posterior.set_aside.reindex(table.index)
+    few = posterior.thinned(_DRAWS)
+    span = table["flops"].min(), max(recommendation.flops, table["flops"].max()) * _AHEAD
+    budgets = np.unique(np.append(np.geomspace(*span, _BUDGETS), recommendation.flops))
+    frontier = find_frontier(few, name, budgets, recommendation)
+    return View(
+        posterior=posterior,
+        few=few,
+        recommendation=recommendation,
+        table=table.assign(excess=runs.frontier_excess()[table.index], aside=reasons),
+        frontier=frontier,
+        path=posterior.predict(frontier.chosen_params, frontier.chosen_samples, group=name),
+        methods=classical_fits(posterior, name, replicates),
+    )
+
+
+def find_frontier(posterior: Posterior, group: str, budgets: np.ndarray, recommendation: Recommendation) -> Frontier:
+    """Each draw's optimum on each budget, and the size that the recommendation's objective and constraints choose."""
+    found = []
+    for budget in budgets:
+        sizes = posterior.sizes(group, budget)
+        samples = budget / posterior.cost[group](sizes)
+        log_loss = posterior.log_loss(sizes, samples, group=group)
+        at, least = _least(log_loss)
+        chosen = _chosen(posterior, group, sizes, log_loss, recommendation)
+        found.append((np.exp(np.interp(at, np.arange(sizes.size), np.log(sizes))), np.exp(least), chosen))
+    params, loss = (np.stack([f[i] for f in found], axis=1) for i in (0, 1))
+    chosen = np.array([f[2] for f in found])
+    most = recommendation.constraints.get("max_samples", np.inf)
+    return Frontier(
+        flops=budgets,
+        params=params,
+        samples=budgets / posterior.cost[group](params),
+        loss=loss,
+        chosen_params=chosen,
+        chosen_samples=np.minimum(budgets / posterior.cost[group](chosen), most),
+    )
+
+
+def _chosen(posterior: Posterior, group: str, sizes: np.ndarray, log_loss: np.ndarray, wanted: Recommendation) -> float:
+    if wanted.objective == "return":
+        returns = posterior.returns_at(log_loss, sizes, group=group, new_run=False)
+        score = returns.mean(axis=0)
+    else:
+        score = -np.exp(log_loss).mean(axis=0)
+    return min(float(sizes[np.argmax(score)]), wanted.constraints.get("max_params", np.inf))
+
+
+def _least(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Position along the last axis, between grid points, of each row's minimum, and the value there: [S] each."""
+    top = np.argmin(values, axis=1)
+    i = np.clip(top, 1, values.shape[1] - 2)
+    low, mid, high = (np.take_along_axis(values, (i + s)[:, None], 1)[:, 0] for s in (-1, 0, 1))
+    bend = low - 2 * mid + high
+    shift = np.where(bend > 0, 0.5 * (low - high) / np.where(bend > 0, bend, 1.0), 0.0)
+    shift = np.clip(shift, -0.5, 0.5)
+    within = top == i
+    at = np.where(within, i + shift, top)
+    return at, np.where(within, mid - 0.25 * (low - high) * shift, values.min(axis=1))
+
+
+def classical_fits(posterior: Posterior, group: str, replicates: int) -> dict[str, ClassicalFit | str]:
+    """Every classical method on all rows of a group, or the reason why it refused."""
+    runs = posterior.runs
+    own = runs.subset(runs.table["group"] == group)
+    found: dict[str, ClassicalFit | str] = {}
+    for method in classical.METHODS:
+        options = {"replicates": replicates} if method in ("huber_lse", "varpro") else {}
+        try:
+            fit = classical.fit(own, method, seed=posterior.seed, **options)
+            fit.optimal(posterior.largest_flops(group))
+            found[method] = fit
+        except ValueError as error:
+            found[method] = str(error)
+    return found

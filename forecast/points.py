@@ -1,0 +1,58 @@
+"""A file of points -> a table of predictions."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from forecast.posterior import Posterior
+from forecast.schema import Problem, TableError
+
+
+def read_points(path: str | Path) -> pd.DataFrame:
+    """Points to predict at: a CSV with columns params, samples and optionally flops and group; others are ignored.
+
+    Raises TableError naming every row and column that is wrong.
+    """
+    example = "write a CSV with the columns params and samples, one point a row"
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:  # ValueError: not text, not a table
+        raise TableError(str(path), [Problem((), "", f"cannot be read ({error})", example)]) from None
+    table.columns = [str(c).strip() for c in table.columns]
+    missing = [c for c in ("params", "samples") if c not in table]
+    if missing or table.empty:
+        what = "is missing" if missing else "there are no points"
+        raise TableError(str(path), [Problem((), c, what, example) for c in missing or [""]])
+    problems = []
+    for name in [c for c in ("params", "samples", "flops") if c in table]:
+        values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=float)
+        bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+        if bad.size:
+            rows = tuple(int(i) + 2 for i in bad)
+            problems.append(Problem(rows, name, "is not a positive number", "write numbers such as 3e7"))
+        table[name] = values
+    if problems:
+        raise TableError(str(path), problems)
+    return table
+
+
+def predict_points(posterior: Posterior, points: pd.DataFrame, *, group: str | None = None) -> pd.DataFrame:
+    """Predictions of new runs: target, params, samples, q05, q25, median, q75, q95, and group where there are several.
+
+    A `group` column of the points names the group of each; `group` names one for all. Raises ValueError for unknown
+    groups.
+    """
+    named = points["group"].str.strip() if "group" in points and group is None else None
+    frames = []
+    for name in [group] if named is None else list(dict.fromkeys(named)):
+        chosen = points if named is None else points[named == name]
+        flops = chosen["flops"].to_numpy() if "flops" in chosen else None
+        found = posterior.predict(
+            chosen["params"].to_numpy(), chosen["samples"].to_numpy(), group=name or None, flops=flops
+        )
+        table = found.table()
+        if len(posterior.groups) > 1:
+            table["group"] = name
+        frames.append(table)
+    return pd.concat(frames, ignore_index=True)
