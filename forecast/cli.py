@@ -71,7 +71,7 @@ class FitOptions:
         )
 
     @property
-    def of_sampler(self) -> dict[str, int]:
+    def of_sampler(self) -> dict[str, Any]:
         """What concerns NUTS alone."""
         return {"chains": self.chains, "draws": self.draws, "warmup": self.warmup, "seed": self.seed}
 

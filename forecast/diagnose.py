@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import arviz as az
 import numpy as np
@@ -71,7 +72,7 @@ def probability_below(log_loss: np.ndarray, location: np.ndarray, scale: np.ndar
     return stats.t.cdf((log_loss - location) / scale, dof[:, None]).mean(axis=0)
 
 
-def leave_out(likelihoods: np.ndarray, blocks: np.ndarray) -> "az.ELPDData":
+def leave_out(likelihoods: np.ndarray, blocks: np.ndarray) -> Any:
     """PSIS-LOO with whole blocks of rows left out at once (Vehtari, Gelman and Gabry, 2017).
 
     likelihoods: [chain, draw, n]; blocks: the block of each row [n], a training or, where none is named, a model size.

@@ -161,7 +161,8 @@ def _checkpoints_before(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """For each row the position of its run's checkpoint before it, and the log samples between them (1e6: none)."""
     before, gap = np.zeros(len(table)), np.full(len(table), _NO_GAP)
     log_samples = np.log(table["samples"].to_numpy())
-    for _, positions in table.groupby(["group", "run"]).indices.items():
+    for found in table.groupby(["group", "run"]).indices.values():
+        positions = np.asarray(found)
         order = positions[np.argsort(log_samples[positions], kind="stable")]
         before[order[1:]] = order[:-1]
         # Two checkpoints at one number of samples would make the later one certain: a hundredth apart at least.

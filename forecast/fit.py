@@ -1,6 +1,7 @@
 """Run table -> posterior."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,7 +70,7 @@ def fit(
     )
 
 
-def compare(runs: Runs, *, laws: tuple[str, ...] = LAWS, seed: int = 0, **settings: int) -> pd.DataFrame:
+def compare(runs: Runs, *, laws: tuple[str, ...] = LAWS, seed: int = 0, **settings: Any) -> pd.DataFrame:
     """The laws side by side by PSIS-LOO with whole trajectories left out, best first.
 
     A trajectory is a run, or all rows of a group and size where the table names no runs. Columns: law; elpd, the

@@ -20,7 +20,7 @@ Gaussian noise on the loss itself; with relative, heavy-tailed noise NUTS is bot
 Priors, in units to argue with (n% to m% are 90% intervals):
 
 - level: the loss at the reference, within a third of the frontier loss observed there.
-- floor: share of the reference loss that stays for ever, logit-normal around 27%; 5% to 73%.
+- floor: share of the reference loss that stays for ever, logit-normal around 31%; 8% to 70%.
 - share: part of the removable loss owed to model size, logit-normal around 1/2; 16% to 84%.
 - alpha, beta: exponents of the two terms at the reference, log-normal around 0.5; 0.22 to 1.14.
 - interaction: log-normal around 1; 0.5 to 1.9.
@@ -44,7 +44,7 @@ drifts, the memory, the growth of the noise, its tails and the interaction are c
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -86,24 +86,24 @@ class Data(NamedTuple):
     return is given.
     """
 
-    u: Array
-    v: Array
-    log_loss: Array
-    log_loss_se: Array
-    group: Array
-    gap: Array
-    before: Array
-    weight: Array
-    log_return: Array
-    return_se: Array
-    episodes: Array
-    return_weight: Array
-    level: Array
-    start: Array
-    return_level: Array
-    return_floor: Array
-    ceiling: Array
-    ceiling_known: Array
+    u: Any
+    v: Any
+    log_loss: Any
+    log_loss_se: Any
+    group: Any
+    gap: Any
+    before: Any
+    weight: Any
+    log_return: Any
+    return_se: Any
+    episodes: Any
+    return_weight: Any
+    level: Any
+    start: Any
+    return_level: Any
+    return_floor: Any
+    ceiling: Any
+    ceiling_known: Any
 
 
 class Parameters(NamedTuple):
@@ -122,11 +122,11 @@ def sample_parameters(spec: Spec, data: Data) -> Parameters:
     share = jax.nn.sigmoid(_pooled("share_logit", groups, 0.0, 1.0, between=0.5))
     log_alpha = _pooled("log_alpha", groups, np.log(0.5), 0.5, between=0.3)
     log_beta = _pooled("log_beta", groups, np.log(0.5), 0.5, between=0.3)
-    level = data.level + numpyro.sample("level_shift", dist.Normal(0, 0.2).expand([groups]).to_event(1))
+    level = data.level + _draw("level_shift", dist.Normal(0, 0.2).expand([groups]).to_event(1))
     free = spec.law in ("interaction", "drifting")
-    g = numpyro.sample("interaction", dist.LogNormal(0.0, 0.4)) if free else jnp.ones(())
+    g = _draw("interaction", dist.LogNormal(0.0, 0.4)) if free else jnp.ones(())
     if spec.law == "saturating":
-        start = data.start + numpyro.sample("start_shift", dist.Normal(0, 0.15).expand([groups]).to_event(1))
+        start = data.start + _draw("start_shift", dist.Normal(0, 0.15).expand([groups]).to_event(1))
     else:
         start = jnp.full(groups, jnp.inf)
 
@@ -145,19 +145,24 @@ def sample_parameters(spec: Spec, data: Data) -> Parameters:
     )
     noise = {
         "noise": jnp.exp(_pooled("log_noise", groups, np.log(0.02), 0.7, between=0.5)),
-        "noise_growth": numpyro.sample("noise_growth", dist.HalfNormal(1.0)),
-        "dof": 2 + numpyro.sample("dof_above_2", dist.LogNormal(np.log(5.0), 0.8)),
+        "noise_growth": _draw("noise_growth", dist.HalfNormal(1.0)),
+        "dof": 2 + _draw("dof_above_2", dist.LogNormal(np.log(5.0), 0.8)),
     }
     if spec.trajectories:
-        noise["memory"] = numpyro.sample("memory", dist.LogNormal(0.0, 1.0))
+        noise["memory"] = _draw("memory", dist.LogNormal(0.0, 1.0))
     if not spec.returns:
         return Parameters(law, noise, None, {})
     return_noise = {
         "spread": jnp.exp(_pooled("log_return_spread", groups, np.log(0.2), 0.8, between=0.5)),
-        "dof": 2 + numpyro.sample("return_dof_above_2", dist.LogNormal(np.log(5.0), 0.8)),
-        "episode_cv": numpyro.sample("episode_cv", dist.LogNormal(0.0, 0.5)),
+        "dof": 2 + _draw("return_dof_above_2", dist.LogNormal(np.log(5.0), 0.8)),
+        "episode_cv": _draw("episode_cv", dist.LogNormal(0.0, 0.5)),
     }
     return Parameters(law, noise, _sample_return_law(spec, data), return_noise)
+
+
+def _draw(name: str, distribution: dist.Distribution) -> Array:
+    """`numpyro.sample`, whose declared return type is wider than what it returns."""
+    return cast(Array, numpyro.sample(name, distribution))
 
 
 def _pooled(name: str, groups: int, centre: float, sd: float, *, between: float) -> Array:
@@ -165,22 +170,22 @@ def _pooled(name: str, groups: int, centre: float, sd: float, *, between: float)
     spread: Array | float = sd
     middle: Array | float = centre
     if groups > 1:
-        middle = numpyro.sample(f"{name}_centre", dist.Normal(centre, sd))
-        spread = numpyro.sample(f"{name}_spread", dist.LogNormal(np.log(between), 0.5))
-    return numpyro.sample(name, dist.Normal(jnp.full(groups, middle), spread).to_event(1))
+        middle = _draw(f"{name}_centre", dist.Normal(centre, sd))
+        spread = _draw(f"{name}_spread", dist.LogNormal(np.log(between), 0.5))
+    return _draw(name, dist.Normal(jnp.full(groups, middle), spread).to_event(1))
 
 
 def _drifting(name: str, middle: float, log_rate: Array, knots: Knots) -> Array:
     """Rates at the knots, [G, K], whose log is a random walk that starts at log_rate [G] in knot 0."""
-    sd = numpyro.sample(name, dist.LogNormal(np.log(middle), 0.5))
+    sd = _draw(name, dist.LogNormal(np.log(middle), 0.5))
     shape = (log_rate.shape[0], knots.count - 1)
-    steps = numpyro.sample(f"{name}_steps", dist.Normal(0, sd).expand(shape).to_event(2))
+    steps = _draw(f"{name}_steps", dist.Normal(0, sd).expand(shape).to_event(2))
     return jnp.exp(log_rate[:, None] + knots.walk(steps))
 
 
 def _sample_return_law(spec: Spec, data: Data) -> ReturnLaw:
     groups = spec.groups
-    per_group = lambda name, d: numpyro.sample(name, d.expand([groups]).to_event(1))  # noqa: E731
+    per_group = lambda name, d: _draw(name, d.expand([groups]).to_event(1))  # noqa: E731
     log_elasticity = per_group("log_elasticity", dist.Normal(np.log(1.5), 0.7))
     headroom = per_group("headroom", dist.HalfNormal(1.0))
     return ReturnLaw(

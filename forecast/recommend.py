@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -179,7 +179,7 @@ class Required:
         """The answer in one sentence."""
         goal = f"{self.target} {self.value:g} with probability {self.probability:g}"
         if self.flops is None or self.params is None or self.samples is None:
-            top = self.curve.loc[self.curve["probability"].idxmax()]
+            top = self.curve.iloc[int(self.curve["probability"].to_numpy().argmax())]
             return (
                 f"No budget up to {self.curve['flops'].iloc[-1]:.2g} FLOPs reaches {goal}; the probability is highest, "
                 f"{top['probability']:.2f}, at {top['flops']:.2g} FLOPs."
@@ -222,7 +222,7 @@ def required(
         weighed = _weigh(few, name, flops, objective, None, None)
         best = int(np.argmax(weighed.score))
         there = few.predict(weighed.params[best], weighed.samples[best], group=name)
-        hit = there.loss <= loss if loss is not None else there.returns >= returns
+        hit = there.loss <= loss if loss is not None else np.asarray(there.returns) >= cast(float, returns)
         rows.append((flops, float(weighed.params[best]), float(weighed.samples[best]), float(np.mean(hit))))
     curve = pd.DataFrame(rows, columns=["flops", "params", "samples", "probability"])
     found = _first_crossing(curve, probability)

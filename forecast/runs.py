@@ -279,7 +279,7 @@ def _number(cell: object, factor: str) -> float:
     """One cell as a float; ValueError or TypeError if it is none. "1e5x", "1,000", "1_000" and True are none."""
     if not is_scalar(cell) or isinstance(cell, (bool, np.bool_, complex, bytes)):
         raise TypeError("not a number")
-    if bool(pd.isna(cell)):
+    if bool(pd.isna(cell)):  # pyright: ignore[reportArgumentType, reportCallIssue]
         return np.nan
     text = str(cell).strip()
     if text.casefold() in _MISSING:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -150,8 +150,8 @@ def _compiled(spec: Spec, settings: Settings) -> tuple[Callable, Callable, Calla
             point,
             settings.warmup,
             target_accept_prob=settings.target_accept,
-            max_tree_depth=settings.max_tree_depth,
-            dense_mass=[block for block in (losses, returns) if block],
+            max_tree_depth=cast(Any, settings.max_tree_depth),
+            dense_mass=cast(Any, [block for block in (losses, returns) if block]),
             model_args=(data,),
             rng_key=key_run,
         )

@@ -5,7 +5,6 @@ Every fit answers the same four questions, see `ClassicalFit`.
 
 from forecast.classical.bootstrap import bootstrap
 from forecast.classical.columns import Columns, columns
-from forecast.cost import CostLaw, fit_cost
 from forecast.classical.from_runs import METHODS, fit, fit_return
 from forecast.classical.frontier import FrontierLaw, Minima, Profiles, isoflop_profiles, minima, power_law
 from forecast.classical.huber import huber_lse
@@ -14,6 +13,7 @@ from forecast.classical.parabola import Parabola, ParabolaLaw, fit_parabolas, pa
 from forecast.classical.parametric import ParametricLaw
 from forecast.classical.result import ClassicalFit, Interval, LogForecast
 from forecast.classical.varpro import varpro
+from forecast.cost import CostLaw, fit_cost
 
 __all__ = [
     "METHODS",

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from forecast.classical.columns import Columns
-from forecast.cost import CostLaw, fit_cost
 from forecast.classical.ols import Line, fit_line
 from forecast.classical.result import CostPerSample, FloatArray, Interval, LogForecast
+from forecast.cost import CostLaw, fit_cost
 
 MIN_SIZES = 3  # fewer sizes at a budget cannot show a minimum with a neighbour on either side
 MAX_BUDGETS = 20  # interpolated budgets beyond the number of checkpoints would only repeat the same rows
