@@ -33,7 +33,7 @@ Priors, in units to argue with (n% to m% are 90% intervals):
 - memory: over what factor of samples a run's noise persists, log-normal around e; 0.2 to 5 in log samples.
 - return_level: log return at the reference, sd 1 around what was observed there. elasticity: log-normal around 1.5;
   0.5 to 4.7, its log drifting by an sd around 0.4 a factor of two of loss. return_size: sd 0.15 per factor e of size.
-- return_floor: sd 1 around the returns of the worst losses. ceiling: the expert's return where given, else a
+- return_floor: sd 0.5 around the returns of the worst losses. ceiling: the expert's return where given, else a
   half-normal distance above the best log return, scale 1.
 - return_spread: of log return, log-normal around 20%; 5% to 75%. episode_cv: sd of one episode over the mean,
   log-normal around 1, used where a row has episodes but no return_se.
@@ -59,6 +59,8 @@ SCALE_KNOTS = Knots(spacing=float(np.log(10)), below=4, above=3)
 """Of the drifting exponents: one a factor of ten in size or samples."""
 SKILL_KNOTS = Knots(spacing=0.7, below=3, above=3)
 """Of the drifting elasticity: one a factor of two in loss."""
+GROUP_MARK = "@"
+"""Between the name of a site and the index of its group."""
 PACE = 0.25
 """The fall of the frontier's log loss beyond the largest compute of the table, h factors of ten ahead, is multiplied by
 exp(PACE · sqrt(h) · t), t Student with `PACE_DOF` degrees of freedom: a law is wrong in ways its own data cannot show.
@@ -122,11 +124,11 @@ def sample_parameters(spec: Spec, data: Data) -> Parameters:
     share = jax.nn.sigmoid(_pooled("share_logit", groups, 0.0, 1.0, between=0.5))
     log_alpha = _pooled("log_alpha", groups, np.log(0.5), 0.5, between=0.3)
     log_beta = _pooled("log_beta", groups, np.log(0.5), 0.5, between=0.3)
-    level = data.level + _draw("level_shift", dist.Normal(0, 0.2).expand([groups]).to_event(1))
+    level = data.level + _per_group("level_shift", groups, dist.Normal(0, 0.2))
     free = spec.law in ("interaction", "drifting")
     g = _draw("interaction", dist.LogNormal(0.0, 0.4)) if free else jnp.ones(())
     if spec.law == "saturating":
-        start = data.start + _draw("start_shift", dist.Normal(0, 0.15).expand([groups]).to_event(1))
+        start = data.start + _per_group("start_shift", groups, dist.Normal(0, 0.15))
     else:
         start = jnp.full(groups, jnp.inf)
 
@@ -155,7 +157,7 @@ def sample_parameters(spec: Spec, data: Data) -> Parameters:
     return_noise = {
         "spread": jnp.exp(_pooled("log_return_spread", groups, np.log(0.2), 0.8, between=0.5)),
         "dof": 2 + _draw("return_dof_above_2", dist.LogNormal(np.log(5.0), 0.8)),
-        "episode_cv": _draw("episode_cv", dist.LogNormal(0.0, 0.5)),
+        "episode_cv": _draw("return_episode_cv", dist.LogNormal(0.0, 0.5)),
     }
     return Parameters(law, noise, _sample_return_law(spec, data), return_noise)
 
@@ -165,6 +167,11 @@ def _draw(name: str, distribution: dist.Distribution) -> Array:
     return cast(Array, numpyro.sample(name, distribution))
 
 
+def _per_group(name: str, groups: int, distribution: dist.Distribution) -> Array:
+    """An independent draw a group, [G, ...]; a site each, so that the sampler can learn one group's shape at a time."""
+    return jnp.stack([_draw(f"{name}{GROUP_MARK}{k}", distribution) for k in range(groups)])
+
+
 def _pooled(name: str, groups: int, centre: float, sd: float, *, between: float) -> Array:
     """One value a group, [G]: Normal(centre, sd) for one group, else spread by about `between` around such a centre."""
     spread: Array | float = sd
@@ -172,27 +179,26 @@ def _pooled(name: str, groups: int, centre: float, sd: float, *, between: float)
     if groups > 1:
         middle = _draw(f"{name}_centre", dist.Normal(centre, sd))
         spread = _draw(f"{name}_spread", dist.LogNormal(np.log(between), 0.5))
-    return _draw(name, dist.Normal(jnp.full(groups, middle), spread).to_event(1))
+    return _per_group(name, groups, dist.Normal(middle, spread))
 
 
 def _drifting(name: str, middle: float, log_rate: Array, knots: Knots) -> Array:
     """Rates at the knots, [G, K], whose log is a random walk that starts at log_rate [G] in knot 0."""
     sd = _draw(name, dist.LogNormal(np.log(middle), 0.5))
-    shape = (log_rate.shape[0], knots.count - 1)
-    steps = _draw(f"{name}_steps", dist.Normal(0, sd).expand(shape).to_event(2))
+    walk = dist.Normal(0, sd).expand([knots.count - 1]).to_event(1)
+    steps = _per_group(f"{name}_steps", log_rate.shape[0], walk)
     return jnp.exp(log_rate[:, None] + knots.walk(steps))
 
 
 def _sample_return_law(spec: Spec, data: Data) -> ReturnLaw:
     groups = spec.groups
-    per_group = lambda name, d: _draw(name, d.expand([groups]).to_event(1))  # noqa: E731
-    log_elasticity = per_group("log_elasticity", dist.Normal(np.log(1.5), 0.7))
-    headroom = per_group("headroom", dist.HalfNormal(1.0))
+    log_elasticity = _per_group("return_elasticity_log", groups, dist.Normal(np.log(1.5), 0.7))
+    headroom = _per_group("return_headroom", groups, dist.HalfNormal(1.0))
     return ReturnLaw(
-        level=data.return_level + per_group("return_level_shift", dist.Normal(0, 1.0)),
+        level=data.return_level + _per_group("return_level_shift", groups, dist.Normal(0, 1.0)),
         elasticity=_drifting("return_drift", 0.4, log_elasticity, SKILL_KNOTS),
-        size=per_group("return_size", dist.Normal(0, 0.15)),
-        floor=data.return_floor + per_group("return_floor_shift", dist.Normal(0, 1.0)),
+        size=_per_group("return_size", groups, dist.Normal(0, 0.15)),
+        floor=data.return_floor + _per_group("return_floor_shift", groups, dist.Normal(0, 0.5)),
         ceiling=data.ceiling + jnp.where(data.ceiling_known > 0, 0.0, headroom),
     )
 

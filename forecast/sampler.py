@@ -18,10 +18,9 @@ import numpyro
 from numpyro.infer.hmc import hmc
 from numpyro.infer.util import constrain_fn, log_likelihood, potential_energy
 
-from forecast.model import Data, Parameters, Spec, noise_scale, row_locations, run_model, sample_parameters
+from forecast.model import GROUP_MARK, Data, Parameters, Spec, noise_scale, row_locations, run_model, sample_parameters
 
 _DEVICES = 4
-_RETURN_SITES = ("headroom", "episode_cv", "log_elasticity")
 _BLOCK = 100  # iterations between two reports of progress
 Progress = Callable[[int, int], None]
 """Called with iterations done and in all, summed over warm-up and draws of one chain."""
@@ -143,15 +142,12 @@ def _compiled(spec: Spec, settings: Settings) -> tuple[Callable, Callable, Calla
     def start(key: Any, data: Data) -> Any:
         key_init, key_run = jax.random.split(key)
         point = _start_point(spec, data, key_init)
-        # Losses and returns hardly know of each other: two blocks need fewer draws to be learned than one.
-        returns = tuple(sorted(k for k in point if "return" in k or k in _RETURN_SITES))
-        losses = tuple(sorted(set(point) - set(returns)))
         return init_kernel(
             point,
             settings.warmup,
             target_accept_prob=settings.target_accept,
             max_tree_depth=cast(Any, settings.max_tree_depth),
-            dense_mass=cast(Any, [block for block in (losses, returns) if block]),
+            dense_mass=cast(Any, _blocks(point)),
             model_args=(data,),
             rng_key=key_run,
         )
@@ -171,6 +167,18 @@ def _compiled(spec: Spec, settings: Settings) -> tuple[Callable, Callable, Calla
     if mapped is jax.vmap:
         return jax.jit(jax.vmap(start, (0, None))), jax.jit(jax.vmap(block, (0, None))), jax.jit(finish)
     return jax.pmap(start, in_axes=(0, None)), jax.pmap(block, in_axes=(0, None)), jax.jit(finish)
+
+
+def _blocks(sites: Any) -> list[tuple[str, ...]]:
+    """Sites whose covariance is learned together: the losses and the returns of each group, and what groups share.
+
+    They hardly know of each other, and small blocks are learned from few draws.
+    """
+    blocks: dict[tuple[str, bool], list[str]] = {}
+    for name in sorted(sites):
+        group = name.partition(GROUP_MARK)[2] if any(GROUP_MARK + "1" in s for s in sites) else ""
+        blocks.setdefault((group, "return" in name), []).append(name)
+    return [tuple(block) for block in blocks.values()]
 
 
 def _start_point(spec: Spec, data: Data, key: Any) -> Any:

@@ -1,14 +1,14 @@
 """Pictures of a forecast, one function a figure: a `View` in, a matplotlib Figure out.
 
-    view = figures.look(posterior, recommendation)
-    figures.headline(view).savefig("forecast.png", dpi=200)
+view = figures.look(posterior, recommendation)
+figures.headline(view).savefig("forecast.png", dpi=200)
 """
 
 from forecast.figures.losses import isoflop, minimal_loss
 from forecast.figures.optimum import optimum, regret
 from forecast.figures.returns import headline, return_on_loss
 from forecast.figures.style import png, svg
-from forecast.figures.ticks import count, log_ticks, plain, power, scientific
+from forecast.figures.ticks import count, digits, log_ticks, plain, power, scientific
 from forecast.figures.view import Frontier, View, classical_fits, find_frontier, look
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "View",
     "classical_fits",
     "count",
+    "digits",
     "find_frontier",
     "headline",
     "isoflop",

@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.typing import ColorType
 
-from forecast.classical import Columns, isoflop_profiles
+from forecast.classical import isoflop_profiles
 from forecast.figures.style import (
     CHOSEN,
     FAINT,
@@ -35,7 +37,7 @@ def isoflop(view: View) -> Figure:
     """Loss against model size on a handful of budgets: rows, the law with its 90% band, and where it is least."""
     figure, (axes,) = blank(height=5.2)
     budgets = [*_budgets(view.fitted), view.recommendation.flops]
-    colours = [*(colormaps["viridis"](x) for x in np.linspace(0.08, 0.82, len(budgets) - 1)), CHOSEN]
+    colours = [*(colormaps["viridis"](x) for x in np.linspace(0.08, 0.76, len(budgets) - 1)), CHOSEN]
     curves, rows = [], []
     for budget, colour in zip(budgets, colours, strict=True):
         curves.append(_profile(axes, view, budget, colour, ahead=budget == budgets[-1]))
@@ -48,7 +50,7 @@ def isoflop(view: View) -> Figure:
     label_log(axes.xaxis, sizes.min() / 1.4, sizes.max() * 1.8, count)
     for (at, curve), budget, colour in zip(curves, budgets, colours, strict=True):
         _name_profile(axes, at, curve, budget, colour, ahead=budget == budgets[-1])
-    axes.set_xlabel("parameters N")
+    axes.set_xlabel("parameters N; at the end of each profile its budget in FLOPs")
     axes.set_ylabel("loss (nats per action)")
     return figure
 
@@ -67,7 +69,7 @@ def _columns(table: pd.DataFrame) -> tuple[np.ndarray, ...]:
     return tuple(table[c].to_numpy(float) for c in ("params", "samples", "flops", "loss"))
 
 
-def _profile(axes: Axes, view: View, budget: float, colour: object, *, ahead: bool) -> tuple[np.ndarray, np.ndarray]:
+def _profile(axes: Axes, view: View, budget: float, colour: ColorType, *, ahead: bool) -> tuple[np.ndarray, np.ndarray]:
     """The law's band on one budget and its optimum; sizes [P] and median loss [P]."""
     i = int(np.argmin(np.abs(np.log(view.frontier.flops / budget))))
     nearest = view.frontier.flops[i]
@@ -82,42 +84,32 @@ def _profile(axes: Axes, view: View, budget: float, colour: object, *, ahead: bo
     return sizes, median
 
 
-def _profile_rows(axes: Axes, view: View, budget: float, colour: object) -> None:
-    """The rows at a budget, filled; read between two of the same size, ringed; set aside, hollow and grey."""
+def _profile_rows(axes: Axes, view: View, budget: float, colour: ColorType) -> None:
+    """The rows at a budget, filled; read between two of the same size, pale; set aside, hollow."""
     try:
         points = isoflop_profiles(*_columns(view.fitted), budgets=np.array([budget]))
     except ValueError:
         return
-    for mark, face in ((~points.interpolated, colour), (points.interpolated, "white")):
-        where = np.flatnonzero(mark)
-        axes.scatter(
-            points.params[where], points.loss[where], s=17, color=[face], edgecolors=[colour], linewidths=0.9, zorder=4
-        )
+    for mark, strength in ((~points.interpolated, 1.0), (points.interpolated, 0.4)):
+        face = [(*to_rgb(colour), strength)]
+        axes.scatter(points.params[mark], points.loss[mark], s=18, color=face, linewidths=0, zorder=4)
     aside = view.table[view.table["aside"].notna()]
     aside = aside[np.abs(np.log(aside["flops"] / budget)) < np.log(_CLOSE)]
-    _hollow(axes, aside["params"], aside["loss"])
+    _hollow(axes, aside["params"], aside["loss"], colour)
 
 
-def _hollow(axes: Axes, x: pd.Series, y: pd.Series) -> None:
-    axes.scatter(x, y, s=13, facecolors="none", edgecolors=FAINT, linewidths=0.7, zorder=2)
+def _hollow(axes: Axes, x: pd.Series, y: pd.Series, colour: ColorType = FAINT) -> None:
+    axes.scatter(x, y, s=13, facecolors="none", edgecolors=[colour], linewidths=0.7, alpha=0.75, zorder=2)
 
 
 def _name_profile(
-    axes: Axes, sizes: np.ndarray, median: np.ndarray, budget: float, colour: object, *, ahead: bool
+    axes: Axes, sizes: np.ndarray, median: np.ndarray, budget: float, colour: ColorType, *, ahead: bool
 ) -> None:
-    """Write the budget under the optimum, where profiles leave room."""
-    i = int(np.argmin(median))
-    text = f"{power(float(f'{budget:.2g}'))}" + (" FLOPs, forecast" if ahead else "")
-    axes.annotate(
-        text,
-        (sizes[i], median[i]),
-        xytext=(0, -8),
-        textcoords="offset points",
-        ha="center",
-        va="top",
-        fontsize=8,
-        color=colour,
-    )
+    """Write the budget where its profile ends on the right."""
+    i = int(np.flatnonzero(sizes <= axes.get_xlim()[1])[-1])
+    text = power(float(f"{budget:.2g}")) + ("\nforecast" if ahead else "")
+    where = {"xytext": (5, 0), "textcoords": "offset points", "va": "center", "annotation_clip": False}
+    axes.annotate(text, (float(sizes[i]), float(median[i])), fontsize=8, color=colour, **where)
 
 
 @house_style

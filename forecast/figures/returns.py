@@ -8,7 +8,19 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from forecast.figures.style import CHOSEN, FAINT, FORECAST, INK, QUIET, EndLabel, beyond, blank, fan, house_style, label_ends
+from forecast.figures.style import (
+    CHOSEN,
+    FAINT,
+    FORECAST,
+    INK,
+    QUIET,
+    EndLabel,
+    beyond,
+    blank,
+    fan,
+    house_style,
+    label_ends,
+)
 from forecast.figures.ticks import count, label_log, log_ticks, plain, power
 from forecast.figures.view import NEAR_FRONTIER, View
 
@@ -26,12 +38,14 @@ def return_on_loss(view: View) -> Figure:
     runs = view.few.returns_at(draws, reference, group=view.group, new_run=True)
     q = fan(axes, losses, runs)
     sizes = LogNorm(float(view.table["params"].min()), float(view.table["params"].max()))
-    axes.scatter(aside["loss"], aside["return_mean"], s=13, facecolors="none", edgecolors=FAINT, linewidths=0.7, zorder=2)
+    axes.scatter(
+        aside["loss"], aside["return_mean"], s=13, facecolors="none", edgecolors=FAINT, linewidths=0.7, zorder=2
+    )
     axes.scatter(
         fitted["loss"], fitted["return_mean"], s=20, c=fitted["params"], norm=sizes, cmap="viridis_r", linewidths=0.4,
         edgecolors="white", zorder=4,
     )  # fmt: skip
-    _return_axis(axes, np.concatenate([fitted["return_mean"].to_numpy(), q[[0, 4]].ravel()]))
+    _return_axis(axes, fitted["return_mean"].to_numpy(), q[[0, 4]])
     label_log(axes.xaxis, losses[0], losses[-1], plain)
     axes.invert_xaxis()
     _unseen(axes, float(fitted["loss"].min()))
@@ -64,12 +78,13 @@ def _size_bar(figure: Figure, axes: Axes, sizes: LogNorm) -> None:
     bar.ax.tick_params(length=2, labelsize=7.5)
 
 
-def _return_axis(axes: Axes, values: np.ndarray) -> None:
-    """Logarithmic where all returns are positive and span over a factor of five, else plain."""
-    low, high = float(np.min(values)), float(np.max(values))
-    if low > 0 and high / low > 5:
-        label_log(axes.yaxis, low / 1.3, high * 1.3, plain)
+def _return_axis(axes: Axes, seen: np.ndarray, band: np.ndarray) -> None:
+    """Logarithmic where the returns seen are positive and span over a factor of five, else plain."""
+    low, high = float(np.min(seen)), float(max(np.max(seen), np.max(band)))
+    if low > 0 and np.max(seen) / low > 5:
+        label_log(axes.yaxis, max(min(low, float(np.min(band))), low / 2) / 1.2, high * 1.2, plain)
         return
+    low = min(low, float(np.min(band)))
     room = 0.05 * (high - low)
     axes.set_ylim(low - room, high + room)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: plain(y)))
@@ -85,11 +100,10 @@ def headline(view: View) -> Figure:
     rows = view.table[view.table[target].notna()]
     _headline_rows(axes, rows, target)
     seen = rows.loc[rows["aside"].isna() & (rows["excess"] < 0.3), target].to_numpy()
-    values = np.concatenate([q[[0, 4]].ravel(), seen])
     if target == "loss":
-        label_log(axes.yaxis, values.min() / 1.15, values.max() * 1.15, plain)
+        label_log(axes.yaxis, min(seen.min(), q[0].min()) / 1.15, max(seen.max(), q[4].max()) * 1.15, plain)
     else:
-        _return_axis(axes, values)
+        _return_axis(axes, seen, q[[0, 4]])
     label_log(axes.xaxis, view.frontier.flops[0] / 1.3, view.frontier.flops[-1], power)
     beyond(axes, view.largest)
     _recommended(axes, view)
@@ -121,20 +135,26 @@ def _recommended(axes: Axes, view: View) -> None:
         f"on {count(wanted.samples)} samples, for a {name} of\n"
         f"{plain(q['median'])}  (90%: {plain(q['q05'])} to {plain(q['q95'])})"
     )
-    down = name == "return"
+    low = name == "return"  # the corner that the fan leaves free
     axes.annotate(
         text,
-        (wanted.flops, q["q05" if down else "q95"]),
-        xytext=(-6, -44 if down else 44),
-        textcoords="offset points",
+        (wanted.flops, q["q05" if low else "q95"]),
+        xytext=(0.985, 0.3 if low else 0.8),
+        textcoords="axes fraction",
         ha="right",
         va="center",
         fontsize=8.5,
         color=CHOSEN,
         linespacing=1.45,
         zorder=8,
-        bbox={"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": "none", "alpha": 0.88},
-        arrowprops={"arrowstyle": "-", "color": CHOSEN, "linewidth": 0.8, "shrinkB": 2},
+        bbox={"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
+        arrowprops={
+            "arrowstyle": "-",
+            "color": CHOSEN,
+            "linewidth": 0.8,
+            "shrinkB": 3,
+            "relpos": (0.6, 1.0 if low else 0.0),
+        },
     )
     axes.text(
         0.0, 1.012, "black: best rows of the table   grey: other rows   hollow: set aside", transform=axes.transAxes,

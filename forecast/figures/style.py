@@ -2,6 +2,7 @@
 
 import functools
 import io
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, ParamSpec
 
@@ -19,8 +20,14 @@ METHOD_NAMES = {
     "huber_lse": "parametric, Huber",
     "varpro": "parametric, var. projection",
 }
+SHORT_NAMES = {
+    "power_law": "power law",
+    "parabola": "parabolas",
+    "huber_lse": "Huber",
+    "varpro": "var. projection",
+}
 WIDTH, HEIGHT = 8.2, 4.5  # inches
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
     "font.size": 8.5,
     "axes.labelsize": 8.5,
@@ -46,6 +53,8 @@ _STYLE: dict[str, Any] = {
     "svg.fonttype": "path",
 }
 _GAP = 0.05  # of the height of the axes, between two labels at the ends of lines
+_LEADER = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0, "relpos": (0.0, 0.5)}
+_PATH, _DIGITS = re.compile(rb'\bd="[^"]*"'), re.compile(rb"(\.\d\d)\d+")
 Inputs = ParamSpec("Inputs")
 
 
@@ -68,8 +77,9 @@ def blank(*, columns: int = 1, height: float = HEIGHT) -> tuple[Figure, list[Axe
 
 
 def svg(figure: Figure) -> bytes:
-    """The figure as SVG: equal figures, equal bytes."""
-    return _bytes(figure, format="svg", metadata={"Date": None, "Creator": None})
+    """The figure as SVG: equal figures, equal bytes. Paths are rounded to a hundredth of a point."""
+    drawn = _bytes(figure, format="svg", metadata={"Date": None, "Creator": None})
+    return _PATH.sub(lambda path: _DIGITS.sub(rb"\1", path[0]), drawn)
 
 
 def png(figure: Figure) -> bytes:
@@ -93,12 +103,14 @@ def fan(axes: Axes, x: np.ndarray, draws: np.ndarray, colour: str = FORECAST, **
     return q
 
 
-def beyond(axes: Axes, largest: float) -> None:
+def beyond(axes: Axes, largest: float, *, named: bool = True) -> None:
     """Shade the compute that no run of the table has reached, up to the right limit, which must be set."""
     right = axes.get_xlim()[1]
     if right <= largest:
         return
     axes.axvspan(largest, right, color="#000000", alpha=0.045, linewidth=0, zorder=0)
+    if not named:
+        return
     at = axes.get_xaxis_transform()
     axes.text(largest, 0.985, "  beyond the data", transform=at, va="top", fontsize=7.5, color=QUIET, style="italic")
 
@@ -119,8 +131,9 @@ def label_ends(axes: Axes, labels: Sequence[EndLabel]) -> None:
     place = axes.transData + axes.transAxes.inverted()
     middle = float(np.sqrt(np.prod(axes.get_xlim()))) if axes.get_xscale() == "log" else axes.get_xlim()[0]
     heights = [float(place.transform((middle, max(label.y, 1e-300)))[1]) for label in labels]
+    figure_height = axes.get_figure(root=True).get_size_inches()[1]  # type: ignore[union-attr]
     order = sorted(range(len(labels)), key=lambda i: heights[i])
-    spots = spread([min(max(heights[i], 0.0), 1.0) for i in order], _GAP * HEIGHT / axes.figure.get_size_inches()[1])
+    spots = spread([min(max(heights[i], 0.0), 1.0) for i in order], _GAP * HEIGHT / figure_height)
     for spot, i in zip(spots, order, strict=True):
         arrow = " ↑" if heights[i] > 1 else " ↓" if heights[i] < 0 else ""
         axes.annotate(
@@ -131,13 +144,13 @@ def label_ends(axes: Axes, labels: Sequence[EndLabel]) -> None:
             color=labels[i].colour,
             fontsize=7.5,
             va="center",
-            arrowprops={"arrowstyle": "-", "color": labels[i].colour, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0},
+            arrowprops={**_LEADER, "color": labels[i].colour},
             annotation_clip=False,
         )
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Ascending heights moved as little as it takes to lie `gap` apart, clusters around their own middle."""
+    """Ascending heights moved as little as it takes to lie `gap` apart, clusters around their middle, within 0 to 1."""
     clusters: list[list[float]] = []  # each [sum of (height - offset), count]
     for height in heights:
         clusters.append([height, 1.0])
@@ -146,4 +159,9 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
             if high / m - low / n >= gap * (n + m) / 2:
                 break
             clusters[-2:] = [[low + high, n + m]]
-    return [c / n + gap * (k - (n - 1) / 2) for c, n in clusters for k in range(int(n))]
+    apart = [c / n + gap * (k - (n - 1) / 2) for c, n in clusters for k in range(int(n))]
+    for k in range(len(apart)):  # inside 0 to 1, as far as there is room
+        apart[k] = max(apart[k], k * gap)
+    for k in range(len(apart)):
+        apart[-1 - k] = min(apart[-1 - k], 1 - k * gap)
+    return apart

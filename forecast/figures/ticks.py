@@ -8,7 +8,7 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
-_FEWEST, _MOST = 4, 8  # labels on an axis
+_FEWEST = 4  # labels on an axis
 
 
 def count(number: float) -> str:
@@ -17,8 +17,8 @@ def count(number: float) -> str:
         return "–"
     for size, unit in _UNITS:
         if number >= 0.9995 * size:
-            return f"{_digits(number / size)} {unit}"
-    return _digits(number)
+            return f"{_whole_or_three(number / size)} {unit}"
+    return _whole_or_three(number)
 
 
 def scientific(number: float) -> str:
@@ -27,17 +27,20 @@ def scientific(number: float) -> str:
     return f"{float(mantissa):g}e{int(exponent)}"
 
 
-def plain(number: float) -> str:
-    """A loss, a return or a label of theirs to three digits: 0.154, 1.28, 5,520, 18,300."""
+def digits(number: float) -> str:
+    """A number in a table, three digits of it: 0.140, 1.28, 5,520, −0.0300."""
     if not math.isfinite(number):
         return "–"
     if number == 0:
         return "0"
-    size = math.floor(math.log10(abs(number)))
-    rounded = round(number, 2 - size)
-    if rounded == int(rounded):
-        return f"{rounded:,.0f}".replace("-", "−")
-    return f"{rounded:,.{max(2 - size, 0)}f}".rstrip("0").rstrip(".").replace("-", "−")
+    places = 2 - math.floor(math.log10(float(f"{abs(number):.2e}")))
+    return f"{round(number, places):,.{max(places, 0)}f}".replace("-", "−")
+
+
+def plain(number: float) -> str:
+    """The same without zeros at its end, as on an axis: 0.14, 5, 18,300."""
+    told = digits(number)
+    return told.rstrip("0").rstrip(".") if "." in told else told
 
 
 def power(number: float) -> str:
@@ -48,29 +51,34 @@ def power(number: float) -> str:
     return f"${lead}10^{{{exponent}}}$"
 
 
-def log_ticks(low: float, high: float) -> list[float]:
+def log_ticks(low: float, high: float, most: int = 8) -> list[float]:
     """Where to label a logarithmic axis from low to high: the roundest numbers of which at least four lie within.
 
-    Powers of ten (every second, third ... where there are more than eight), else 1, 2, 5 of each, else finer; and where
-    the range is too short for any, even steps. Raises ValueError unless 0 < low < high.
+    Powers of ten (every second, third ... where there are more than `most`), else 1, 3 or 1, 2, 5 of each, else finer;
+    and where the range is too short for any, even steps. Raises ValueError unless 0 < low < high.
     """
     if not 0 < low < high < math.inf:
         raise ValueError(f"a logarithmic axis from {low} to {high} cannot be labelled; give 0 < low < high.")
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     decades = [e for e in range(first, last + 1) if _inside(10.0**e, low, high)]
     if len(decades) >= _FEWEST:
-        stride = -(-len(decades) // _MOST)
+        stride = -(-len(decades) // most)
         return [10.0**e for e in decades if e % stride == 0]
     for steps in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
         every = chain.from_iterable((float(f"{s}e{e}") for s in steps) for e in range(first, last + 1))
         found = [x for x in every if _inside(x, low, high)]
         if len(found) >= _FEWEST:
             return found
-    even = MaxNLocator(nbins=6, steps=[1, 2, 5, 10]).tick_values(low, high)
-    return [float(f"{x:.10g}") for x in even if _inside(float(x), low, high)]
+    found = []
+    for bins in (6, 9):
+        even = MaxNLocator(nbins=bins, steps=[1, 2, 5, 10]).tick_values(low, high)
+        found = [float(f"{x:.10g}") for x in even if _inside(float(x), low, high)]
+        if len(found) >= _FEWEST:
+            break
+    return found
 
 
-def label_log(axis: Axis, low: float, high: float, form: Callable[[float], str]) -> None:
+def label_log(axis: Axis, low: float, high: float, form: Callable[[float], str], most: int = 8) -> None:
     """Set limits, labels in `form` and unlabelled minor ticks of an axis that is or becomes logarithmic."""
     axes = axis.axes
     if axis.axis_name == "x":  # type: ignore[attr-defined]
@@ -79,7 +87,7 @@ def label_log(axis: Axis, low: float, high: float, form: Callable[[float], str])
     else:
         axes.set_yscale("log")
         axes.set_ylim(low, high)
-    ticks = log_ticks(low, high)
+    ticks = log_ticks(low, high, most)
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(FuncFormatter(lambda x, _: form(x)))
     axis.set_minor_formatter(NullFormatter())
@@ -99,6 +107,6 @@ def _inside(x: float, low: float, high: float) -> bool:
     return low * (1 - 1e-9) <= x <= high * (1 + 1e-9)
 
 
-def _digits(number: float) -> str:
+def _whole_or_three(number: float) -> str:
     rounded = float(f"{number:.3g}")
     return f"{rounded:.0f}" if rounded >= 100 else f"{rounded:g}"

@@ -33,9 +33,11 @@ def atari(source: pd.DataFrame) -> pd.DataFrame:
         _cost_of_a_sample(group, int(params)) * int(samples)
         for group, params, samples in zip(table["group"], table["params"], table["samples"], strict=True)
     ]
+    # The source names no trainings; rows of one game and size shared their seed, so they are kept together as one.
+    table["run"] = [f"{group} {int(params)}" for group, params in zip(table["group"], table["params"], strict=True)]
     table["episodes"] = table["return_sets"].where(table["return_mean"].notna())
     table["return_se"] = table["return_sets_sd"] / np.sqrt(table["return_sets"])
-    columns = ["group", "params", "samples", "flops", "loss", "return_mean", "return_se", "episodes"]
+    columns = ["group", "run", "params", "samples", "flops", "loss", "return_mean", "return_se", "episodes"]
     return table.loc[:, [*columns, "flops_nominal", "samples_source"]]
 
 

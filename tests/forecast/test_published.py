@@ -57,7 +57,9 @@ def test_atari_table():
     table = runs.table
     assert runs.groups == ("BankHeist", "BattleZone", "Breakout", "NameThisGame", "Qbert")
     assert len(table) == 765  # 768 published, three pairs of which are one training
-    assert not runs.has_trajectories
+    assert runs.has_trajectories  # a game and size
+    assert table.groupby("run")[["group", "params"]].nunique().eq(1).all().all()
+    assert runs.summary()["runs"] == 56
     borrowed = table[table["samples_source"] == "matched:BankHeist"]
     assert set(borrowed["group"]) == {"BattleZone"}
     assert sorted(set(borrowed["params"])) == [2234645, 5350076]

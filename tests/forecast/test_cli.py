@@ -1,0 +1,157 @@
+"""The command as people and scripts use it: in a process of its own where the exit code and the streams matter."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import forecast
+
+COMMAND = str(Path(sys.executable).parent / "forecast")
+
+
+def run(*arguments):
+    return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def saved(nethack, tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli") / "posterior.nc"
+    nethack.save(path)
+    return path
+
+
+def refused(done, *words):
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    for word in words:
+        assert word in done.stderr
+
+
+def test_every_command_shows_an_example():
+    for name in ("datasets", "fit", "predict", "recommend", "required", "report"):
+        done = run(name, "--help")
+        assert done.returncode == 0
+        assert f"Example: forecast {name}" in " ".join(done.stdout.split())
+
+
+def test_datasets_as_json():
+    found = json.loads(run("datasets", "--json").stdout)
+    assert [d["name"] for d in found] == ["atari-cnn", "nethack-transformer"]
+    assert [d["rows"] for d in found] == [765, 186]
+
+
+def test_recommend_as_json_agrees_with_python(saved, nethack):
+    done = run("recommend", saved, "--flops", "1e19", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["flops"] == 1e19
+    for name in ("params", "samples", "loss", "return"):
+        q = found[name]
+        assert q["q05"] <= q["q25"] <= q["median"] <= q["q75"] <= q["q95"]
+    wanted = forecast.recommend(nethack, flops=1e19)
+    assert found["params"]["recommended"] == pytest.approx(wanted.params, rel=1e-9)
+    assert found["return"]["q95"] == pytest.approx(wanted.returns["q95"], rel=1e-9)
+
+
+def test_a_budget_in_hours_is_flops(saved):
+    hours = run("recommend", saved, "--gpu-hours", 24, "--device", "h200", "--mfu", 0.3, "--json")
+    assert json.loads(hours.stdout)["flops"] == pytest.approx(24 * 3600 * 989e12 * 0.3)
+
+
+def test_recommendation_is_written(saved, tmp_path):
+    out = tmp_path / "recommendation.toml"
+    done = run("recommend", saved, "--flops", "1e19", "--max-samples", "1e10", "--params", "3e7", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "gives away" in done.stdout
+    content = tomllib.loads(out.read_text())
+    assert content["recommendation"]["samples"]["recommended"] <= 1e10
+    assert content["table"]["sha256"] == forecast.read_runs("nethack-transformer").sha256
+
+
+def test_predict_writes_a_row_for_every_point_and_target(saved, tmp_path):
+    points, out = tmp_path / "points.csv", tmp_path / "predicted.csv"
+    points.write_text("params,samples\n1e7,1e10\n5e7,2e10\n")
+    done = run("predict", saved, "--at", points, "--out", out)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(out)
+    assert list(table.columns) == ["target", "params", "samples", "q05", "q25", "median", "q75", "q95"]
+    assert table["target"].tolist() == ["loss", "loss", "return", "return"]
+    assert table["params"].tolist() == [1e7, 5e7] * 2
+
+
+def test_required_says_what_it_takes(saved):
+    done = run("required", saved, "--loss", "0.15", "--json")
+    found = json.loads(done.stdout)
+    assert 5e17 < found["flops"] < 1e20
+    assert len(found["curve"]["flops"]) == len(found["curve"]["probability"])
+
+
+def test_a_wandb_export_is_read_through_a_mapping(tmp_path, nethack_runs):
+    table = nethack_runs.table
+    export = pd.DataFrame(
+        {
+            "Name": table["run"],
+            "State": "finished",
+            "config.params_m": table["params"] / 1e6,
+            "samples seen": table["samples"],
+            "compute": table["flops"],
+            "val/loss": table["loss"],
+        }
+    )
+    source, mapping, out = tmp_path / "wandb.csv", tmp_path / "columns.toml", tmp_path / "p.nc"
+    export.to_csv(source, index=False)
+    mapping.write_text('[columns]\nparams = "config.params_m*1e6"\nsamples = "samples seen"\nflops = "compute"\n')
+    options = ("--columns", mapping, "--column", "loss=val/loss", "--column", "run=Name")
+    quick = ("--law", "additive", "--chains", 2, "--draws", 200, "--warmup", 300)
+    done = run("fit", source, *options, *quick, "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["table"]["rows"] == 186
+    assert len(found["set_aside"]) + len(forecast.load_posterior(out).encoding.rows) == 186
+    assert found["diagnostics"]["passed"] in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("fit", "nowhere.csv"), ["nowhere.csv", "no such file"]),
+        (("fit", "nethack-transformer", "--law", "cubic"), ["cubic", "additive"]),
+        (("fit", "nethack-transformer", "--draws", "150"), ["150", "hundreds"]),
+        (("recommend", "nethack-transformer"), ["--flops"]),
+        (("recommend", "nethack-transformer", "--flops", "1e19", "--gpu-hours", "3"), ["once"]),
+        (("recommend", "nethack-transformer", "--gpu-hours", "3", "--device", "abacus"), ["abacus", "h200"]),
+        (("recommend", "nethack-transformer", "--flops", "1e19", "--column", "loss"), ["NAME=COLUMN"]),
+        (("required", "nethack-transformer"), ["--loss or --return"]),
+        (("recommend", "missing.nc", "--flops", "1e19"), ["missing.nc", "not a saved posterior"]),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(arguments, words):
+    refused(run(*arguments), *words)
+
+
+def test_bad_budgets_and_groups_are_refused(saved):
+    refused(run("recommend", saved, "--flops", "-1"), "flops", "positive")
+    refused(run("recommend", saved, "--flops", "1e19", "--group", "Tetris"), "Tetris")
+    refused(run("recommend", saved, "--flops", "1e19", "--params", "1"), "between")
+
+
+def test_a_bad_table_names_every_row_and_column(tmp_path):
+    source = tmp_path / "bad.csv"
+    source.write_text("params,samples,flops,loss\n1e6,1e8,6e14,-1\n1e7,x,6e15,2\n1e8,1e9,6e17,nan\n")
+    done = run("fit", source)
+    refused(done, "loss", "samples", "'x'")
+
+
+def test_bad_points_name_the_row(saved, tmp_path):
+    points = tmp_path / "points.csv"
+    points.write_text("params,samples\n1e7,1e10\n-5,1e10\n")
+    refused(run("predict", saved, "--at", points), "params", "3")
+    points.write_text("params\n1e7\n")
+    refused(run("predict", saved, "--at", points), "samples", "missing")
+    assert not (tmp_path / "predicted.csv").exists()

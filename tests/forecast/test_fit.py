@@ -1,0 +1,212 @@
+"""The fit against planted laws, and what must not change it."""
+
+import importlib
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast import compare, fit, read_runs
+from forecast.diagnose import leave_out
+from forecast.laws import coefficients
+
+PLANTED = {"E": 0.3, "alpha": 0.45, "beta": 0.55}
+TABLES = 20
+
+
+@pytest.fixture(scope="module")
+def runs(planted):
+    return read_runs(planted(0))
+
+
+@pytest.fixture(scope="module")
+def recovered(planted, quick):
+    """Posteriors of the same planted law from tables that differ in their noise."""
+    return [fit(read_runs(planted(s)), law="additive", seed=s, **quick) for s in range(TABLES)]
+
+
+def draws_of(posterior, name):
+    if name == "noise":
+        return np.asarray(posterior.parameters.noise["noise"])[:, 0]
+    reference = posterior.reference()
+    return np.asarray(coefficients(posterior.parameters.law, reference.params, reference.samples)[name])[:, 0]
+
+
+def same_draws(a, b):
+    return set(a.draws) == set(b.draws) and all(np.array_equal(a.draws[k], b.draws[k]) for k in a.draws)
+
+
+# ---- recovery -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "truth"), [*PLANTED.items(), ("noise", 0.02)])
+def test_planted_values_lie_inside_their_intervals(recovered, name, truth):
+    ends = np.array([np.quantile(draws_of(p, name), [0.05, 0.95]) for p in recovered])
+    inside = int(((ends[:, 0] <= truth) & (truth <= ends[:, 1])).sum())
+    # Of 20 intervals of 90% fewer than 14 hold the truth once in 400 sessions; of 20 of 50%, in 94 of 100.
+    assert inside >= 14
+    # And they are not vacuous: a small part of the prior's 90% interval.
+    prior_width = {"E": 0.7, "alpha": 0.92, "beta": 0.92, "noise": 0.054}[name]
+    assert np.median(np.diff(ends)) < 0.4 * prior_width
+
+
+def test_estimates_are_not_shifted(recovered):
+    for name, truth in PLANTED.items():
+        medians = np.array([np.median(draws_of(p, name)) for p in recovered])
+        # The mean over tables within four standard errors, plus what a prior may do (a tenth of the truth).
+        assert abs(medians.mean() - truth) < 4 * medians.std(ddof=1) / np.sqrt(TABLES) + 0.1 * truth, name
+
+
+def test_more_noise_in_the_table_is_more_noise_in_the_posterior(planted, quick, recovered):
+    noisy = fit(read_runs(planted(0, noise=0.06)), law="additive", **quick)
+    assert np.median(draws_of(noisy, "noise")) / np.median(draws_of(recovered[0], "noise")) == pytest.approx(3, rel=0.4)
+    assert np.ptp(np.quantile(draws_of(noisy, "alpha"), [0.05, 0.95])) > 1.5 * np.ptp(
+        np.quantile(draws_of(recovered[0], "alpha"), [0.05, 0.95])
+    )
+
+
+# ---- what must not matter -----------------------------------------------------------------------------------------
+
+
+def test_units_and_row_order_change_no_draw(planted, quick, additive):
+    table = planted(0).sample(frac=1.0, random_state=3)
+    # The units of compute go along: a table whose flops contradict params times samples is refused.
+    scaled = table.assign(params=table["params"] / 1e6, samples=table["samples"] / 1e9, flops=table["flops"] / 1e15)
+    other = fit(read_runs(scaled), law="additive", **quick)
+    assert same_draws(other, additive)
+    here = additive.predict(3e8, 1e11).table()
+    there = other.predict(300.0, 100.0).table()
+    np.testing.assert_allclose(there.loc[:, "q05":], here.loc[:, "q05":], rtol=1e-6)
+
+
+def test_units_of_compute_alone_change_no_draw(planted, quick, additive):
+    table = planted(0)
+    other = fit(read_runs(table.assign(flops=table["flops"] * 7.0)), law="additive", **quick)
+    assert same_draws(other, additive)
+
+
+def test_seed_decides_the_draws(planted, quick, additive):
+    runs = read_runs(planted(0))
+    assert same_draws(fit(runs, law="additive", seed=0, **quick), additive)
+    other = fit(runs, law="additive", seed=1, **quick)
+    assert not any(np.array_equal(other.draws[k], additive.draws[k]) for k in additive.draws)
+    assert not any(np.array_equal(chain[0], chain[1]) for chain in additive.draws.values())
+
+
+# ---- rows set aside -----------------------------------------------------------------------------------------------
+
+
+def test_transients_are_set_aside_with_their_reason_and_nothing_else_is(planted, quick):
+    table = planted(0, noise=1e-3)
+    frontier = table.loc[table["flops"] <= 1.5 * table["flops"].min(), "loss"].min()
+    transients = table[table["params"] == table["params"].max()].nsmallest(2, "samples").index
+    table.loc[transients, "loss"] = frontier * np.array([1.8, 1.1])
+    early = table["loss"] > frontier
+    smallest = table[table["params"] == table["params"].min()]
+    far = table.index == smallest["samples"].idxmax()
+    table.loc[far, "loss"] = 0.99 * frontier  # below the beginning of the frontier, far above it at its own compute
+    assert set(transients) == set(np.flatnonzero(early))
+    # By definition nothing else is far from the frontier.
+    best = np.array([table.loc[table["flops"] <= c, "loss"].min() for c in table["flops"]])
+    far_off = table["loss"].to_numpy() > np.exp(0.5) * best
+    expected = set(2 + np.flatnonzero(early | far_off))  # line 1 is the header
+    assert 2 + int(np.flatnonzero(far)[0]) in expected
+    posterior = fit(read_runs(table), law="additive", **quick)
+    assert set(posterior.set_aside.index) == expected
+    assert posterior.set_aside.str.len().min() > 20
+    assert "1.65 times" in posterior.set_aside[2 + int(np.flatnonzero(far)[0])]
+    assert all("smallest budget" in posterior.set_aside[2 + i] for i in np.flatnonzero(early))
+    assert sorted([*posterior.encoding.rows, *posterior.set_aside.index]) == sorted(posterior.runs.table.index)
+
+
+def test_kept_and_set_aside_rows_of_the_real_table_are_all_rows(nethack, nethack_runs):
+    assert nethack.runs is nethack_runs
+    assert nethack.set_aside.notna().all()
+    assert not set(nethack.encoding.rows) & set(nethack.set_aside.index)
+    assert sorted([*nethack.encoding.rows, *nethack.set_aside.index]) == sorted(nethack_runs.table.index)
+
+
+# ---- settings -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("choices", "told"),
+    [
+        ({"law": "cubic"}, "additive, interaction, saturating, drifting"),
+        ({"draws": 0}, "draws is 0"),
+        ({"draws": 150}, "draws is 150"),
+        ({"warmup": -100}, "warmup is -100"),
+        ({"chains": 0}, "chains is 0"),
+        ({"chains": 65}, "chains is 65"),
+        ({"chains": 1.5}, "chains is 1.5"),
+        ({"draws": 200.5}, "draws is 200.5"),
+        ({"expert_return": -3.0}, "expert_return of all is -3"),
+        ({"expert_return": {"chess": 3.0}}, "chess"),
+        ({"start_loss": float("nan")}, "start_loss of all is nan"),
+    ],
+)
+def test_settings_out_of_range_are_refused_in_one_sentence(runs, choices, told):
+    with pytest.raises(ValueError, match=r"\.$") as error:
+        fit(runs, **choices)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+# ---- returns ------------------------------------------------------------------------------------------------------
+
+
+def test_expert_return_caps_the_mean_return(nethack, nethack_runs, quick):
+    best = nethack_runs.table["return_mean"].max()
+    capped = fit(nethack_runs, expert_return=1.5 * best, **quick)
+    flops = nethack.largest_flops() * 1e6
+    params = np.geomspace(1e7, 1e12, 6)
+    samples = flops / nethack.cost["all"](params)
+
+    def mean_returns(posterior):
+        losses = posterior.log_loss(params, samples)
+        return posterior.returns_at(losses, params, new_run=False)
+
+    assert (mean_returns(capped) <= 1.5 * best * (1 + 1e-9)).all()
+    assert mean_returns(nethack).max() > 1.5 * best  # without it nothing stops them there
+
+
+# ---- comparison ---------------------------------------------------------------------------------------------------
+
+
+def test_comparison_leaves_out_whole_trajectories(planted, quick, monkeypatch):
+    """Runs of the two games carry the same names and are different trainings."""
+    table = pd.concat([planted(0).assign(group="one"), planted(1, E=0.6, alpha=0.3).assign(group="other")])
+    runs = read_runs(table)
+    found = []
+
+    def spy(likelihoods, blocks):
+        found.append((likelihoods, blocks, leave_out(likelihoods, blocks)))
+        return found[-1][2]
+
+    monkeypatch.setattr(importlib.import_module("forecast.fit"), "leave_out", spy)
+    compared = compare(runs, laws=("additive",), **quick)
+    [(likelihoods, blocks, loo)] = found
+    trainings = len(table[["group", "run"]].drop_duplicates())
+    assert loo.loo_i.size == trainings == 12
+    assert likelihoods.shape[-1] == len(blocks)
+    assert compared["elpd"].iloc[0] == pytest.approx(float(loo.loo_i.sum()))
+    assert compared["difference"].tolist() == [0.0]
+
+
+def test_leaving_out_a_block_leaves_out_the_sum_of_its_rows():
+    rng = np.random.default_rng(0)
+    likelihoods = rng.normal(-1.0, 0.05, (2, 500, 6))
+    blocks = np.array(["a", "b", "a", "c", "c", "c"])
+    loo = leave_out(likelihoods, blocks)
+    # Densities this steady need hardly any smoothing: the harmonic mean of the density of each block.
+    summed = np.stack([likelihoods[..., blocks == b].sum(-1).ravel() for b in "abc"])
+    by_hand = -np.log(np.mean(np.exp(-summed), axis=1))
+    np.testing.assert_allclose(loo.loo_i, by_hand, atol=5e-3)
+
+
+@pytest.mark.slow
+def test_comparison_prefers_the_law_that_was_planted(planted):
+    table = planted(3, g=0.3, noise=0.01, sizes=9, replicates=2)
+    compared = compare(read_runs(table), laws=("additive", "interaction"), chains=2, draws=500, warmup=500)
+    assert compared["law"].tolist() == ["interaction", "additive"]
+    assert compared["difference"].iloc[1] < -2 * compared["difference_se"].iloc[1]
