@@ -18,7 +18,7 @@ report: setup
 	$(BIN)/forecast report nethack-transformer --out reports/nethack-transformer
 
 reports: report
-	$(BIN)/forecast report atari-cnn --out reports/atari-cnn
+	$(BIN)/forecast report atari-cnn --draws 2000 --warmup 1000 --out reports/atari-cnn
 
 test: setup
 	$(BIN)/python -m pytest

@@ -3,6 +3,7 @@
 import functools
 import inspect
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -264,7 +265,7 @@ def report(
     wanted = posterior.groups if group is None else (posterior.group_name(group),)
     found = [forecast.recommend(posterior, flops=spend or 10 * posterior.largest_flops(g), group=g) for g in wanted]
     compared = forecast.compare(posterior.runs, **options.of_sampler) if compare else None
-    page = write_report(posterior, found, out, comparison=compared)
+    page = write_report(posterior, found, out, comparison=compared, command=_typed())
     for one in found:
         name = "recommendation.toml" if len(found) == 1 else f"recommendation-{one.group}.toml"
         (out / name).write_text(one.to_toml(), encoding="utf-8")
@@ -305,6 +306,11 @@ def _budget(flops: float | None, gpu_hours: float | None, device: str, mfu: floa
     if flops is not None and gpu_hours is not None:
         raise ValueError("give the budget once, as --flops or as --gpu-hours.")
     return budget(gpu_hours, device, mfu) if gpu_hours is not None else flops
+
+
+def _typed() -> str:
+    """What the user typed, to be shown in the report."""
+    return shlex.join(["forecast", *sys.argv[1:]])
 
 
 def _warn(posterior: forecast.Posterior) -> None:

@@ -22,7 +22,7 @@ from forecast.encode import Encoding, Reference, encode, set_aside
 from forecast.laws import ReturnLaw, bounded_return, log_loss
 from forecast.model import PACE, PACE_DOF, SCALE_KNOTS, SKILL_KNOTS, Parameters, Spec, noise_scale
 from forecast.runs import Runs
-from forecast.sampler import constrained_parameters
+from forecast.sampler import constrained_parameters, site_names
 from forecast.schema import TEXT
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -274,11 +274,15 @@ def load_posterior(path: str | Path) -> Posterior:
     aside = set_aside(runs)
     kept = runs.subset(~runs.table.index.isin(aside.index))
     checks = pd.read_csv(io.StringIO(about["checks"]))
+    spec, draws = Spec(**about["spec"]), {str(k): v.to_numpy() for k, v in stored["posterior"].data_vars.items()}
+    encoding = encode(kept, expert_return=experts, start_loss=about["start_loss"])
+    if site_names(spec, encoding.data) != set(draws):
+        raise ValueError(f"{path} was written by another version of the model ({about['version']}); fit again.")
     return Posterior(
         runs=runs,
-        spec=Spec(**about["spec"]),
-        encoding=encode(kept, expert_return=experts, start_loss=about["start_loss"]),
-        draws={str(k): v.to_numpy() for k, v in stored["posterior"].data_vars.items()},
+        spec=spec,
+        encoding=encoding,
+        draws=draws,
         diagnostics=Diagnostics(checks=checks, diverging=stored["sample_stats"]["diverging"].to_numpy()),
         set_aside=aside,
         cost={g: fit_cost(*(runs.group_table(g)[c] for c in ("params", "samples", "flops"))) for g in runs.groups},

@@ -50,13 +50,13 @@ class Recommendation:
         """The recommendation in one sentence."""
         what = f"loss {_span(self.loss, '.3g')}"
         if self.returns is not None:
-            what += f" and return {_span(self.returns, ',.0f')}"
+            what += f" and return {_span({k: float(f'{v:.3g}') for k, v in self.returns.items()}, ',.6g')}"
         low, high = self.optimum_params["q05"], self.optimum_params["q95"]
         bound = f" under {', '.join(f'{k} {v:.3g}' for k, v in self.constraints.items())}" if self.constraints else ""
         return (
-            f"For {self.flops:.3g} FLOPs{bound}, train {_count(self.params)} parameters on {_count(self.samples)} "
-            f"samples: expect {what} (median, 90% interval); the optimum lies between {_count(low)} and {_count(high)} "
-            "parameters with 90% probability."
+            f"For {_scientific(self.flops)} FLOPs{bound}, train {_count(self.params)} parameters on "
+            f"{_count(self.samples)} samples: expect {what}, each a median with its 90% interval; the optimum lies between {_count(low)} and "
+            f"{_count(high)} parameters with 90% probability."
         )
 
     def regret_of(self, params: float) -> dict[str, float]:
@@ -181,11 +181,11 @@ class Required:
         if self.flops is None or self.params is None or self.samples is None:
             top = self.curve.iloc[int(self.curve["probability"].to_numpy().argmax())]
             return (
-                f"No budget up to {self.curve['flops'].iloc[-1]:.2g} FLOPs reaches {goal}; the probability is highest, "
-                f"{top['probability']:.2f}, at {top['flops']:.2g} FLOPs."
+                f"No budget up to {_scientific(self.curve['flops'].iloc[-1])} FLOPs reaches {goal}; the probability is "
+                f"highest, {top['probability']:.2f}, at {_scientific(top['flops'])} FLOPs."
             )
         return (
-            f"{goal[0].upper()}{goal[1:]} needs {self.flops:.3g} FLOPs: {_count(self.params)} parameters on "
+            f"{goal[0].upper()}{goal[1:]} needs {_scientific(self.flops)} FLOPs: {_count(self.params)} parameters on "
             f"{_count(self.samples)} samples."
         )
 
@@ -308,6 +308,12 @@ def _quantiles(draws: np.ndarray) -> dict[str, float]:
 
 def _span(q: Mapping[str, float], form: str) -> str:
     return f"{q['median']:{form}} ({q['q05']:{form}} to {q['q95']:{form}})"
+
+
+def _scientific(number: float) -> str:
+    """1e19, 2.05e18."""
+    mantissa, exponent = f"{number:.2e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def _count(number: float) -> str:

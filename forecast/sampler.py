@@ -181,12 +181,21 @@ def _blocks(sites: Any) -> list[tuple[str, ...]]:
     return [tuple(block) for block in blocks.values()]
 
 
-def _start_point(spec: Spec, data: Data, key: Any) -> Any:
-    """Unconstrained starting values: the prior's middle (0 for most sites as written), jittered."""
+def _sites(spec: Spec, data: Data) -> dict[str, Any]:
+    """The sites of the model that are sampled, by name."""
     with numpyro.handlers.seed(rng_seed=0):
         trace = numpyro.handlers.trace(run_model).get_trace(data, spec)
-    sites = {k: s for k, s in trace.items() if s["type"] == "sample" and not s["is_observed"]}
-    values = {}
+    return {k: s for k, s in trace.items() if s["type"] == "sample" and not s["is_observed"]}
+
+
+def site_names(spec: Spec, data: Data) -> set[str]:
+    """Names of what the model samples; draws that lack one were made by another model."""
+    return set(_sites(spec, data))
+
+
+def _start_point(spec: Spec, data: Data, key: Any) -> Any:
+    """Unconstrained starting values: the prior's mean, jittered."""
+    sites, values = _sites(spec, data), {}
     for (name, site), k in zip(sorted(sites.items()), jax.random.split(key, len(sites)), strict=True):
         transform = numpyro.distributions.biject_to(site["fn"].support)
         shape = jnp.shape(site["value"])

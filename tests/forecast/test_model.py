@@ -169,7 +169,7 @@ def test_density_of_returns_equals_the_one_written_out(planted):
         + stats.lognorm(0.5, scale=0.4).logpdf(0.4)
         + 6 * stats.norm(0.0, 0.4).logpdf(0.0)
         + stats.norm(0.0, 0.15).logpdf(0.1)
-        + stats.norm(0.0, 1.0).logpdf(-0.3)
+        + stats.norm(0.0, 0.5).logpdf(-0.3)
     )
     losses = density(data, ADDITIVE, LOSS_SITES)
     both = density(data, spec, LOSS_SITES | RETURN_SITES)
