@@ -12,7 +12,7 @@ from forecast.sampler import prepare_jax
 
 prepare_jax()  # before anything touches jax, which settles its devices once
 
-from forecast.fit import compare, fit  # noqa: E402
+from forecast.fit import compare, fit, prior_predictive  # noqa: E402
 from forecast.points import predict_points, read_points  # noqa: E402
 from forecast.posterior import Posterior, Prediction, load_posterior  # noqa: E402
 from forecast.published import datasets  # noqa: E402
@@ -31,6 +31,7 @@ __all__ = [
     "fit",
     "load_posterior",
     "predict_points",
+    "prior_predictive",
     "read_columns",
     "read_points",
     "read_runs",

@@ -115,12 +115,19 @@ def fit(
     runs: RunsArg,
     out: Annotated[Path | None, typer.Option(help="Save the posterior (netCDF), to be used in place of RUNS.")] = None,
     compare: Annotated[bool, typer.Option(help="Compare the laws by PSIS-LOO, whole trajectories left out.")] = False,
+    prior: Annotated[bool, typer.Option(help="Only show what the priors expect of each row, without fitting.")] = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Fit the scaling law of a run table, with uncertainty, and say whether the fit may be believed."""
     if out is not None and not out.parent.is_dir():
         raise ValueError(f"the folder {out.parent} does not exist; create it first.")
     table = options.read(runs)
+    if prior:
+        expected = forecast.prior_predictive(table, law=options.law, seed=options.seed).reset_index()
+        _print_json(expected.to_dict(orient="records")) if as_json else _print_table(
+            expected, "Before any loss is seen"
+        )
+        return
     posterior = options.fit(table, quiet=as_json)
     compared = forecast.compare(table, **options.of_sampler) if compare else None
     if out is not None:

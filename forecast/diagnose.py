@@ -13,7 +13,8 @@ from scipy import stats
 MAX_RHAT = 1.02  # of the worst of some sixty numbers; with MIN_ESS it is the stricter of the usual rules
 MIN_ESS = 400.0
 MAX_DIVERGENT = 0.005
-MAX_PARETO_K = 0.7
+HIGH_PARETO_K = 0.7
+MAX_HIGH_K = 0.25  # share of trainings that the fit leans on so much that leaving them out cannot be estimated
 _COVERAGE = (0.80, 0.98)  # of 90% intervals over the fitted rows
 
 
@@ -39,11 +40,13 @@ class Diagnostics:
         return f"DO NOT TRUST this forecast yet: {told}. Sample longer (--draws, --warmup), or look at the table."
 
 
-def diagnose(draws: Mapping[str, np.ndarray], diverging: np.ndarray, pit: np.ndarray) -> Diagnostics:
+def diagnose(
+    draws: Mapping[str, np.ndarray], diverging: np.ndarray, pit: np.ndarray, pareto_k: np.ndarray
+) -> Diagnostics:
     """Convergence of the chains (Vehtari et al., 2021) and a posterior predictive check.
 
     draws: site -> [chain, draw, ...]. pit: probability that the model gives to a loss below each fitted row's [n]; a
-    tenth of them should lie outside 0.05 to 0.95.
+    tenth of them should lie outside 0.05 to 0.95. pareto_k: of each trajectory when it is left out.
     """
     posterior = az.convert_to_dataset(dict(draws))
     chains, length = diverging.shape
@@ -51,16 +54,17 @@ def diagnose(draws: Mapping[str, np.ndarray], diverging: np.ndarray, pit: np.nda
     ess = min(_extreme(az.ess(posterior, method=m), np.min) for m in ("bulk", "tail"))
     coverage = float(np.mean((pit > 0.05) & (pit < 0.95)))
     wanted_ess = min(MIN_ESS, 0.1 * chains * length)
+    high = float(np.mean(~(pareto_k <= HIGH_PARETO_K)))
+    inside = _COVERAGE[0] <= coverage <= _COVERAGE[1] or pit.size < 30
     rows = [
         ("largest R-hat", rhat, f"at most {MAX_RHAT}", not rhat > MAX_RHAT),
         ("smallest effective sample size", ess, f"at least {wanted_ess:.0f}", ess >= wanted_ess),
-        ("share of divergent draws", float(diverging.mean()), f"at most {MAX_DIVERGENT}", None),
-        ("share of fitted rows inside their 90% interval", coverage, f"{_COVERAGE[0]} to {_COVERAGE[1]}", None),
+        ("share of divergent draws", diverging.mean(), f"at most {MAX_DIVERGENT}", diverging.mean() <= MAX_DIVERGENT),
+        (f"share of trainings with Pareto k over {HIGH_PARETO_K}", high, f"at most {MAX_HIGH_K}", high <= MAX_HIGH_K),
+        ("share of fitted rows inside their 90% interval", coverage, f"{_COVERAGE[0]} to {_COVERAGE[1]}", inside),
     ]
     checks = pd.DataFrame(rows, columns=["check", "value", "wanted", "passed"])
-    checks.loc[2, "passed"] = diverging.mean() <= MAX_DIVERGENT
-    checks.loc[3, "passed"] = _COVERAGE[0] <= coverage <= _COVERAGE[1] or pit.size < 30
-    return Diagnostics(checks=checks.astype({"passed": bool}), diverging=diverging)
+    return Diagnostics(checks=checks.astype({"value": float, "passed": bool}), diverging=diverging)
 
 
 def _extreme(values: object, pick: object) -> float:

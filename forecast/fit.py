@@ -7,13 +7,21 @@ import numpy as np
 import pandas as pd
 
 from forecast.cost import fit_cost
-from forecast.diagnose import diagnose, leave_out, probability_below
-from forecast.encode import encode, set_aside
+from forecast.diagnose import HIGH_PARETO_K, diagnose, leave_out, probability_below
+from forecast.encode import Encoding, encode, set_aside
 from forecast.laws import LAWS
 from forecast.model import Spec
 from forecast.posterior import Posterior
 from forecast.runs import Runs
-from forecast.sampler import Progress, Settings, constrained_parameters, row_forecasts, row_likelihoods, sample
+from forecast.sampler import (
+    Progress,
+    Settings,
+    constrained_parameters,
+    prior_parameters,
+    row_forecasts,
+    row_likelihoods,
+    sample,
+)
 
 
 def fit(
@@ -56,12 +64,13 @@ def fit(
     n = len(encoding.rows)
     dof = np.asarray(parameters.noise["dof"])
     pit = probability_below(np.asarray(encoding.data.log_loss)[:n], location[:, :n], scale[:, :n], dof)
+    pareto_k = _left_out(kept, spec, encoding, found.values).pareto_k.to_numpy()
     return Posterior(
         runs=runs,
         spec=spec,
         encoding=encoding,
         draws=found.values,
-        diagnostics=diagnose(found.values, found.diverging, pit),
+        diagnostics=diagnose(found.values, found.diverging, pit, pareto_k),
         set_aside=aside,
         cost={g: fit_cost(t["params"], t["samples"], t["flops"]) for g, t in _tables(runs)},
         seed=seed,
@@ -80,12 +89,9 @@ def compare(runs: Runs, *, laws: tuple[str, ...] = LAWS, seed: int = 0, **settin
     rows, pointwise = [], {}
     for law in laws:
         posterior = fit(runs, law=law, seed=seed, **settings)
-        table = runs.table.loc[posterior.encoding.rows]
-        blocks = table["run"] if runs.has_trajectories else table["group"] + " " + table["params"].astype(str)
-        likelihoods = row_likelihoods(posterior.spec, posterior.encoding.data, posterior.draws)[..., : len(table)]
-        loo = leave_out(likelihoods, blocks.to_numpy(str))
+        loo = _left_out(runs, posterior.spec, posterior.encoding, posterior.draws)
         pointwise[law] = loo.loo_i.to_numpy()
-        high = float((loo.pareto_k.to_numpy() > 0.7).mean())
+        high = float((loo.pareto_k.to_numpy() > HIGH_PARETO_K).mean())
         rows.append({"law": law, "elpd": float(loo.elpd_loo), "se": float(loo.se), "pareto_k_high": high})
     table = pd.DataFrame(rows).sort_values("elpd", ascending=False, ignore_index=True)
     best = pointwise[str(table["law"].iloc[0])]
@@ -93,6 +99,30 @@ def compare(runs: Runs, *, laws: tuple[str, ...] = LAWS, seed: int = 0, **settin
     table["difference"] = [float(g.sum()) for g in gaps]
     table["difference_se"] = [float(np.sqrt(g.size * g.var())) for g in gaps]
     return table[["law", "elpd", "se", "difference", "difference_se", "pareto_k_high"]]
+
+
+def prior_predictive(runs: Runs, *, law: str = "drifting", draws: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """What the priors expect of each row before its loss is seen, to be argued with.
+
+    By row number: params, samples, loss as observed, and q05, median, q95 of the loss of a new run there. The reference
+    point, which the priors are written around, is the only thing taken from the losses.
+    """
+    encoding = encode(runs.subset(~runs.table.index.isin(set_aside(runs).index)))
+    spec = Spec(law=law, groups=len(runs.groups), trajectories=runs.has_trajectories, returns=False)
+    parameters = prior_parameters(spec, encoding.data, draws, seed)
+    location, scale = (x[:, : len(encoding.rows)] for x in row_forecasts(parameters, encoding.data))
+    noise = np.random.default_rng(seed).standard_t(np.asarray(parameters.noise["dof"])[:, None], location.shape)
+    table = runs.table.loc[encoding.rows, ["params", "samples", "loss"]]
+    low, middle, high = np.exp(np.quantile(location + scale * noise, (0.05, 0.5, 0.95), axis=0))
+    return table.assign(q05=low, median=middle, q95=high)
+
+
+def _left_out(runs: Runs, spec: Spec, encoding: Encoding, draws: Mapping[str, np.ndarray]) -> Any:
+    """PSIS-LOO by trajectory, or by group and size where the table names no runs."""
+    table = runs.table.loc[encoding.rows]
+    blocks = table["group"] + " " + (table["run"] if runs.has_trajectories else table["params"].astype(str))
+    likelihoods = row_likelihoods(spec, encoding.data, draws)[..., : len(table)]
+    return leave_out(likelihoods, blocks.to_numpy(str))
 
 
 def _tables(runs: Runs) -> list[tuple[str, pd.DataFrame]]:

@@ -231,7 +231,7 @@ def run_model(data: Data, spec: Spec) -> None:
     kept = jnp.exp(-data.gap / noise["memory"]) if spec.trajectories else jnp.zeros_like(data.u)
     residual = (data.log_loss - predicted) / total
     location = predicted + total * kept * residual[data.before]
-    with numpyro.handlers.scale(scale=data.weight):
+    with numpyro.handlers.mask(mask=data.weight > 0):
         innovation = dist.StudentT(noise["dof"], location, total * jnp.sqrt(1 - kept**2))
         numpyro.sample("log_loss", innovation, obs=data.log_loss)
     if parameters.return_law is not None:
@@ -248,5 +248,5 @@ def _observe_returns(data: Data, parameters: Parameters, latent_log_loss: Array)
     location = bounded_return(by_row, law.level[data.group] + elasticity + law.size[data.group] * data.u)
     unknown = jnp.where(data.episodes > 0, noise["episode_cv"] ** 2 / jnp.maximum(data.episodes, 1.0), 0.0)
     total = jnp.sqrt(noise["spread"][data.group] ** 2 + data.return_se**2 + unknown)
-    with numpyro.handlers.scale(scale=data.return_weight):
+    with numpyro.handlers.mask(mask=data.return_weight > 0):
         numpyro.sample("log_return", dist.StudentT(noise["dof"], location, total), obs=data.log_return)

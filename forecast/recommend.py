@@ -55,8 +55,8 @@ class Recommendation:
         bound = f" under {', '.join(f'{k} {v:.3g}' for k, v in self.constraints.items())}" if self.constraints else ""
         return (
             f"For {_scientific(self.flops)} FLOPs{bound}, train {_count(self.params)} parameters on "
-            f"{_count(self.samples)} samples: expect {what}, each a median with its 90% interval; the optimum lies between {_count(low)} and "
-            f"{_count(high)} parameters with 90% probability."
+            f"{_count(self.samples)} samples: expect {what}, each a median with its 90% interval; the optimum lies "
+            f"between {_count(low)} and {_count(high)} parameters with 90% probability."
         )
 
     def regret_of(self, params: float) -> dict[str, float]:
