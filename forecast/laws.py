@@ -16,7 +16,6 @@ L = E + A·N^-α + B·D^-β of Hoffmann et al. (2022), approach 3, fit to games 
   exponent interpolated between `Knots`. What the exponents did inside the data says how far to trust them outside.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -126,20 +125,6 @@ def optimal_linear_cost(law: LossLaw, budget: ArrayLike, cost_exponent: float = 
     alpha, beta = law.params_exponents[..., 0] / g, law.samples_exponents[..., 0] / g
     odds = jnp.log(alpha * law.share) - jnp.log(c * beta * (1 - law.share))
     return (odds + beta * jnp.asarray(budget)) / (alpha + c * beta)
-
-
-def minimise_on_grid(value: Callable[[Array], Array], grid: Array) -> tuple[Array, Array]:
-    """Where a smooth function of one variable is least on an even grid, sharpened by a parabola, and its value there.
-
-    At an end of the grid the end itself is returned.
-    """
-    y = value(grid)
-    i = jnp.clip(jnp.argmin(y), 1, grid.shape[0] - 2)
-    low, mid, high = y[i - 1], y[i], y[i + 1]
-    bend = low - 2 * mid + high
-    shift = jnp.where(bend > 0, 0.5 * (low - high) / jnp.where(bend > 0, bend, 1.0), 0.0)
-    at = grid[i] + jnp.clip(shift, -1.0, 1.0) * (grid[1] - grid[0])
-    return at, value(at[None])[0]
 
 
 class ReturnLaw(NamedTuple):

@@ -199,9 +199,6 @@ def _start_point(spec: Spec, data: Data, key: Any) -> Any:
     for (name, site), k in zip(sorted(sites.items()), jax.random.split(key, len(sites)), strict=True):
         transform = numpyro.distributions.biject_to(site["fn"].support)
         shape = jnp.shape(site["value"])
-        try:
-            middle = transform.inv(jnp.broadcast_to(site["fn"].mean, shape))
-        except NotImplementedError:
-            middle = jnp.zeros(shape)
+        middle = transform.inv(jnp.broadcast_to(site["fn"].mean, shape))
         values[name] = middle + 0.1 * jax.random.normal(k, shape)
     return values

@@ -25,7 +25,7 @@ def saved(nethack, tmp_path_factory):
     return path
 
 
-def refused(done, *words):
+def assert_refused(done, *words):
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
@@ -132,26 +132,26 @@ def test_a_wandb_export_is_read_through_a_mapping(tmp_path, nethack_runs):
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(arguments, words):
-    refused(run(*arguments), *words)
+    assert_refused(run(*arguments), *words)
 
 
 def test_bad_budgets_and_groups_are_refused(saved):
-    refused(run("recommend", saved, "--flops", "-1"), "flops", "positive")
-    refused(run("recommend", saved, "--flops", "1e19", "--group", "Tetris"), "Tetris")
-    refused(run("recommend", saved, "--flops", "1e19", "--params", "1"), "between")
+    assert_refused(run("recommend", saved, "--flops", "-1"), "flops", "positive")
+    assert_refused(run("recommend", saved, "--flops", "1e19", "--group", "Tetris"), "Tetris")
+    assert_refused(run("recommend", saved, "--flops", "1e19", "--params", "1"), "between")
 
 
 def test_a_bad_table_names_every_row_and_column(tmp_path):
     source = tmp_path / "bad.csv"
     source.write_text("params,samples,flops,loss\n1e6,1e8,6e14,-1\n1e7,x,6e15,2\n1e8,1e9,6e17,nan\n")
     done = run("fit", source)
-    refused(done, "loss", "samples", "'x'")
+    assert_refused(done, "loss", "samples", "'x'")
 
 
 def test_bad_points_name_the_row(saved, tmp_path):
     points = tmp_path / "points.csv"
     points.write_text("params,samples\n1e7,1e10\n-5,1e10\n")
-    refused(run("predict", saved, "--at", points), "params", "3")
+    assert_refused(run("predict", saved, "--at", points), "params", "3")
     points.write_text("params\n1e7\n")
-    refused(run("predict", saved, "--at", points), "samples", "missing")
+    assert_refused(run("predict", saved, "--at", points), "samples", "missing")
     assert not (tmp_path / "predicted.csv").exists()

@@ -40,7 +40,7 @@ def invoke(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def refused(result, *words):
+def assert_refused(result, *words):
     """One sentence on stderr, exit code 2, nothing on stdout."""
     assert result.exit_code == 2, result.output
     assert result.stdout == ""
@@ -159,15 +159,15 @@ def test_check_prints_json_alone(tmp_path):
     ],
 )
 def test_check_refuses_a_bad_file_in_one_sentence(tmp_path, text, words):
-    refused(invoke("check", write(tmp_path, text)), *words)
+    assert_refused(invoke("check", write(tmp_path, text)), *words)
 
 
 def test_check_refuses_what_is_no_text_file(tmp_path):
-    refused(invoke("check", tmp_path / "absent.toml"), "absent.toml", "cannot be read")
-    refused(invoke("check", tmp_path), "cannot be read")
+    assert_refused(invoke("check", tmp_path / "absent.toml"), "absent.toml", "cannot be read")
+    assert_refused(invoke("check", tmp_path), "cannot be read")
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe\x00")
-    refused(invoke("check", binary), "not valid TOML")
+    assert_refused(invoke("check", binary), "not valid TOML")
 
 
 def test_a_recommendation_becomes_a_run(tmp_path):
@@ -190,7 +190,7 @@ def test_a_recommendation_for_atari(tmp_path):
 
 def test_an_existing_file_is_overwritten_only_by_force(tmp_path):
     source, out = write(tmp_path, RECOMMENDATION, "recommendation.toml"), write(tmp_path, "mine = true\n")
-    refused(invoke("from-recommendation", source, "--out", out), "already exists", "--force")
+    assert_refused(invoke("from-recommendation", source, "--out", out), "already exists", "--force")
     assert out.read_text() == "mine = true\n"
     assert invoke("from-recommendation", source, "--out", out, "--force").exit_code == 0
     assert read_config(out).params == 18_600_000
@@ -210,13 +210,13 @@ def test_an_existing_file_is_overwritten_only_by_force(tmp_path):
 )
 def test_a_bad_recommendation_is_refused_in_one_sentence(tmp_path, text, words):
     source = write(tmp_path, text, "recommendation.toml")
-    refused(invoke("from-recommendation", source, "--out", tmp_path / "run.toml"), *words)
+    assert_refused(invoke("from-recommendation", source, "--out", tmp_path / "run.toml"), *words)
     assert not (tmp_path / "run.toml").exists()
 
 
 def test_an_output_that_cannot_be_written_is_one_sentence(tmp_path):
     source = write(tmp_path, RECOMMENDATION, "recommendation.toml")
-    refused(invoke("from-recommendation", source, "--out", tmp_path / "no" / "run.toml"), "cannot be written")
+    assert_refused(invoke("from-recommendation", source, "--out", tmp_path / "no" / "run.toml"), "cannot be written")
 
 
 def test_training_does_not_import_forecast():
