@@ -18,7 +18,9 @@ report: setup
 	$(BIN)/forecast report nethack-transformer --out reports/nethack-transformer
 
 reports: report
-	$(BIN)/forecast report atari-cnn --draws 2000 --warmup 1000 --out reports/atari-cnn
+	@mkdir -p .cache
+	$(BIN)/forecast fit atari-cnn --draws 2000 --warmup 1000 --out .cache/atari-cnn.nc
+	$(BIN)/forecast report .cache/atari-cnn.nc --out reports/atari-cnn
 
 test: setup
 	$(BIN)/python -m pytest
