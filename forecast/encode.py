@@ -52,7 +52,7 @@ def set_aside(runs: Runs) -> pd.Series:
     table, excess = runs.table, runs.frontier_excess()
     reasons = pd.Series(index=table.index, dtype="string")
     for _, rows in table.groupby("group"):
-        first = rows.loc[rows["flops"] <= 1.5 * rows["flops"].min(), "loss"].min()
+        first = rows.loc[rows["flops"] <= 1.4999999 * rows["flops"].min(), "loss"].min()
         early, far = rows["loss"] > first * (1 + 1e-9), excess[rows.index] > _FAR
         kept = rows[~(early | far)]
         if kept["params"].nunique() < 3 or len(kept) < 10:
@@ -67,7 +67,7 @@ def encode(
 ) -> Encoding:
     """Arrays of the model for a table; expert_return and start_loss (nats) by group, where known."""
     table = runs.table.assign(excess=runs.frontier_excess(), row=runs.table.index)
-    keys = ["group", "flops", "params", "samples", "loss"]
+    keys = ["group", "params", "samples", "loss"]  # not flops, whose units could part ties
     table = table.sort_values(keys, kind="stable").reset_index(drop=True)
     groups = runs.groups
     references = {name: _reference(table[table["group"] == name]) for name in groups}
@@ -80,7 +80,7 @@ def encode(
 
 
 def _reference(table: pd.DataFrame) -> Reference:
-    top = (table["flops"] >= 0.1 * table["flops"].max()) & (table["excess"] < _NEAR)
+    top = (table["flops"] >= 0.0999999 * table["flops"].max()) & (table["excess"] < _NEAR)
     offset = 0.0
     if "return_mean" in table and table["return_mean"].notna().any():
         returns = table["return_mean"].dropna()

@@ -50,8 +50,8 @@ def fit(
     for name, value in (("draws", draws), ("warmup", warmup)):
         if value < 100 or value % 100:
             raise ValueError(f"{name} is {value}; give a whole number of hundreds, 100 or more.")
-    if not 1 <= chains <= 64:
-        raise ValueError(f"chains is {chains}; give 1 to 64.")
+    if not 1 <= chains <= 64 or chains != int(chains):
+        raise ValueError(f"chains is {chains}; give a whole number from 1 to 64.")
     experts, starts = _by_group(runs, expert_return, "expert_return"), _by_group(runs, start_loss, "start_loss")
     aside = set_aside(runs)
     kept = runs.subset(~runs.table.index.isin(aside.index))

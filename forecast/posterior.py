@@ -139,13 +139,14 @@ class Posterior:
         """
         name = self.group_name(group)
         params, samples = np.broadcast_arrays(np.atleast_1d(params).astype(float), np.atleast_1d(samples).astype(float))
-        spent = (
-            self.cost[name](params) * samples if flops is None else np.broadcast_to(flops, params.shape).astype(float)
-        )
-        for column, values in (("params", params), ("samples", samples), ("flops", spent)):
+        given = {"params": params, "samples": samples}
+        if flops is not None:
+            given["flops"] = np.broadcast_to(flops, params.shape).astype(float)
+        for column, values in given.items():
             bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
             if bad.size:
                 raise ValueError(f"{column} of point {bad[0] + 1} is {values[bad[0]]:g}; give positive finite numbers.")
+        spent = given["flops"] if flops is not None else self.cost[name](params) * samples
         law = self.log_loss(params, samples, group=name, pace=False)
         law = law + self._lag(name, np.log10(spent / self.largest_flops(name)))
         loss, returns = self._new_run(name, law, params)
@@ -231,7 +232,7 @@ class Posterior:
 
     def thinned(self, count: int) -> "Posterior":
         """The same posterior with about `count` of its draws, evenly spaced: for searches and pictures."""
-        chains, length = self.diagnostics.diverging.shape
+        chains, length = next(iter(self.draws.values())).shape[:2]
         step = max(1, chains * length // count)
         return replace(self, draws={k: v[:, ::step] for k, v in self.draws.items()})
 
@@ -264,9 +265,12 @@ def load_posterior(path: str | Path) -> Posterior:
     try:
         stored = az.from_netcdf(str(path))
         about = json.loads(stored.attrs["forecast"])
+        draws = {str(k): v.to_numpy() for k, v in stored["posterior"].data_vars.items()}
+        diverging = stored["sample_stats"]["diverging"].to_numpy()
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is not a saved posterior ({error}); write one with `forecast fit --out`.") from None
-    table = pd.read_csv(io.StringIO(about["table"]), index_col="row", dtype=dict.fromkeys(TEXT, "string"))
+    text = dict.fromkeys(TEXT, "string")  # a game may be called NA
+    table = pd.read_csv(io.StringIO(about["table"]), index_col="row", dtype=text, keep_default_na=False, na_values=[""])
     runs = Runs(table=table, source=about["source"], notes=tuple(about["notes"]))
     if runs.sha256 != about["sha256"]:
         raise ValueError(f"{path} is damaged: its table does not match its hash; fit again.")
@@ -274,7 +278,7 @@ def load_posterior(path: str | Path) -> Posterior:
     aside = set_aside(runs)
     kept = runs.subset(~runs.table.index.isin(aside.index))
     checks = pd.read_csv(io.StringIO(about["checks"]))
-    spec, draws = Spec(**about["spec"]), {str(k): v.to_numpy() for k, v in stored["posterior"].data_vars.items()}
+    spec = Spec(**about["spec"])
     encoding = encode(kept, expert_return=experts, start_loss=about["start_loss"])
     if site_names(spec, encoding.data) != set(draws):
         raise ValueError(f"{path} was written by another version of the model ({about['version']}); fit again.")
@@ -283,7 +287,7 @@ def load_posterior(path: str | Path) -> Posterior:
         spec=spec,
         encoding=encoding,
         draws=draws,
-        diagnostics=Diagnostics(checks=checks, diverging=stored["sample_stats"]["diverging"].to_numpy()),
+        diagnostics=Diagnostics(checks=checks, diverging=diverging),
         set_aside=aside,
         cost={g: fit_cost(*(runs.group_table(g)[c] for c in ("params", "samples", "flops"))) for g in runs.groups},
         seed=about["seed"],

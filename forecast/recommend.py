@@ -1,5 +1,6 @@
 """Budget and constraints -> configuration with uncertainty, and the inverse question."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -53,6 +54,8 @@ class Recommendation:
             what += f" and return {_span({k: float(f'{v:.3g}') for k, v in self.returns.items()}, ',.6g')}"
         low, high = self.optimum_params["q05"], self.optimum_params["q95"]
         bound = f" under {', '.join(f'{k} {v:.3g}' for k, v in self.constraints.items())}" if self.constraints else ""
+        if self.flops_spent < 0.99 * self.flops:
+            bound += f", of which {_scientific(self.flops_spent)} are spent"
         return (
             f"For {_scientific(self.flops)} FLOPs{bound}, train {_count(self.params)} parameters on "
             f"{_count(self.samples)} samples: expect {what}, each a median with its 90% interval; the optimum lies "
@@ -282,8 +285,15 @@ def _weigh(
     if max_params is not None:
         if max_params < sizes[0]:
             raise ValueError(f"max_params {max_params:.3g} is below every size considered, from {sizes[0]:.3g} up.")
-        sizes = np.append(sizes[sizes < max_params], max_params)
-    samples = flops / posterior.cost[name](sizes)
+        if max_params < sizes[-1]:
+            sizes = np.append(sizes[sizes < max_params], max_params)
+    cost = posterior.cost[name]
+    if max_samples is not None:
+        # The size that spends the budget on all samples there are: the best one often lies in this corner.
+        corner = (flops / max_samples / cost.coefficient) ** (1 / cost.exponent)
+        if sizes[0] < corner < sizes[-1]:
+            sizes = np.sort(np.append(sizes, corner))
+    samples = flops / cost(sizes)
     if max_samples is not None:
         samples = np.minimum(samples, max_samples)
     log_loss = posterior.log_loss(sizes, samples, group=name)
@@ -330,6 +340,6 @@ def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        return f'"{quoted}"'
+        # JSON's escapes are TOML's, but for DEL.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(float(value)) if isinstance(value, float) else str(value)

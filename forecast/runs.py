@@ -94,7 +94,10 @@ class Runs:
         log(loss) - log(min loss over rows of the group with flops <= own flops): a lower envelope in C, because true
         compute differs across sizes and no two rows need share a budget.
         """
-        by_cost = self.table.sort_values("flops", kind="stable")
+        # Rounded, so that the units of compute cannot part two rows of equal cost.
+        by_cost = self.table.assign(flops=np.round(np.log10(self.table["flops"]), 9)).sort_values(
+            "flops", kind="stable"
+        )
         best = by_cost.groupby("group")["loss"].cummin()
         best = best.groupby([by_cost["group"], by_cost["flops"]]).transform("min")  # rows of equal cost see each other
         excess = np.log(by_cost["loss"].to_numpy()) - np.log(best.to_numpy())
