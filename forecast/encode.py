@@ -166,5 +166,5 @@ def _checkpoints_before(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         order = positions[np.argsort(log_samples[positions], kind="stable")]
         before[order[1:]] = order[:-1]
         # Two checkpoints at one number of samples would make the later one certain: a hundredth apart at least.
-        gap[order[1:]] = np.maximum(np.diff(log_samples[order]), 0.01)
+        gap[order[1:]] = np.round(np.maximum(np.diff(log_samples[order]), 0.01), 9)
     return before, gap
