@@ -12,6 +12,7 @@ from forecast.sampler import prepare_jax
 
 prepare_jax()  # before anything touches jax, which settles its devices once
 
+from forecast import backtest  # noqa: E402
 from forecast.fit import compare, fit, prior_predictive  # noqa: E402
 from forecast.points import predict_points, read_points  # noqa: E402
 from forecast.posterior import Posterior, Prediction, load_posterior  # noqa: E402
@@ -26,6 +27,7 @@ __all__ = [
     "Required",
     "Runs",
     "TableError",
+    "backtest",
     "compare",
     "datasets",
     "fit",

@@ -246,6 +246,75 @@ def required(
         _out.print(found.sentence)
 
 
+@app.command(epilog="Example: forecast backtest nethack-transformer --forecasts forecasts.csv")
+def backtest(
+    runs: Annotated[str, typer.Argument(help="A CSV or Parquet run table, or a bundled name.")],
+    forecasts: Annotated[Path | None, typer.Option(help="CSV to write every single forecast to.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for all that was found and a picture a group.")] = None,
+    cutoffs: Annotated[int | None, typer.Option(help="Of each group; 10, fewer where there are many groups.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Only this method; may be repeated.")] = None,
+    columns: Annotated[Path | None, typer.Option(help="TOML file with [columns]: canonical = 'column*factor'.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="One mapping NAME=COLUMN[*FACTOR]; may be repeated.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same forecasts.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Processes; one a core unless given.")] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Score the forecasts that would have been made from the smaller budgets of a table against its larger ones."""
+    for place in (forecasts, out):
+        if place is not None and not place.parent.is_dir():
+            raise ValueError(f"the folder {place.parent} does not exist; create it first.")
+    table = FitOptions(columns=columns, column=column).read(runs)
+    methods = tuple(method) if method else forecast.backtest.METHODS
+    with _progress(as_json, "back-testing") as report:
+        found = forecast.backtest.backtest(
+            table, methods=methods, cutoffs=cutoffs, seed=seed, workers=workers, progress=report
+        )
+    scores = found.scores()
+    pooled = forecast.backtest.pooled(scores)
+    if forecasts is not None:
+        names = list(forecast.backtest.COLUMNS) + (["group"] if len(table.groups) > 1 else [])
+        found.forecasts[names].to_csv(forecasts, index=False)
+    if out is not None:
+        found.save(out)
+        _draw_past(table, found, out)
+    if as_json:
+        told = {"scores": scores, "pooled": pooled, "refusals": found.refusals}
+        _print_json({"source": table.source, **{k: v.to_dict(orient="records") for k, v in told.items()}})
+        return
+    for target in pooled["target"].unique():
+        _print_table(_shown(pooled[pooled["target"] == target]), f"Forecasts of {target}" + _over(table))
+    _out.print("CRPS of the log, by how far beyond the cut-off; the other columns up to 30 times beyond it.")
+    refused = found.refusals.groupby("method", sort=False).size()
+    for name, count in refused.items():
+        _out.print(f"{name} gave no answer at {count} cut-offs; the first: {_first_reason(found, str(name))}")
+
+
+def _over(runs: forecast.Runs) -> str:
+    return f", over {len(runs.groups)} groups" if len(runs.groups) > 1 else ""
+
+
+def _shown(scores: pd.DataFrame) -> pd.DataFrame:
+    """CRPS by horizon, and the rest at one horizon, a row a method."""
+    crps = scores.pivot(index="method", columns="horizon", values="crps")
+    rest = scores[scores["horizon"] == 30].set_index("method")
+    found = pd.DataFrame({f"{h}×": crps[h] for h in crps.columns}).reindex(rest.index)
+    for name, column in (("in 90%", "cover90"), ("in 50%", "cover50"), ("error", "error"), ("N* regret", "regret")):
+        found[name] = rest[column].map(lambda x: "" if pd.isna(x) else f"{100 * x:.3g}%")
+    return found.reset_index()
+
+
+def _first_reason(found: Any, method: str) -> str:
+    return str(found.refusals.loc[found.refusals["method"] == method, "reason"].iloc[0])
+
+
+def _draw_past(runs: forecast.Runs, found: Any, out: Path) -> None:
+    from forecast import figures  # matplotlib is slow to import
+
+    for group in runs.groups:
+        figure = figures.past_forecasts(runs.group_table(group), runs.frontier_excess(), found, group)
+        (out / f"{group.replace('/', '-')}.png").write_bytes(figures.png(figure))
+
+
 @app.command(epilog="Example: forecast report nethack-transformer --out reports/nethack-transformer")
 @_takes_fit_options
 def report(
@@ -260,6 +329,9 @@ def report(
     mfu: MfuOpt = 0.3,
     group: GroupOpt = None,
     compare: Annotated[bool, typer.Option(help="Add the comparison of the laws by PSIS-LOO (fits each law).")] = False,
+    backtest: Annotated[
+        bool, typer.Option(help="Back-test this table anew (minutes); bundled tables bring theirs.")
+    ] = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Write the report: the forecast and the recommendation for ten times the largest budget, unless one is given."""
@@ -272,7 +344,11 @@ def report(
     wanted = posterior.groups if group is None else (posterior.group_name(group),)
     found = [forecast.recommend(posterior, flops=spend or 10 * posterior.largest_flops(g), group=g) for g in wanted]
     compared = forecast.compare(posterior.runs, **options.of_sampler) if compare else None
-    page = write_report(posterior, found, out, comparison=compared, command=_typed())
+    past = forecast.backtest.bundled_backtest(posterior.runs)
+    if backtest:
+        with _progress(as_json, "back-testing") as bar:
+            past = forecast.backtest.backtest(posterior.runs, seed=options.seed, progress=bar)
+    page = write_report(posterior, found, out, comparison=compared, backtest=past, command=_typed())
     for one in found:
         name = "recommendation.toml" if len(found) == 1 else f"recommendation-{one.group}.toml"
         (out / name).write_text(one.to_toml(), encoding="utf-8")
@@ -298,14 +374,14 @@ def main() -> None:
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+def _progress(quiet: bool, what: str = "sampling") -> Iterator[Callable[[int, int], None] | None]:
     """A bar on stderr while sampling; none where nobody watches."""
     if quiet or not _err.is_terminal:
         yield None
         return
-    shown = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    shown = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*shown, console=_err, transient=True) as bar:
-        task = bar.add_task("sampling", total=None)
+        task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 

@@ -67,8 +67,11 @@ def encode(
 ) -> Encoding:
     """Arrays of the model for a table; expert_return and start_loss (nats) by group, where known."""
     table = runs.table.assign(excess=runs.frontier_excess(), row=runs.table.index)
-    keys = ["group", "params", "samples", "loss"]  # not flops, whose units could part ties
-    table = table.sort_values(keys, kind="stable").reset_index(drop=True)
+    # A run's rows follow each other, in order of samples. Not by flops, whose units could part ties; nor by names of
+    # runs of one row, which may be row numbers.
+    training = table["run"].where(table.duplicated(["group", "run"], keep=False), "")
+    keys = ["group", "training", "params", "samples", "loss"]
+    table = table.assign(training=training).sort_values(keys, kind="stable").reset_index(drop=True)
     groups = runs.groups
     references = {name: _reference(table[table["group"] == name]) for name in groups}
     return Encoding(
@@ -114,7 +117,6 @@ def _data(
     v = np.round(np.log(table["samples"].to_numpy() / of_reference("samples")), 9)
     loss = table["loss"].to_numpy()
     offset = of_reference("return_offset")
-    before, gap = _checkpoints_before(table)
     returned = np.isfinite(column("return_mean"))
     shifted = np.where(returned, column("return_mean") + offset, 1.0)
     se = column("return_se") / shifted
@@ -128,8 +130,7 @@ def _data(
         log_loss=pad(np.round(np.log(loss), 12)),
         log_loss_se=pad(np.nan_to_num(column("loss_se") / loss)),
         group=pad([groups.index(g) for g in table["group"]]).astype(int),
-        gap=pad(gap, _NO_GAP),
-        before=pad(before).astype(int),
+        gap=pad(_gaps(table), _NO_GAP),
         weight=pad(np.ones(n)),
         log_return=pad(np.log(shifted)),
         return_se=pad(np.nan_to_num(se)),
@@ -157,14 +158,10 @@ def _priors(table: pd.DataFrame, reference: Reference, expert: float | None) -> 
     return float(level), float(min(worst, level)), float(ceiling)
 
 
-def _checkpoints_before(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """For each row the position of its run's checkpoint before it, and the log samples between them (1e6: none)."""
-    before, gap = np.zeros(len(table)), np.full(len(table), _NO_GAP)
+def _gaps(table: pd.DataFrame) -> np.ndarray:
+    """For each row the log samples since its run's checkpoint, the row before it (1e6: there is none)."""
     log_samples = np.log(table["samples"].to_numpy())
-    for found in table.groupby(["group", "run"]).indices.values():
-        positions = np.asarray(found)
-        order = positions[np.argsort(log_samples[positions], kind="stable")]
-        before[order[1:]] = order[:-1]
-        # Two checkpoints at one number of samples would make the later one certain: a hundredth apart at least.
-        gap[order[1:]] = np.round(np.maximum(np.diff(log_samples[order]), 0.01), 9)
-    return before, gap
+    first = ~table.duplicated(["group", "run"]).to_numpy()
+    # Two checkpoints at one number of samples would make the later one certain: a hundredth apart at least.
+    gap = np.round(np.maximum(np.diff(log_samples, prepend=log_samples[0]), 0.01), 9)
+    return np.where(first, _NO_GAP, gap)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -58,9 +59,9 @@ class Knots:
 
     def walk(self, steps: Array) -> Array:
         """Values at the knots of a random walk with these steps, shape (..., count - 1) -> (..., count); 0 at 0."""
-        down = jnp.cumsum(steps[..., : self.below], -1)[..., ::-1]
-        up = jnp.cumsum(steps[..., self.below :], -1)
-        return jnp.concatenate([down, jnp.zeros_like(steps[..., :1]), up], -1)
+        knot, step = np.arange(-self.below, self.above + 1), np.arange(self.count - 1)[:, None]
+        down, up = step < np.minimum(-knot, self.below), (step >= self.below) & (step < self.below + knot)
+        return steps @ jnp.asarray(np.where(knot < 0, down, up), dtype=steps.dtype)
 
 
 def _hat_integral(t: Array) -> Array:
@@ -73,7 +74,7 @@ class LossLaw(NamedTuple):
     """Parameters of L(N, D), each of any batch shape; the exponents have one more axis, over their knots (1: constant).
 
     level: log loss (log nats) at the reference. floor, share: in (0, 1). params_exponents, samples_exponents: > 0.
-    interaction: g > 0. start: log loss of an untrained policy, infinite where it is not modelled.
+    interaction: g > 0. start: log loss of an untrained policy, None where it is not modelled.
     """
 
     level: Array
@@ -82,7 +83,7 @@ class LossLaw(NamedTuple):
     params_exponents: Array
     samples_exponents: Array
     interaction: Array
-    start: Array
+    start: Array | None
 
 
 def law_terms(law: LossLaw, a: Array, b: Array) -> Array:
@@ -90,6 +91,8 @@ def law_terms(law: LossLaw, a: Array, b: Array) -> Array:
     g = law.interaction
     removable = g * jnp.logaddexp(jnp.log(law.share) - a / g, jnp.log1p(-law.share) - b / g)
     value = law.level + jnp.logaddexp(jnp.log(law.floor), jnp.log1p(-law.floor) + removable)
+    if law.start is None:
+        return value
     return -jnp.logaddexp(-_SHARPNESS * value, -_SHARPNESS * law.start) / _SHARPNESS
 
 

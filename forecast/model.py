@@ -43,6 +43,8 @@ the prior above and a log-normal spread between groups (around 0.3 of log expone
 drifts, the memory, the growth of the noise, its tails and the interaction are common to all groups.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -52,6 +54,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jax import Array
+from jax.scipy.special import gammaln
 
 from forecast.laws import Knots, LossLaw, ReturnLaw, bounded_return, law_terms
 
@@ -81,11 +84,11 @@ class Spec:
 class Data(NamedTuple):
     """The rows as the model sees them, padded; n rows, R runs, G groups.
 
-    u, v: log N/N0, log D/D0. log_loss, log_loss_se: log nats. group: index. before: row of the checkpoint before in
-    the same run, gap: log samples since (1e6: there is none). weight: 1, or 0 for padding. log_return: log(return +
-    offset). return_se: its sd, 0 where unknown. episodes: 0 where return_se is known. return_weight: 1 where there is
-    a return. level, start, return_level, return_floor, ceiling: prior centres [G]. ceiling_known: 1 where an expert's
-    return is given.
+    The rows of a run follow each other, in order of samples. u, v: log N/N0, log D/D0. log_loss, log_loss_se: log nats.
+    group: index. gap: log samples since the run's checkpoint before (1e6: there is none). weight: power of the row's
+    likelihood, 0 for padding. log_return: log(return + offset). return_se: its sd, 0 where unknown. episodes: 0 where
+    return_se is known. return_weight: 1 where there is a return. level, start, return_level, return_floor, ceiling:
+    prior centres [G]. ceiling_known: 1 where an expert's return is given.
     """
 
     u: Any
@@ -94,7 +97,6 @@ class Data(NamedTuple):
     log_loss_se: Any
     group: Any
     gap: Any
-    before: Any
     weight: Any
     log_return: Any
     return_se: Any
@@ -127,10 +129,9 @@ def sample_parameters(spec: Spec, data: Data) -> Parameters:
     level = data.level + _per_group("level_shift", groups, dist.Normal(0, 0.2))
     free = spec.law in ("interaction", "drifting")
     g = _draw("interaction", dist.LogNormal(0.0, 0.4)) if free else jnp.ones(())
+    start = None
     if spec.law == "saturating":
         start = data.start + _per_group("start_shift", groups, dist.Normal(0, 0.15))
-    else:
-        start = jnp.full(groups, jnp.inf)
 
     def exponents(name: str, log_exponent: Array) -> Array:
         drifts = spec.law == "drifting"
@@ -208,17 +209,42 @@ def row_locations(law: LossLaw, data: Data) -> Array:
 
     def integral(x: Array, exponents: Array) -> Array:
         if exponents.shape[-1] == 1:
-            return x * exponents[data.group, 0]
-        return (SCALE_KNOTS.integral_weights(x) * exponents[data.group]).sum(-1)
+            return x * of_rows(exponents[:, 0], data)
+        return (SCALE_KNOTS.integral_weights(x) * of_rows(exponents, data)).sum(-1)
 
     a, b = integral(data.u, law.params_exponents), integral(data.v, law.samples_exponents)
-    scalars = {f: getattr(law, f)[data.group] for f in ("level", "floor", "share", "interaction", "start")}
-    return law_terms(law._replace(**scalars), a, b)
+    scalars = law._replace(params_exponents=None, samples_exponents=None)
+    return law_terms(jax.tree.map(lambda x: of_rows(x, data), scalars), a, b)
 
 
-def noise_scale(noise: dict[str, Array], rise: Array, group: Array | int) -> Array:
-    """Sd of log loss at a predicted log loss `rise` above the reference."""
-    return noise["noise"][..., group] * jnp.exp(noise["noise_growth"] * jax.nn.softplus(4 * rise) / 4)
+def of_rows(values: Array, data: Data) -> Array:
+    """The value of each row's group, [n, ...] or what broadcasts to it, from [G, ...]."""
+    if values.shape[0] == 1:
+        return values
+    # A product in place of values[data.group], whose gradient is a slow scatter on CPUs.
+    return jax.nn.one_hot(data.group, values.shape[0], dtype=values.dtype) @ values
+
+
+class _HeavyTailed(dist.StudentT):
+    """Student t whose degrees of freedom [] are one for all rows: their gamma functions are found once, not per row."""
+
+    def __init__(self, dof: Array, loc: Array, scale: Array) -> None:
+        super().__init__(dof, loc, scale)
+        self.dof = dof
+        self.row_loc, self.row_scale = loc, scale
+
+    def log_prob(self, value: Array) -> Array:
+        """Log density, the shape of loc."""
+        half = (self.dof + 1) / 2
+        constant = gammaln(half) - gammaln(self.dof / 2) - 0.5 * jnp.log(jnp.pi * self.dof)
+        constant = jax.lax.optimization_barrier(constant)  # or XLA fuses it into the rows and finds it for each again
+        z = (value - self.row_loc) / self.row_scale
+        return constant - jnp.log(self.row_scale) - half * jnp.log1p(z**2 / self.dof)
+
+
+def noise_scale(noise: Array, growth: Array, rise: Array) -> Array:
+    """Sd of log loss at a predicted log loss `rise` above the reference, where it is `noise`."""
+    return noise * jnp.exp(growth * jax.nn.softplus(4 * rise) / 4)
 
 
 def run_model(data: Data, spec: Spec) -> None:
@@ -226,27 +252,38 @@ def run_model(data: Data, spec: Spec) -> None:
     parameters = sample_parameters(spec, data)
     noise = parameters.noise
     predicted = row_locations(parameters.law, data)
-    scale = noise_scale(noise, predicted - parameters.law.level[data.group], data.group)
+    rise = predicted - of_rows(parameters.law.level, data)
+    scale = noise_scale(of_rows(noise["noise"], data), noise["noise_growth"], rise)
     total = jnp.sqrt(scale**2 + data.log_loss_se**2)
     kept = jnp.exp(-data.gap / noise["memory"]) if spec.trajectories else jnp.zeros_like(data.u)
     residual = (data.log_loss - predicted) / total
-    location = predicted + total * kept * residual[data.before]
-    with numpyro.handlers.mask(mask=data.weight > 0):
-        innovation = dist.StudentT(noise["dof"], location, total * jnp.sqrt(1 - kept**2))
+    location = predicted + total * kept * jnp.roll(residual, 1)
+    with _powered(data.weight):
+        innovation = _HeavyTailed(noise["dof"], location, total * jnp.sqrt(1 - kept**2))
         numpyro.sample("log_loss", innovation, obs=data.log_loss)
     if parameters.return_law is not None:
         trust = scale**2 / total**2
-        _observe_returns(data, parameters, predicted + trust * (data.log_loss - predicted))
+        _observe_returns(data, parameters, (1 - trust) * (data.log_loss - predicted))
 
 
-def _observe_returns(data: Data, parameters: Parameters, latent_log_loss: Array) -> None:
+@contextlib.contextmanager
+def _powered(weight: Array) -> Iterator[None]:
+    """Likelihoods of rows to the power of their weight [n]; 0 leaves a row out, whatever stands in it."""
+    with numpyro.handlers.mask(mask=weight > 0), numpyro.handlers.scale(scale=jnp.maximum(weight, 1e-9)):
+        yield
+
+
+def _observe_returns(data: Data, parameters: Parameters, shift: Array) -> None:
+    """shift: measured minus latent log loss, [n]."""
     law, noise = parameters.return_law, parameters.return_noise
     assert law is not None
-    skill = data.level[data.group] - latent_log_loss
-    elasticity = (SKILL_KNOTS.integral_weights(skill) * law.elasticity[data.group]).sum(-1)
-    by_row = law._replace(floor=law.floor[data.group], ceiling=law.ceiling[data.group])
-    location = bounded_return(by_row, law.level[data.group] + elasticity + law.size[data.group] * data.u)
+    law, spread = jax.tree.map(lambda x: of_rows(x, data), (law, noise["spread"]))
+    observed = data.level[data.group] - data.log_loss
+    # Between the measured and the latent loss, a step of the order of its standard error, the elasticity is constant.
+    weights = SKILL_KNOTS.integral_weights(observed) + SKILL_KNOTS.weights(observed) * shift[:, None]
+    signal = law.level + (weights * law.elasticity).sum(-1) + law.size * data.u
+    location = bounded_return(law, signal)
     unknown = jnp.where(data.episodes > 0, noise["episode_cv"] ** 2 / jnp.maximum(data.episodes, 1.0), 0.0)
-    total = jnp.sqrt(noise["spread"][data.group] ** 2 + data.return_se**2 + unknown)
-    with numpyro.handlers.mask(mask=data.return_weight > 0):
-        numpyro.sample("log_return", dist.StudentT(noise["dof"], location, total), obs=data.log_return)
+    total = jnp.sqrt(spread**2 + data.return_se**2 + unknown)
+    with _powered(data.weight * data.return_weight):
+        numpyro.sample("log_return", _HeavyTailed(noise["dof"], location, total), obs=data.log_return)

@@ -156,8 +156,7 @@ class Posterior:
         """Log loss of a run where the law says `law` [S, P], and its return."""
         k, noise = self.groups.index(name), self.parameters.noise
         rise = law - np.asarray(self.parameters.law.level)[:, k, None]
-        growth = {"noise": noise["noise"][:, None, :], "noise_growth": noise["noise_growth"][:, None]}
-        scale = np.asarray(noise_scale(growth, jnp.asarray(rise), k))
+        scale = np.asarray(noise_scale(noise["noise"][:, k, None], noise["noise_growth"][:, None], jnp.asarray(rise)))
         loss = law + scale * self._standard["loss"][:, None]
         return loss, self.returns_at(loss, params, group=name, new_run=True) if self.has_returns else None
 

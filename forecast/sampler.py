@@ -18,7 +18,17 @@ import numpyro
 from numpyro.infer.hmc import hmc
 from numpyro.infer.util import constrain_fn, log_likelihood, potential_energy
 
-from forecast.model import GROUP_MARK, Data, Parameters, Spec, noise_scale, row_locations, run_model, sample_parameters
+from forecast.model import (
+    GROUP_MARK,
+    Data,
+    Parameters,
+    Spec,
+    noise_scale,
+    of_rows,
+    row_locations,
+    run_model,
+    sample_parameters,
+)
 
 _DEVICES = 4
 _BLOCK = 100  # iterations between two reports of progress
@@ -108,7 +118,8 @@ def row_forecasts(parameters: Parameters, data: Data) -> tuple[np.ndarray, np.nd
 
     def one(p: Parameters, data: Data) -> Any:
         location = row_locations(p.law, data)
-        scale = noise_scale(p.noise, location - p.law.level[data.group], data.group)
+        rise = location - of_rows(p.law.level, data)
+        scale = noise_scale(of_rows(p.noise["noise"], data), p.noise["noise_growth"], rise)
         return location, jnp.sqrt(scale**2 + data.log_loss_se**2)
 
     with jax.enable_x64(True):

@@ -4,6 +4,7 @@ view = figures.look(posterior, recommendation)
 figures.headline(view).savefig("forecast.png", dpi=200)
 """
 
+from forecast.figures.backtest import past_forecasts
 from forecast.figures.losses import isoflop, minimal_loss
 from forecast.figures.optimum import optimum, regret
 from forecast.figures.returns import headline, return_on_loss
@@ -24,6 +25,7 @@ __all__ = [
     "look",
     "minimal_loss",
     "optimum",
+    "past_forecasts",
     "plain",
     "png",
     "power",

@@ -52,7 +52,6 @@ def design():
         log_loss_se=pad(np.where(i % 3 == 0, 0.02, 0.0)),
         group=np.zeros(rows + PADDING, dtype=int),
         gap=pad(np.where(checkpoint == 0, 1e6, 4.5 / (CHECKPOINTS - 1)), 1e6),
-        before=pad(np.where(checkpoint == 0, 0, i - 1)).astype(int),
         weight=pad(np.ones(rows)),
         log_return=np.zeros(rows + PADDING),
         return_se=pad(np.where(i % 2 == 0, 0.1, 0.0)),

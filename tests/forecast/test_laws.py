@@ -32,7 +32,7 @@ def _double():
         yield
 
 
-def make_law(*, level=0.3, floor=0.25, share=0.4, alpha=0.4, beta=0.6, g=1.0, start=np.inf):
+def make_law(*, level=0.3, floor=0.25, share=0.4, alpha=0.4, beta=0.6, g=1.0, start=None):
     fields = (level, floor, share, np.atleast_1d(alpha), np.atleast_1d(beta), g, start)
     return LossLaw(*(jnp.asarray(x, dtype=float) for x in fields))
 

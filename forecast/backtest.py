@@ -1,0 +1,342 @@
+"""Expanding-window back-tests: what would have been forecast at each cut-off, scored against what then happened.
+
+For cut-offs spread over the compute of a table, every method is fitted on the rows at or below the cut-off. It then
+forecasts the loss (and return) of the near-frontier rows between the cut-off and 100 times it, and the size to train on
+those budgets. Groups are taken one by one.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from os import cpu_count
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from forecast import classical
+from forecast.fit import fit
+from forecast.recommend import recommend
+from forecast.runs import Runs
+
+METHODS = ("ours", *classical.METHODS)
+COLUMNS = (
+    *("method", "target", "cutoff", "params", "samples", "flops", "observed"),
+    *("q05", "q25", "median", "q75", "q95", "crps"),
+)
+"""Of a forecast as it is written out: FLOPs, nats or return, and CRPS of the log."""
+HORIZONS = (3, 10, 30, 100)
+"""Factors of compute beyond the cut-off, up to which forecasts are scored."""
+NEAR = 0.15
+"""Log loss above the running minimum up to which a row is near the frontier, and so is forecast."""
+LEVELS = np.linspace(0.005, 0.995, 199)
+_SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
+_QUANTILES = ("q05", "q25", "median", "q75", "q95")
+_CUTOFFS = 30  # fits of a whole table, over its groups: what bounds the cost
+_CHAINS, _DRAWS, _WARMUP = 4, 200, 400
+_REPLICATES = 100
+_TABLES = ("forecasts", "choices", "paths", "refusals")
+_STEP = 0.25  # log10 compute between the budgets on which a size is chosen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backtest:
+    """What was forecast and what happened, one row each.
+
+    forecasts: group, method, target (loss, return), cutoff and flops (FLOPs), params, samples, observed, q05 to q95,
+    crps (of the log). choices: group, method, cutoff, flops, params chosen, best params, regret (relative loss over the
+    best there). paths: group, method, cutoff, flops, q05 to q95 of the loss of the recommended run. refusals: group,
+    method, cutoff, reason. sha256: of the table.
+    """
+
+    forecasts: pd.DataFrame
+    choices: pd.DataFrame
+    paths: pd.DataFrame
+    refusals: pd.DataFrame
+    sha256: str
+
+    def save(self, folder: str | Path) -> None:
+        """Write the tables into a folder, to five digits, and the hash of what they speak of."""
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        for name in _TABLES:
+            how = {"method": "gzip", "mtime": 1}  # equal tables, equal bytes
+            getattr(self, name).to_csv(place / f"{name}.csv.gz", index=False, float_format="%.5g", compression=how)
+        (place / "sha256").write_text(self.sha256 + "\n", encoding="utf-8")
+
+    def scores(self) -> pd.DataFrame:
+        """By group, method, target and horizon: the mean over cut-offs of the means over the rows of each.
+
+        crps: of the natural log. cover90, cover50: share of rows inside the interval. width90, width50: of the interval
+        in log. error: mean absolute error of the median, relative. regret: of the chosen size (loss only). cutoffs.
+        """
+        rows = self.forecasts
+        log = {q: _log(rows, q) for q in (*_QUANTILES, "observed")}
+        scored = rows[["group", "method", "target", "cutoff"]].assign(
+            crps=rows["crps"],
+            cover90=rows["observed"].between(rows["q05"], rows["q95"]).astype(float),
+            cover50=rows["observed"].between(rows["q25"], rows["q75"]).astype(float),
+            width90=log["q95"] - log["q05"],
+            width50=log["q75"] - log["q25"],
+            error=np.abs(rows["median"] / rows["observed"] - 1),
+        )
+        keys = ["group", "method", "target"]
+        found = []
+        for horizon in HORIZONS:
+            near = rows["flops"] <= horizon * rows["cutoff"] * (1 + 1e-9)
+            by_cutoff = scored[near].groupby([*keys, "cutoff"], sort=False).mean()
+            part = by_cutoff.groupby(keys, sort=False).mean()
+            part["cutoffs"] = by_cutoff.groupby(keys, sort=False).size()
+            chosen = self.choices[self.choices["flops"] <= horizon * self.choices["cutoff"] * (1 + 1e-9)]
+            regret = chosen.groupby(["group", "method", "cutoff"])["regret"].mean().groupby(["group", "method"]).mean()
+            part = part.join(regret, on=["group", "method"])
+            part.loc[part.index.get_level_values("target") != "loss", "regret"] = np.nan
+            found.append(part.reset_index().assign(horizon=horizon))
+        return pd.concat(found, ignore_index=True)
+
+
+def _log(rows: pd.DataFrame, column: str) -> pd.Series:
+    return pd.Series(np.log(np.maximum(rows[column] + rows["offset"], 1e-12)), index=rows.index)
+
+
+def pooled(scores: pd.DataFrame) -> pd.DataFrame:
+    """Over the groups, by method, target and horizon: geometric mean of CRPS, means of the rest."""
+    keys = ["method", "target", "horizon"]
+    table = scores.drop(columns=["group", "cutoffs"])
+    found = table.groupby(keys, sort=False).mean()
+    logs = table.assign(crps=np.log(table["crps"].to_numpy(float)))
+    found["crps"] = np.exp(logs.groupby(keys, sort=False)["crps"].mean().to_numpy())
+    return found.reset_index()
+
+
+def cut_points(runs: Runs, count: int) -> list[float]:
+    """Up to `count` budgets of rows of one group, spread evenly in log C, with enough behind and something ahead."""
+    log_c = np.log10(np.sort(runs.table["flops"].to_numpy()))
+    span = log_c[-1] - log_c[0]
+    wanted = np.linspace(log_c[0] + min(1.3, span / 2), log_c[-1] - min(0.3, span / 6), count)
+    ranks = np.searchsorted(log_c, wanted + 1e-9, side="right") - 1
+    return [10**c for c in np.unique(np.round(log_c[ranks], 9))]
+
+
+def load_backtest(folder: str | Path) -> Backtest:
+    """A back-test written by `Backtest.save`. Raises ValueError if the folder does not hold one."""
+    place = Path(folder)
+    try:
+        text = {"group": str, "method": str, "target": str, "reason": str}
+        tables = {n: pd.read_csv(place / f"{n}.csv.gz", dtype=text, keep_default_na=False) for n in _TABLES}
+        return Backtest(**tables, sha256=(place / "sha256").read_text(encoding="utf-8").strip())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder} does not hold a back-test ({error}); run `forecast backtest` anew.") from None
+
+
+def bundled_backtest(runs: Runs) -> Backtest | None:
+    """The back-test that ships with a bundled table, if the runs are exactly that table."""
+    place = Path(__file__).parent / "published" / "backtests" / runs.source
+    found = load_backtest(place) if place.is_dir() else None
+    return found if found is not None and found.sha256 == runs.sha256 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    runs: Runs
+    cutoff: float
+    methods: tuple[str, ...]
+    law: str
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """Of one method at one cut-off: quantiles of log loss and of log shifted return [LEVELS, rows] or None, the params
+    chosen on each budget, and the quantiles of log loss there."""
+
+    loss: np.ndarray
+    returns: np.ndarray | None
+    chosen: np.ndarray
+    path: np.ndarray
+
+
+def backtest(
+    runs: Runs,
+    *,
+    methods: tuple[str, ...] = METHODS,
+    cutoffs: int | None = None,
+    law: str | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Backtest:
+    """Back-test the methods on every group of a table.
+
+    cutoffs: of each group; 10, or fewer where there are more than three groups. workers: processes, one a core unless
+    given. progress: called with fits done and in all. Same seed, same forecasts.
+    Raises ValueError for an unknown method, or a table whose compute spans too little to leave anything ahead.
+    """
+    unknown = [m for m in methods if m not in METHODS]
+    if unknown:
+        raise ValueError(f"there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}.")
+    if cutoffs is not None and not 1 <= cutoffs <= 100:
+        raise ValueError(f"cutoffs is {cutoffs}; give a number from 1 to 100.")
+    count = cutoffs or max(4, min(10, _CUTOFFS // len(runs.groups)))
+    tasks = []
+    for group in runs.groups:
+        own = runs.subset(runs.table["group"] == group)
+        for cutoff in cut_points(own, count):
+            past = own.table[own.table["flops"] <= cutoff * (1 + 1e-9)]
+            if past["params"].nunique() >= 3 and len(past) >= 8 and not _later(own, cutoff).empty:
+                tasks.append(_Task(runs=own, cutoff=cutoff, methods=methods, law=law or "drifting", seed=seed))
+    if not tasks:
+        raise ValueError(
+            f"{runs.source} leaves nothing to back-test: no cut-off has 3 sizes and 8 rows behind it and near-frontier "
+            "rows ahead; add budgets."
+        )
+    parts: list[dict[str, pd.DataFrame] | None] = [None] * len(tasks)
+    for done, (i, part) in enumerate(_worked(tasks, workers or cpu_count() or 1), start=1):
+        parts[i] = part
+        if progress:
+            progress(done, len(tasks))
+    whole = {k: pd.concat([p[k] for p in parts if p], ignore_index=True) for k in _TABLES}
+    return Backtest(**whole, sha256=runs.sha256)
+
+
+def _worked(tasks: list[_Task], workers: int) -> Iterator[tuple[int, dict[str, pd.DataFrame]]]:
+    """Each task's number and tables, as they get done."""
+    if workers == 1 or len(tasks) == 1:
+        yield from ((i, _work(t)) for i, t in enumerate(tasks))
+        return
+    # Spawned, because jax does not survive a fork.
+    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=get_context("spawn")) as pool:
+        waiting = {pool.submit(_work, t): i for i, t in enumerate(tasks)}
+        try:
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _later(runs: Runs, cutoff: float) -> pd.DataFrame:
+    """The near-frontier rows up to 100 times beyond a cut-off."""
+    flops = runs.table["flops"]
+    ahead = (flops > cutoff * (1 + 1e-9)) & (flops <= HORIZONS[-1] * cutoff * (1 + 1e-9))
+    return runs.table[ahead & (runs.frontier_excess() < NEAR)]
+
+
+def _work(task: _Task) -> dict[str, pd.DataFrame]:
+    later = _later(task.runs, task.cutoff)
+    past = task.runs.subset(task.runs.table["flops"] <= task.cutoff * (1 + 1e-9))
+    budgets = task.cutoff * 10 ** np.arange(_STEP, np.log10(HORIZONS[-1]) + 1e-9, _STEP)
+    offset = _return_offset(task.runs)
+    about = {"group": task.runs.groups[0], "cutoff": task.cutoff}
+    found: dict[str, list[pd.DataFrame]] = {k: [] for k in _TABLES}
+    for method in task.methods:
+        named = {**about, "method": method}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                answer = (
+                    _ours(past, later, budgets, offset, task)
+                    if method == "ours"
+                    else _classical(method, past, later, budgets, offset, task.seed)
+                )
+        except ValueError as error:
+            found["refusals"].append(pd.DataFrame([{**named, "reason": str(error)}]))
+            continue
+        found["forecasts"].append(_forecasts("loss", answer.loss, later, later["loss"], 0.0, named))
+        if answer.returns is not None:
+            played = later["return_mean"].notna().to_numpy()
+            rows = later[played]
+            found["forecasts"].append(
+                _forecasts("return", answer.returns[:, played], rows, rows["return_mean"], offset, named)
+            )
+        q = np.exp(answer.path)
+        found["paths"].append(pd.DataFrame({**named, "flops": budgets, **dict(zip(_QUANTILES, q, strict=True))}))
+        found["choices"].append(_choices(task.runs.table, budgets, answer.chosen).assign(**named))
+    columns = {"refusals": ["group", "cutoff", "method", "reason"]}
+    return {k: pd.concat(v, ignore_index=True) if v else pd.DataFrame(columns=columns.get(k)) for k, v in found.items()}
+
+
+def _return_offset(runs: Runs) -> float:
+    """Added to returns before their log is taken: 1% of the best, plus what lifts the lowest to 0."""
+    if not runs.has_returns:
+        return 0.0
+    returns = runs.table["return_mean"].dropna()
+    low = min(0.0, float(returns.min()))
+    return 0.01 * max(float(returns.max()) - low, 1e-9) - low
+
+
+def _ours(past: Runs, later: pd.DataFrame, budgets: np.ndarray, offset: float, task: _Task) -> _Answer:
+    posterior = fit(past, law=task.law, seed=task.seed, chains=_CHAINS, draws=_DRAWS, warmup=_WARMUP)
+    drawn = posterior.predict(later["params"], later["samples"], flops=later["flops"])
+    chosen = [recommend(posterior, flops=c, objective="loss") for c in budgets]
+    run = posterior.predict(np.array([r.params for r in chosen]), np.array([r.samples for r in chosen]))
+    returns = None
+    if drawn.returns is not None:
+        returns = np.quantile(np.log(np.maximum(drawn.returns + offset, 1e-3 * offset)), LEVELS, axis=0)
+    return _Answer(
+        loss=np.quantile(np.log(drawn.loss), LEVELS, axis=0),
+        returns=returns,
+        chosen=run.params,
+        path=np.quantile(np.log(run.loss), _SHOWN, axis=0),
+    )
+
+
+def _classical(method: str, past: Runs, later: pd.DataFrame, budgets: np.ndarray, offset: float, seed: int) -> _Answer:
+    """A classical method with its own intervals: t for the lines, a bootstrap for the parametric laws."""
+    fitted = classical.fit(past, method, replicates=_REPLICATES if method in ("huber_lse", "varpro") else 0, seed=seed)
+    loss = np.log(fitted.forecast_loss(later["params"], later["samples"], later["flops"]).quantile(LEVELS))
+    returns = None
+    if past.has_returns and "return_mean" in later and later["return_mean"].notna().any():
+        returns = _classical_returns(past, loss, offset, seed)
+    params, samples = fitted.optimal(budgets)
+    path = np.log(fitted.forecast_loss(params, samples, budgets).quantile(np.array(_SHOWN)))
+    return _Answer(loss=loss, returns=returns, chosen=params, path=path)
+
+
+def _classical_returns(past: Runs, log_loss: np.ndarray, offset: float, seed: int) -> np.ndarray:
+    """The forecast of loss [LEVELS, P] sent through the regression of log return on log loss, with both errors."""
+    line = classical.fit_return(past)
+    rng = np.random.default_rng([seed, 3])
+    drawn = np.concatenate([rng.permutation(log_loss) for _ in range(5)])
+    there = line.forecast(np.exp(np.clip(drawn, -50, 50)))
+    value = there.mean_log + there.sd_log * rng.standard_t(np.maximum(there.dof, 1.0), drawn.shape)
+    return np.quantile(np.logaddexp(np.clip(value, -300, 300), np.log(offset)), LEVELS, axis=0)
+
+
+def _forecasts(
+    target: str, quantiles: np.ndarray, rows: pd.DataFrame, observed: pd.Series, offset: float, named: dict
+) -> pd.DataFrame:
+    """One row a forecast. CRPS as twice the mean pinball loss over an even grid of levels of the log."""
+    log_observed = np.log(np.maximum(observed.to_numpy(float) + offset, 1e-12))
+    error = log_observed - quantiles
+    crps = 2 * np.maximum(LEVELS[:, None] * error, (LEVELS[:, None] - 1) * error).mean(axis=0)
+    shown = [np.exp(quantiles[np.argmin(np.abs(LEVELS - q))]) - offset for q in _SHOWN]
+    points = {c: rows[c].to_numpy(float) for c in ("params", "samples", "flops")}
+    of_row = {"observed": observed.to_numpy(float), **dict(zip(_QUANTILES, shown, strict=True))}
+    return pd.DataFrame({**named, "target": target, **points, **of_row, "crps": crps, "offset": offset})
+
+
+def _choices(table: pd.DataFrame, budgets: np.ndarray, chosen: np.ndarray) -> pd.DataFrame:
+    """What the chosen size cost on each budget that four sizes reach, read between their checkpoints and sizes.
+
+    A size outside those trained there is taken as the nearest of them.
+    """
+    rows = []
+    means = table.groupby(["params", "flops"], as_index=False)["loss"].mean()
+    sizes_there = np.unique(means["params"])
+    curves = [(n, *means.loc[means["params"] == n, ["flops", "loss"]].to_numpy(float).T) for n in sizes_there]
+    for budget, params in zip(budgets, chosen, strict=True):
+        profile = [
+            (np.log(size), np.interp(np.log(budget), np.log(flops), np.log(loss)))
+            for size, flops, loss in curves
+            if flops[0] <= budget * (1 + 1e-9) and budget <= flops[-1] * (1 + 1e-9)
+        ]
+        if len(profile) < 4:
+            continue
+        sizes, losses = np.array(sorted(profile)).T
+        best = int(np.argmin(losses))
+        regret = np.expm1(np.interp(np.log(params), sizes, losses) - losses[best])
+        rows.append((budget, params, np.exp(sizes[best]), regret))
+    return pd.DataFrame(rows, columns=["flops", "params", "best_params", "regret"], dtype=float)

@@ -1,0 +1,54 @@
+"""What would have been forecast at past cut-offs, over what then happened."""
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from forecast.backtest import NEAR, Backtest
+from forecast.figures.style import FAINT, INK, METHOD_NAMES, QUIET, blank, house_style
+from forecast.figures.ticks import label_log, plain, power
+
+_SHOWN = 4  # cut-offs, spread over those there are
+_SIDE_BY_SIDE = ("ours", "power_law")
+
+
+@house_style
+def past_forecasts(table: pd.DataFrame, excess: pd.Series, found: Backtest, group: str) -> Figure:
+    """Fans of least loss made at a few cut-offs, this forecast's beside the power law's, over all rows of a group.
+
+    table: the group's rows; excess: their log loss above the best that the same compute bought.
+    """
+    paths = found.paths[found.paths["group"] == group]
+    methods = [m for m in _SIDE_BY_SIDE if (paths["method"] == m).any()]
+    figure, panels = blank(columns=len(methods), height=3.9)
+    near = excess.reindex(table.index) < NEAR
+    cutoffs = np.sort(paths["cutoff"].unique())
+    shown = cutoffs[np.unique(np.linspace(0, len(cutoffs) - 1, _SHOWN).round().astype(int))]
+    colours = [colormaps["viridis"](x) for x in np.linspace(0.05, 0.8, len(shown))]
+    losses = table.loc[near, "loss"]
+    for axes, method in zip(panels, methods, strict=True):
+        axes.scatter(table.loc[~near, "flops"], table.loc[~near, "loss"], s=4, color=FAINT, linewidths=0, zorder=1)
+        axes.scatter(table.loc[near, "flops"], table.loc[near, "loss"], s=9, color=INK, linewidths=0, zorder=4)
+        label_log(axes.yaxis, float(losses.min()) / 1.9, float(losses.max()) * 1.5, plain)
+        label_log(axes.xaxis, float(table["flops"].min()) / 1.3, float(table["flops"].max()) * 3, power)
+        for cutoff, colour in zip(shown, colours, strict=True):
+            _fan(axes, paths[(paths["method"] == method) & (paths["cutoff"] == cutoff)], colour)
+        axes.set_title("this forecast" if method == "ours" else METHOD_NAMES[method], fontsize=9, loc="left")
+        axes.set_xlabel("compute C (FLOPs)")
+    panels[0].set_ylabel("loss (nats per action)")
+    note = "black: within 15% of the best loss so far; a fan starts where its fit had to stop"
+    panels[-1].text(
+        1.0, 1.012, note, transform=panels[-1].transAxes, fontsize=6.5, color=QUIET, ha="right", va="bottom"
+    )
+    return figure
+
+
+def _fan(axes: Axes, path: pd.DataFrame, colour: tuple[float, ...]) -> None:
+    if path.empty:
+        return
+    axes.fill_between(path["flops"], path["q05"], path["q95"], color=colour, alpha=0.16, linewidth=0, zorder=2)
+    axes.fill_between(path["flops"], path["q25"], path["q75"], color=colour, alpha=0.3, linewidth=0, zorder=2.1)
+    axes.plot(path["flops"], path["median"], color=colour, linewidth=1.4, zorder=3)
+    axes.axvline(float(path["cutoff"].iloc[0]), color=colour, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1.5)

@@ -1,0 +1,270 @@
+"""The tables of the page: cells as they are printed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecast import classical
+from forecast.backtest import Backtest
+from forecast.classical import Columns, Interval
+from forecast.figures import View, count, digits, scientific
+from forecast.figures.style import METHOD_NAMES
+from forecast.model import SCALE_KNOTS, SKILL_KNOTS
+from forecast.posterior import QUANTILES, Posterior
+from forecast.recommend import Recommendation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Cells as they are printed. text: how many columns, from the left, hold words; the others are numbers.
+
+    A row shorter than the head ends in a remark that spans the rest.
+    """
+
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    text: int = 1
+
+
+def recommended(rec: Recommendation) -> Table:
+    """What to train, where the optimum may lie, and what a new run will give."""
+    rows = [
+        ("parameters N", count(rec.params), *_spread(rec.optimum_params, count)),
+        ("samples D", count(rec.samples), *_spread(rec.optimum_samples, count)),
+        ("loss of the new run", "", *_spread(rec.loss, digits)),
+    ]
+    if rec.returns is not None:
+        rows.append(("return of the new run", "", *_spread(rec.returns, digits)))
+    return Table(head=("", "to train", "median", "50% interval", "90% interval"), rows=rows)
+
+
+def overview(recommendations: Sequence[Recommendation]) -> Table:
+    """The recommendations of several groups, a row each."""
+    head = ("group", "FLOPs", "parameters N", "samples D", "loss", "90% interval", "return", "90% interval")
+    rows = []
+    for rec in recommendations:
+        loss = digits(rec.loss["median"]), _between(rec.loss["q05"], rec.loss["q95"], digits)
+        q = rec.returns
+        returns = ("–", "–") if q is None else (digits(q["median"]), _between(q["q05"], q["q95"], digits))
+        rows.append((rec.group, scientific(rec.flops), count(rec.params), count(rec.samples), *loss, *returns))
+    return Table(head=head, rows=rows)
+
+
+def sources(view: View) -> Table:
+    """90% intervals of loss and return as one source of uncertainty after the other is let in."""
+    posterior, rec = view.posterior, view.recommendation
+    point = np.array([rec.params]), np.array([rec.samples])
+    law, paced = (posterior.log_loss(*point, group=view.group, pace=pace) for pace in (False, True))
+    run = posterior.predict(*point, group=view.group)
+    known = "the law and the drift of its exponents" if posterior.spec.law == "drifting" else "the law"
+    steps = [(known, np.exp(law)), ("… and its pace beyond the data", np.exp(paced))]
+    steps.append(("… and the luck of a run", run.loss))
+    head, rows = ("what is uncertain", "loss, 90% interval"), [(name, _interval(loss)) for name, loss in steps]
+    if run.returns is not None:
+        given = [posterior.returns_at(x, point[0], group=view.group, new_run=False) for x in (law, paced)]
+        head = (*head, "return, 90% interval")
+        rows = [(*row, _interval(r)) for row, r in zip(rows, [*given, run.returns], strict=True)]
+    return Table(head=head, rows=rows)
+
+
+def rounding(rec: Recommendation) -> Table:
+    """What sizes around the recommended one would give away."""
+    sizes = rec.params * np.array([0.25, 0.5, 1.0, 2.0, 4.0])
+    sizes = sizes[(sizes >= rec.regret["params"].iloc[0]) & (sizes <= rec.regret["params"].iloc[-1])]
+    columns = {"loss_regret": "higher loss", "return_regret": "lower return"}
+    known = {c: name for c, name in columns.items() if c in rec.regret}
+    rows = []
+    for size in sizes:
+        log_samples = np.interp(np.log(size), np.log(rec.regret["params"]), np.log(rec.regret["samples"]))
+        given = rec.regret_of(float(size))
+        cells = [f"{100 * given[c]:.1f}%" for c in known]
+        rows.append((count(float(size)), count(float(np.exp(log_samples))), *cells))
+    return Table(head=("parameters N", "samples D", *known.values()), rows=rows, text=0)
+
+
+def methods(view: View) -> Table:
+    """This forecast and the classical methods: exponents, and what each says of the budget."""
+    rows = [("this forecast", *_own_exponents(view))]
+    flops = view.recommendation.flops
+    for name, fit in view.methods.items():
+        if isinstance(fit, str):
+            rows.append((METHOD_NAMES[name], f"gave no answer: {fit}"))
+            continue
+        exponents = fit.exponents()
+        loss = exponents.get("loss")
+        removable = exponents.get("reducible_loss")
+        cells = [_exponent(loss) if loss else f"{_exponent(removable)} *" if removable else "–"]
+        cells += [_exponent(exponents[key]) for key in ("params", "samples")]
+        params, samples = fit.optimal(flops)
+        low, middle, high = fit.forecast_loss(params, samples, flops).quantile([0.05, 0.5, 0.95])
+        forecast = f"{digits(float(middle))} ({_between(float(low), float(high), digits)})"
+        rows.append((METHOD_NAMES[name], *cells, forecast, count(float(params))))
+    head = ("method", "exponent of loss", "of N*", "of D*", "least loss at the budget", "N* there")
+    return Table(head=head, rows=rows)
+
+
+def _own_exponents(view: View) -> tuple[str, ...]:
+    """Slopes over the last factor of ten of the table's compute, and the answer at the budget, of each draw."""
+    frontier, log_flops = view.frontier, np.log(view.frontier.flops)
+    ends = np.log(view.largest) + np.array([-np.log(10), 0.0])
+    cells = []
+    for draws in (frontier.loss, frontier.params, frontier.samples):
+        at = np.array([np.interp(ends, log_flops, row) for row in np.log(draws)])
+        q = np.quantile((at[:, 1] - at[:, 0]) / np.log(10), (0.5, 0.05, 0.95))
+        cells.append(_exponent(Interval(value=q[0], lower=q[1], upper=q[2], level=0.9)))
+    i = int(np.argmin(np.abs(log_flops - np.log(view.recommendation.flops))))
+    params = np.median(frontier.params[:, i])
+    loss = frontier.loss[:, [i]]
+    return (*cells, f"{digits(float(np.median(loss)))} ({_interval(loss)})", count(float(params)))
+
+
+def past(found: Backtest, group: str) -> Table:
+    """Scores of the forecasts made at past cut-offs, up to 30 times beyond each."""
+    scores = found.scores()
+    scores = scores[(scores["group"] == group) & (scores["horizon"] == 30)]
+    by_key = {(str(r["target"]), str(r["method"])): r for r in scores.to_dict(orient="records")}
+    returns = any(target == "return" for target, _ in by_key)
+    rows = []
+    for (target, method), score in by_key.items():
+        if target != "loss":
+            continue
+        cells = [digits(score["crps"]), *(_share(score[c]) for c in ("cover90", "cover50", "error", "regret"))]
+        if returns:
+            of_return = by_key.get(("return", method), {"crps": np.nan, "cover90": np.nan})
+            cells += [digits(of_return["crps"]), _share(of_return["cover90"])]
+        rows.append((METHOD_NAMES.get(method, "this forecast"), *cells, f"{score['cutoffs']:.0f}"))
+    head = ("method", "CRPS, log loss", "in 90%", "in 50%", "error", "N* regret")
+    head += ("CRPS, log return", "in 90%") if returns else ()
+    return Table(head=(*head, "cut-offs"), rows=rows)
+
+
+def _share(part: float) -> str:
+    return "–" if np.isnan(part) else f"{100 * part:.2g}%" if part < 0.1 else f"{100 * part:.0f}%"
+
+
+def parameters(posterior: Posterior, group: str) -> Table:
+    """The law's parameters, in units to argue with: median and 90% interval."""
+    k, law, noise = posterior.groups.index(group), posterior.parameters.law, posterior.parameters.noise
+    level, drifts = np.exp(law.level[:, k]), law.params_exponents.shape[-1] > 1
+    at = SCALE_KNOTS.below if drifts else 0
+    found: list[tuple[str, Any]] = [
+        ("loss at the reference point (nats)", level),
+        ("loss that no compute removes, E (nats)", level * law.floor[:, k]),
+        ("… as a share of the loss at the reference (floor)", law.floor[:, k]),
+        ("share of the removable loss owed to model size", law.share[:, k]),
+        ("exponent of model size, α, at the reference", law.params_exponents[:, k, at]),
+        ("exponent of samples, β, at the reference", law.samples_exponents[:, k, at]),
+    ]
+    if posterior.spec.law in ("interaction", "drifting"):
+        found.append(("interaction of the two, g (1: they add)", law.interaction[:, k]))
+    for site, what in (("params_drift", "size"), ("samples_drift", "samples")):
+        if drifts:
+            found.append((f"drift of the exponent of {what}, sd of its log a factor of ten", _site(posterior, site)))
+    if law.start is not None:
+        found.append(("loss of an untrained policy (nats)", np.exp(law.start[:, k])))
+    found.append(("relative noise of a run at the reference", noise["noise"][:, k]))
+    if "memory" in noise:
+        found.append(("over what log samples a run's noise persists", noise["memory"]))
+    found += _return_parameters(posterior, k)
+    rows = [(name, digits(float(np.median(x))), _interval(np.asarray(x)[:, None])) for name, x in found]
+    return Table(head=("parameter", "median", "90% interval"), rows=rows)
+
+
+def _return_parameters(posterior: Posterior, k: int) -> list[tuple[str, Any]]:
+    law = posterior.parameters.return_law
+    if law is None:
+        return []
+    offset = posterior.reference(posterior.groups[k]).return_offset
+    return [
+        ("elasticity: % more return for 1% less loss, at the reference", law.elasticity[:, k, SKILL_KNOTS.below]),
+        ("return of a model ten times the size at equal loss, as a factor", 10 ** law.size[:, k]),
+        ("return that bounds it from above", np.exp(law.ceiling[:, k]) - offset),
+        ("spread of log return between runs", posterior.parameters.return_noise["spread"][:, k]),
+    ]
+
+
+def _site(posterior: Posterior, name: str) -> np.ndarray:
+    return posterior.draws[name].reshape(-1)
+
+
+def checks(found: pd.DataFrame) -> Table:
+    """The diagnostics, one by one."""
+    cells = zip(found["check"], found["value"], found["wanted"], found["passed"], strict=True)
+    rows = [(c, digits(float(v)), str(w), "passed" if ok else "FAILED") for c, v, w, ok in cells]
+    return Table(head=("check", "value", "wanted", "verdict"), rows=rows)
+
+
+def comparison(table: pd.DataFrame) -> Table:
+    """The laws side by side, as `forecast.compare` found them."""
+    names = ("law", "elpd", "se", "difference", "difference_se", "pareto_k_high")
+    cells = zip(*(table[c].tolist() for c in names), strict=True)
+    rows = [
+        (str(law), *(f"{x:.1f}".replace("-", "−") for x in numbers), f"{100 * high:.0f}%")
+        for law, *numbers, high in cells
+    ]
+    head = ("law", "elpd", "se", "to the best", "se of that", "k over 0.7")
+    return Table(head=head, rows=rows)
+
+
+def nominal(posterior: Posterior) -> Table:
+    """Exponents of the two methods of minima with published and with recomputed FLOPs."""
+    rows = []
+    for group in posterior.groups:
+        table = posterior.runs.group_table(group)
+        for method in ("power_law", "parabola"):
+            cells = [_refit(table, method, column) for column in ("flops_nominal", "flops")]
+            pairs = zip(*cells, strict=True) if all(len(c) == 3 for c in cells) else [("–",) * 2] * 3
+            rows.append((group, METHOD_NAMES[method], *(cell for pair in pairs for cell in pair)))
+    names = ("loss", "N*", "D*")
+    head = ("group", "method", *(f"{n}, {which}" for n in names for which in ("published", "recomputed")))
+    return Table(head=head, rows=rows, text=2)
+
+
+def _refit(table: pd.DataFrame, method: str, flops: str) -> tuple[str, ...]:
+    names = {"params": "params", "samples": "samples", "flops": flops, "loss": "loss"}
+    try:
+        fit = classical.fit(Columns(**{name: table[c].to_numpy(float) for name, c in names.items()}), method)
+    except ValueError:
+        return ()
+    return tuple(_signed(fit.exponents()[key].value) for key in ("loss", "params", "samples"))
+
+
+def aside(posterior: Posterior) -> Table:
+    """Every row that was set aside and why."""
+    reasons = posterior.set_aside.sort_index()
+    table = posterior.runs.table.loc[reasons.index]
+    columns = (table[c].tolist() for c in ("params", "samples", "flops", "loss", "group"))
+    rows = [
+        (str(row), f"{n:,.0f}", count(d), scientific(c), digits(loss), str(group), str(reason))
+        for row, n, d, c, loss, group, reason in zip(table.index, *columns, reasons, strict=True)
+    ]
+    head = ("row", "parameters N", "samples D", "FLOPs", "loss", "group", "reason")
+    single = len(posterior.groups) == 1
+    return Table(head=head[:5] + head[6:] if single else head, rows=[r[:5] + r[6:] if single else r for r in rows])
+
+
+def _spread(q: Mapping[str, float], form: Any) -> tuple[str, str, str]:
+    return form(q["median"]), _between(q["q25"], q["q75"], form), _between(q["q05"], q["q95"], form)
+
+
+def _between(low: float, high: float, form: Any) -> str:
+    return f"{form(low)} to {form(high)}"
+
+
+def _interval(draws: np.ndarray) -> str:
+    """90% interval of draws [S, 1]."""
+    low, high = np.quantile(draws, (QUANTILES[0], QUANTILES[-1]))
+    return _between(float(low), float(high), digits)
+
+
+def _exponent(found: Interval) -> str:
+    if found.lower is None or found.upper is None:
+        return _signed(found.value)
+    return f"{_signed(found.value)} ({_signed(found.lower)} to {_signed(found.upper)})"
+
+
+def _signed(number: float) -> str:
+    return f"{number:.2f}".replace("-", "−")
