@@ -44,7 +44,7 @@ class FitOptions:
     start_loss: Annotated[float | None, typer.Option(help="Loss of an untrained policy, for --law saturating.")] = None
     chains: Annotated[int, typer.Option(help="Chains of NUTS.")] = 4
     draws: Annotated[int, typer.Option(help="Draws a chain, in hundreds.")] = 1000
-    warmup: Annotated[int, typer.Option(help="Warm-up a chain, in hundreds.")] = 800
+    warmup: Annotated[int, typer.Option(help="Warm-up a chain, in hundreds.")] = 500
     seed: Annotated[int, typer.Option(help="Same seed, same forecast.")] = 0
 
     def read(self, source: str) -> forecast.Runs:

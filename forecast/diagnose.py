@@ -41,17 +41,18 @@ class Diagnostics:
 
 
 def diagnose(
-    draws: Mapping[str, np.ndarray], diverging: np.ndarray, pit: np.ndarray, pareto_k: np.ndarray
+    draws: Mapping[str, np.ndarray], diverging: np.ndarray, pit: np.ndarray, pareto_k: np.ndarray, views: int = 1
 ) -> Diagnostics:
     """Convergence of the chains (Vehtari et al., 2021) and a posterior predictive check.
 
     draws: site -> [chain, draw, ...]. pit: probability that the model gives to a loss below each fitted row's [n]; a
-    tenth of them should lie outside 0.05 to 0.95. pareto_k: of each trajectory when it is left out.
+    tenth of them should lie outside 0.05 to 0.95. pareto_k: of each trajectory when it is left out. views: how many
+    posteriors the chains sample in turn; chains are compared, and their draws counted, within each.
     """
-    posterior = az.convert_to_dataset(dict(draws))
     chains, length = diverging.shape
-    rhat = _extreme(az.rhat(posterior), np.max) if chains > 1 else np.nan
-    ess = min(_extreme(az.ess(posterior, method=m), np.min) for m in ("bulk", "tail"))
+    parts = [az.convert_to_dataset({name: x[k::views] for name, x in draws.items()}) for k in range(min(views, chains))]
+    rhat = max(_extreme(az.rhat(p), np.max) for p in parts) if chains > len(parts) else np.nan
+    ess = min(_extreme(sum(az.ess(p, method=m) for p in parts), np.min) for m in ("bulk", "tail"))
     coverage = float(np.mean((pit > 0.05) & (pit < 0.95)))
     wanted_ess = min(MIN_ESS, 0.1 * chains * length)
     high = float(np.mean(~(pareto_k <= HIGH_PARETO_K)))

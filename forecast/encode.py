@@ -11,8 +11,15 @@ from forecast.runs import Runs
 
 _ROW_BLOCK = 64  # rows are padded to a multiple of this, so that similar tables share a compilation
 _NO_GAP = 1e6  # log samples since a checkpoint that does not exist; finite, for its gradient
-_FAR = 0.5  # log loss above the running minimum: what the frontier cannot learn from
+_NOTHING = 0.01  # a weight below this is 0
+_WIDEN = 8  # doublings of a locality, at most
 _NEAR = 0.15  # log loss above the running minimum: what counts as near the frontier
+LOCALITIES = ((0.15, 0.7), (0.4, np.inf))
+"""Scales of log loss and of factors of ten of compute over which rows count less; the chains take them in turn.
+
+How local a fit should be, its rows cannot say: a law bent to suit them all misses the frontier, and one that sees only
+its end knows little. So the posterior is averaged over a narrow and a wide view, and where the two disagree, its
+intervals are wide."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,46 +46,84 @@ class Encoding:
     references: Mapping[str, Reference]
     rows: np.ndarray
     """Row numbers of the table in the order of the data (unpadded): sorted, so that row order changes nothing."""
+    weights: np.ndarray
+    """Powers of the rows' likelihoods for each of `LOCALITIES`, padding 0: [L, n]."""
+
+    def chain_weights(self, chains: int) -> np.ndarray:
+        """Weights for each chain [chains, n], the localities in turn."""
+        return self.weights[np.arange(chains) % len(self.weights)]
+
+
+def row_weights(runs: Runs) -> pd.DataFrame:
+    """The power of each row's likelihood, by row number and for each of `LOCALITIES`, between 0 and 1.
+
+    A law that holds near the frontier need not hold for transients far from it, nor one that holds at large compute for
+    the smallest, and on the bundled tables neither does (benchmarks/LOG.md). A row weighs exp(-r²/2 - t²/2): r is its
+    log loss above the best that the same compute bought, t the factors of ten from its compute to the largest, each
+    over the scale of the locality. Losses above the best of the group's smallest budget, where its frontier begins,
+    weigh nothing. Where less than 10 rows' worth (or half of fewer than 20 rows) or 3 sizes would be left to a group,
+    all its losses count and its scales are doubled until enough is left.
+    """
+    table = runs.table.assign(excess=runs.frontier_excess())
+    found = pd.DataFrame(1.0, index=table.index, columns=range(len(LOCALITIES)))
+    for _, rows in table.groupby("group"):
+        begun = rows["loss"].to_numpy() <= _first_loss(rows) * (1 + 1e-9)
+        # Rounded, so that the units of compute cannot change a weight through the last bit.
+        behind = np.round(np.log10(rows["flops"].max() / rows["flops"].to_numpy()), 9)
+        sizes = rows["params"].to_numpy()
+        for k, (of_excess, of_compute) in enumerate(LOCALITIES):
+            for widen in (1.0, *2.0 ** np.arange(_WIDEN)):
+                r, t = rows["excess"].to_numpy() / (of_excess * widen), behind / (of_compute * widen)
+                weights = begun * np.exp(-0.5 * (r**2 + t**2))
+                if weights.sum() >= min(10, 0.5 * len(rows)) and np.unique(sizes[weights > 0.1]).size >= 3:
+                    break
+                begun = np.ones(len(rows))
+            found.loc[rows.index, k] = weights
+    return found.where(found >= _NOTHING, 0.0)
+
+
+def _first_loss(table: pd.DataFrame) -> float:
+    """The best loss of a group's smallest budget, where its frontier begins."""
+    return float(table.loc[table["flops"] <= 1.4999999 * table["flops"].min(), "loss"].min())
 
 
 def set_aside(runs: Runs) -> pd.Series:
-    """Why a row takes no part in the fit, by row number; empty if all do.
-
-    A law that holds near the frontier need not hold for transients far from it, and on the bundled tables does not:
-    with them in the likelihood, forecasts were worse and no less sure (benchmarks/LOG.md). Two kinds are left out:
-    losses above the best of the group's smallest budget, where the frontier begins, and losses over exp(0.5) times the
-    best that the same compute bought. A group that would keep fewer than 3 sizes or 10 rows keeps all of them.
-    """
-    table, excess = runs.table, runs.frontier_excess()
-    reasons = pd.Series(index=table.index, dtype="string")
-    for _, rows in table.groupby("group"):
-        first = rows.loc[rows["flops"] <= 1.4999999 * rows["flops"].min(), "loss"].min()
-        early, far = rows["loss"] > first * (1 + 1e-9), excess[rows.index] > _FAR
-        kept = rows[~(early | far)]
-        if kept["params"].nunique() < 3 or len(kept) < 10:
-            continue
-        reasons[rows.index[far]] = f"loss over {np.exp(_FAR):.2f} times the best that the same compute bought"
-        reasons[rows.index[early]] = "loss above the best of the smallest budget: the frontier begins below it"
-    return reasons.dropna()
+    """Why a row takes no part in the fit, by row number; empty if all do."""
+    unused = (row_weights(runs) == 0).all(axis=1)
+    table = runs.table[unused]
+    first = {name: _first_loss(rows) for name, rows in runs.table.groupby("group")}
+    early = table["loss"] > table["group"].map(first).astype(float)
+    reasons = np.where(
+        early,
+        "loss above the best of the smallest budget: the frontier begins below it",
+        "too far above the best loss that its compute bought to count",
+    )
+    return pd.Series(reasons, index=table.index, dtype="string")
 
 
 def encode(
     runs: Runs, *, expert_return: Mapping[str, float] | None = None, start_loss: Mapping[str, float] | None = None
 ) -> Encoding:
     """Arrays of the model for a table; expert_return and start_loss (nats) by group, where known."""
+    weights = row_weights(runs)
     table = runs.table.assign(excess=runs.frontier_excess(), row=runs.table.index)
+    groups = runs.groups
+    references = {name: _reference(table[table["group"] == name]) for name in groups}
+    priors = _priors(table, references, expert_return or {}, start_loss or {})
     # A run's rows follow each other, in order of samples. Not by flops, whose units could part ties; nor by names of
     # runs of one row, which may be row numbers.
     training = table["run"].where(table.duplicated(["group", "run"], keep=False), "")
     keys = ["group", "training", "params", "samples", "loss"]
-    table = table.assign(training=training).sort_values(keys, kind="stable").reset_index(drop=True)
-    groups = runs.groups
-    references = {name: _reference(table[table["group"] == name]) for name in groups}
+    table = table.assign(training=training)[(weights > 0).any(axis=1)].sort_values(keys, kind="stable")
+    rows = table["row"].to_numpy()
+    data = _data(table.reset_index(drop=True), references, priors)
+    padding = (0, 0), (0, len(data.weight) - len(rows))
     return Encoding(
-        data=_data(table, references, expert_return or {}, start_loss or {}),
+        data=data,
         groups=groups,
         references=references,
-        rows=table["row"].to_numpy(),
+        rows=rows,
+        weights=np.pad(weights.loc[rows].to_numpy().T, padding),
     )
 
 
@@ -93,12 +138,7 @@ def _reference(table: pd.DataFrame) -> Reference:
     return Reference(**centre, return_offset=offset)
 
 
-def _data(
-    table: pd.DataFrame,
-    references: Mapping[str, Reference],
-    expert_return: Mapping[str, float],
-    start_loss: Mapping[str, float],
-) -> Data:
+def _data(table: pd.DataFrame, references: Mapping[str, Reference], priors: Mapping[str, np.ndarray]) -> Data:
     groups = tuple(references)
     n = len(table)
     rows = -(-n // _ROW_BLOCK) * _ROW_BLOCK
@@ -120,10 +160,6 @@ def _data(
     returned = np.isfinite(column("return_mean"))
     shifted = np.where(returned, column("return_mean") + offset, 1.0)
     se = column("return_se") / shifted
-    priors = [_priors(table[table["group"] == g], references[g], expert_return.get(g)) for g in groups]
-    level = np.array([np.log(references[g].loss) for g in groups])
-    highest = [np.log(table.loc[table["group"] == g, "loss"].max()) for g in groups]
-    start = [np.log(start_loss[g]) if g in start_loss else h for g, h in zip(groups, highest, strict=True)]
     return Data(
         u=pad(u),
         v=pad(v),
@@ -136,16 +172,35 @@ def _data(
         return_se=pad(np.nan_to_num(se)),
         episodes=pad(np.where(np.isnan(se), np.nan_to_num(column("episodes")), 0.0)),
         return_weight=pad(returned),
-        level=level,
-        start=np.array(start),
-        return_level=np.array([p[0] for p in priors]),
-        return_floor=np.array([p[1] for p in priors]),
-        ceiling=np.array([p[2] for p in priors]),
-        ceiling_known=np.array([float(expert_return.get(g) is not None) for g in groups]),
+        **priors,
     )
 
 
-def _priors(table: pd.DataFrame, reference: Reference, expert: float | None) -> tuple[float, float, float]:
+def _priors(
+    table: pd.DataFrame,
+    references: Mapping[str, Reference],
+    expert_return: Mapping[str, float],
+    start_loss: Mapping[str, float],
+) -> dict[str, np.ndarray]:
+    """Centres of priors by group [G]: log losses, and log shifted returns."""
+    rows = []
+    for name, reference in references.items():
+        own = table[table["group"] == name]
+        level, floor, ceiling = _return_priors(own, reference, expert_return.get(name))
+        rows.append(
+            {
+                "level": np.log(reference.loss),
+                "start": np.log(start_loss.get(name, _first_loss(own))),
+                "return_level": level,
+                "return_floor": floor,
+                "ceiling": ceiling,
+                "ceiling_known": float(expert_return.get(name) is not None),
+            }
+        )
+    return {field: np.array([row[field] for row in rows]) for field in rows[0]}
+
+
+def _return_priors(table: pd.DataFrame, reference: Reference, expert: float | None) -> tuple[float, float, float]:
     """Centres of return level, floor and ceiling, log shifted return."""
     if "return_mean" not in table or not table["return_mean"].notna().any():
         return 0.0, 0.0, 0.0

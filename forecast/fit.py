@@ -8,7 +8,7 @@ import pandas as pd
 
 from forecast.cost import fit_cost
 from forecast.diagnose import HIGH_PARETO_K, diagnose, leave_out, probability_below
-from forecast.encode import Encoding, encode, set_aside
+from forecast.encode import LOCALITIES, Encoding, encode, set_aside
 from forecast.laws import LAWS
 from forecast.model import Spec
 from forecast.posterior import Posterior
@@ -32,7 +32,7 @@ def fit(
     start_loss: Mapping[str, float] | float | None = None,
     chains: int = 4,
     draws: int = 1000,
-    warmup: int = 800,
+    warmup: int = 500,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Posterior:
@@ -41,6 +41,7 @@ def fit(
     law: one of `forecast.laws.LAWS`. expert_return: mean return of the demonstrator, where imitation saturates.
     start_loss: loss of an untrained policy (nats), used by the saturating law; ln(actions) for a uniform one. Either
     for all groups or by group. chains, draws, warmup: draws and warmup in whole hundreds.
+    The chains take the views of `forecast.encode.LOCALITIES` in turn.
     The same seed and rows, in any order and units, give the same draws.
 
     Raises ValueError for an unknown law or group and for settings out of range.
@@ -53,25 +54,26 @@ def fit(
     if not 1 <= chains <= 64 or chains != int(chains):
         raise ValueError(f"chains is {chains}; give a whole number from 1 to 64.")
     experts, starts = _by_group(runs, expert_return, "expert_return"), _by_group(runs, start_loss, "start_loss")
-    aside = set_aside(runs)
-    kept = runs.subset(~runs.table.index.isin(aside.index))
-    encoding = encode(kept, expert_return=experts, start_loss=starts)
-    spec = Spec(law=law, groups=len(runs.groups), trajectories=runs.has_trajectories, returns=kept.has_returns)
+    encoding = encode(runs, expert_return=experts, start_loss=starts)
+    returns = bool(encoding.data.return_weight.any())
+    spec = Spec(law=law, groups=len(runs.groups), trajectories=runs.has_trajectories, returns=returns)
     settings = Settings(chains=chains, draws=draws, warmup=warmup)
-    found = sample(spec, encoding.data, settings, seed, progress)
+    weights = encoding.chain_weights(chains)
+    found = sample(spec, encoding.data, settings, seed, weights=weights, progress=progress)
     parameters = constrained_parameters(spec, encoding.data, found.values)
     location, scale = row_forecasts(parameters, encoding.data)
     n = len(encoding.rows)
     dof = np.asarray(parameters.noise["dof"])
     pit = probability_below(np.asarray(encoding.data.log_loss)[:n], location[:, :n], scale[:, :n], dof)
-    pareto_k = _left_out(kept, spec, encoding, found.values).pareto_k.to_numpy()
+    counted = weights[:, :n].max(axis=0) > 0.5
+    pareto_k = np.concatenate([loo.pareto_k.to_numpy() for loo in _left_out(runs, spec, encoding, found.values)])
     return Posterior(
         runs=runs,
         spec=spec,
         encoding=encoding,
         draws=found.values,
-        diagnostics=diagnose(found.values, found.diverging, pit, pareto_k),
-        set_aside=aside,
+        diagnostics=diagnose(found.values, found.diverging, pit[counted], pareto_k, len(LOCALITIES)),
+        set_aside=set_aside(runs),
         cost={g: fit_cost(t["params"], t["samples"], t["flops"]) for g, t in _tables(runs)},
         seed=seed,
         expert_return=experts,
@@ -89,10 +91,11 @@ def compare(runs: Runs, *, laws: tuple[str, ...] = LAWS, seed: int = 0, **settin
     rows, pointwise = [], {}
     for law in laws:
         posterior = fit(runs, law=law, seed=seed, **settings)
-        loo = _left_out(runs, posterior.spec, posterior.encoding, posterior.draws)
-        pointwise[law] = loo.loo_i.to_numpy()
-        high = float((loo.pareto_k.to_numpy() > HIGH_PARETO_K).mean())
-        rows.append({"law": law, "elpd": float(loo.elpd_loo), "se": float(loo.se), "pareto_k_high": high})
+        views = _left_out(runs, posterior.spec, posterior.encoding, posterior.draws)
+        pointwise[law] = np.mean([loo.loo_i.to_numpy() for loo in views], axis=0)
+        high = float(np.mean([loo.pareto_k.to_numpy() > HIGH_PARETO_K for loo in views]))
+        elpd, se = pointwise[law].sum(), np.sqrt(pointwise[law].size * pointwise[law].var())
+        rows.append({"law": law, "elpd": float(elpd), "se": float(se), "pareto_k_high": high})
     table = pd.DataFrame(rows).sort_values("elpd", ascending=False, ignore_index=True)
     best = pointwise[str(table["law"].iloc[0])]
     gaps = [pointwise[law] - best for law in table["law"]]
@@ -107,7 +110,7 @@ def prior_predictive(runs: Runs, *, law: str = "drifting", draws: int = 1000, se
     By row number: params, samples, loss as observed, and q05, median, q95 of the loss of a new run there. The reference
     point, which the priors are written around, is the only thing taken from the losses.
     """
-    encoding = encode(runs.subset(~runs.table.index.isin(set_aside(runs).index)))
+    encoding = encode(runs)
     spec = Spec(law=law, groups=len(runs.groups), trajectories=runs.has_trajectories, returns=False)
     parameters = prior_parameters(spec, encoding.data, draws, seed)
     location, scale = (x[:, : len(encoding.rows)] for x in row_forecasts(parameters, encoding.data))
@@ -117,12 +120,17 @@ def prior_predictive(runs: Runs, *, law: str = "drifting", draws: int = 1000, se
     return table.assign(q05=low, median=middle, q95=high)
 
 
-def _left_out(runs: Runs, spec: Spec, encoding: Encoding, draws: Mapping[str, np.ndarray]) -> Any:
-    """PSIS-LOO by trajectory, or by group and size where the table names no runs."""
+def _left_out(runs: Runs, spec: Spec, encoding: Encoding, draws: Mapping[str, np.ndarray]) -> list[Any]:
+    """PSIS-LOO by trajectory, or by group and size where the table names no runs; once for each locality.
+
+    Likelihoods enter to the power of their weight, as they did in the fit.
+    """
     table = runs.table.loc[encoding.rows]
     blocks = table["group"] + " " + (table["run"] if runs.has_trajectories else table["params"].astype(str))
     likelihoods = row_likelihoods(spec, encoding.data, draws)[..., : len(table)]
-    return leave_out(likelihoods, blocks.to_numpy(str))
+    powered = likelihoods * encoding.chain_weights(len(likelihoods))[:, None, : len(table)]
+    views = min(len(LOCALITIES), len(likelihoods))
+    return [leave_out(powered[k :: len(LOCALITIES)], blocks.to_numpy(str)) for k in range(views)]
 
 
 def _tables(runs: Runs) -> list[tuple[str, pd.DataFrame]]:

@@ -12,8 +12,9 @@ L = E + A·N^-α + B·D^-β of Hoffmann et al. (2022), approach 3, fit to games 
 
 - *interaction*: g is free; below 1 the larger of the two terms rules more sharply, above 1 they compound.
 - *saturating*: no run starts above `start`, the loss of an untrained policy, so L falls short of the law early on.
-- *drifting*: the exponents are α and β at the reference only and change with scale: a and b are integrals of an
-  exponent interpolated between `Knots`. What the exponents did inside the data says how far to trust them outside.
+- *drifting*: both of these, and the exponents are α and β at the reference only and change with scale: a and b are
+  integrals of an exponent interpolated between `Knots`. What the exponents did inside the data says how far to trust
+  them outside.
 """
 
 from dataclasses import dataclass

@@ -20,13 +20,14 @@ Gaussian noise on the loss itself; with relative, heavy-tailed noise NUTS is bot
 Priors, in units to argue with (n% to m% are 90% intervals):
 
 - level: the loss at the reference, within a third of the frontier loss observed there.
-- floor: share of the reference loss that stays for ever, logit-normal around 31%; 8% to 70%.
+- floor: share of the reference loss that stays for ever, logit-normal around 18%; 2.5% to 66%.
 - share: part of the removable loss owed to model size, logit-normal around 1/2; 16% to 84%.
 - alpha, beta: exponents of the two terms at the reference, log-normal around 0.5; 0.22 to 1.14.
 - interaction: log-normal around 1; 0.5 to 1.9.
 - params_drift, samples_drift: sd of the change of log exponent over a factor of ten of scale, log-normal around 0.25;
   0.11 to 0.57.
-- start: loss of an untrained policy, 25% around what is given, else around the highest loss seen.
+- start: no loss of the law lies above it. 25% around the loss of an untrained policy where that is given, else around
+  the best loss of the smallest budget, where the frontier begins.
 - pace: beyond the data the frontier falls faster or slower than the law says; see `PACE`. No data can speak of it.
 - noise: relative scatter of a checkpoint at the reference, log-normal around 2%; 0.6% to 6%. noise_growth: half-normal,
   scale 1 (at 1, noise is proportional to the loss's rise). dof: 2 + log-normal around 5.
@@ -64,7 +65,7 @@ SKILL_KNOTS = Knots(spacing=0.7, below=3, above=3)
 """Of the drifting elasticity: one a factor of two in loss."""
 GROUP_MARK = "@"
 """Between the name of a site and the index of its group."""
-PACE = 0.25
+PACE = 0.15
 """The fall of the frontier's log loss beyond the largest compute of the table, h factors of ten ahead, is multiplied by
 exp(PACE · sqrt(h) · t), t Student with `PACE_DOF` degrees of freedom: a law is wrong in ways its own data cannot show.
 Chosen on back-tests of the bundled tables (benchmarks/LOG.md)."""
@@ -122,7 +123,7 @@ class Parameters(NamedTuple):
 def sample_parameters(spec: Spec, data: Data) -> Parameters:
     """Draw every parameter from its prior."""
     groups = spec.groups
-    floor = jax.nn.sigmoid(_pooled("floor_logit", groups, -0.8, 1.0, between=0.5))
+    floor = jax.nn.sigmoid(_pooled("floor_logit", groups, -1.5, 1.3, between=0.5))
     share = jax.nn.sigmoid(_pooled("share_logit", groups, 0.0, 1.0, between=0.5))
     log_alpha = _pooled("log_alpha", groups, np.log(0.5), 0.5, between=0.3)
     log_beta = _pooled("log_beta", groups, np.log(0.5), 0.5, between=0.3)
@@ -130,7 +131,7 @@ def sample_parameters(spec: Spec, data: Data) -> Parameters:
     free = spec.law in ("interaction", "drifting")
     g = _draw("interaction", dist.LogNormal(0.0, 0.4)) if free else jnp.ones(())
     start = None
-    if spec.law == "saturating":
+    if spec.law in ("saturating", "drifting"):
         start = data.start + _per_group("start_shift", groups, dist.Normal(0, 0.15))
 
     def exponents(name: str, log_exponent: Array) -> Array:

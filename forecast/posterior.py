@@ -274,11 +274,9 @@ def load_posterior(path: str | Path) -> Posterior:
     if runs.sha256 != about["sha256"]:
         raise ValueError(f"{path} is damaged: its table does not match its hash; fit again.")
     experts = about["expert_return"]
-    aside = set_aside(runs)
-    kept = runs.subset(~runs.table.index.isin(aside.index))
     checks = pd.read_csv(io.StringIO(about["checks"]))
     spec = Spec(**about["spec"])
-    encoding = encode(kept, expert_return=experts, start_loss=about["start_loss"])
+    encoding = encode(runs, expert_return=experts, start_loss=about["start_loss"])
     if site_names(spec, encoding.data) != set(draws):
         raise ValueError(f"{path} was written by another version of the model ({about['version']}); fit again.")
     return Posterior(
@@ -287,7 +285,7 @@ def load_posterior(path: str | Path) -> Posterior:
         encoding=encoding,
         draws=draws,
         diagnostics=Diagnostics(checks=checks, diverging=diverging),
-        set_aside=aside,
+        set_aside=set_aside(runs),
         cost={g: fit_cost(*(runs.group_table(g)[c] for c in ("params", "samples", "flops"))) for g in runs.groups},
         seed=about["seed"],
         expert_return=experts,

@@ -13,6 +13,7 @@ from forecast.posterior import QUANTILE_NAMES, QUANTILES, Posterior
 
 _FEWER_DRAWS = 800  # enough for a search over budgets, where every step looks at every size
 _BELOW, _BEYOND = 3.0, 6.0  # factors of ten around the table's largest compute in which a target is sought
+_MORE_SIZES = 200  # at most, beyond the usual range, where few samples call for larger models
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -282,17 +283,19 @@ def _weigh(
     posterior: Posterior, name: str, flops: float, objective: str, max_params: float | None, max_samples: float | None
 ) -> _Weighed:
     sizes = posterior.sizes(name, flops)
-    if max_params is not None:
-        if max_params < sizes[0]:
-            raise ValueError(f"max_params {max_params:.3g} is below every size considered, from {sizes[0]:.3g} up.")
-        if max_params < sizes[-1]:
-            sizes = np.append(sizes[sizes < max_params], max_params)
+    if max_params is not None and max_params < sizes[0]:
+        raise ValueError(f"max_params {max_params:.3g} is below every size considered, from {sizes[0]:.3g} up.")
     cost = posterior.cost[name]
     if max_samples is not None:
         # The size that spends the budget on all samples there are: the best one often lies in this corner.
         corner = (flops / max_samples / cost.coefficient) ** (1 / cost.exponent)
-        if sizes[0] < corner < sizes[-1]:
+        if corner > sizes[-1]:
+            steps = np.ceil(np.log(corner / sizes[-1]) / np.log(sizes[1] / sizes[0]))
+            sizes = np.append(sizes, np.geomspace(sizes[-1], corner, int(min(steps, _MORE_SIZES)) + 1)[1:])
+        elif corner > sizes[0]:
             sizes = np.sort(np.append(sizes, corner))
+    if max_params is not None and max_params < sizes[-1]:
+        sizes = np.append(sizes[sizes < max_params], max_params)
     samples = flops / cost(sizes)
     if max_samples is not None:
         samples = np.minimum(samples, max_samples)

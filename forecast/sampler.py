@@ -50,7 +50,7 @@ class Settings:
 
     chains: int = 4
     draws: int = 1000
-    warmup: int = 800
+    warmup: int = 500
     target_accept: float = 0.8
     max_tree_depth: tuple[int, int] = (6, 8)
 
@@ -63,12 +63,24 @@ def prepare_jax() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def sample(spec: Spec, data: Data, settings: Settings, seed: int, progress: Progress | None = None) -> Draws:
-    """Posterior draws of `run_model`, in double precision. Same seed, same draws, on the same kind of machine."""
+def sample(
+    spec: Spec,
+    data: Data,
+    settings: Settings,
+    seed: int,
+    *,
+    weights: np.ndarray | None = None,
+    progress: Progress | None = None,
+) -> Draws:
+    """Posterior draws of `run_model`, in double precision. Same seed, same draws, on the same kind of machine.
+
+    weights: in place of the data's, one set a chain [chains, n].
+    """
     with jax.enable_x64(True):
         start, block, finish = _compiled(spec, settings)
         keys = jax.random.split(jax.random.PRNGKey(seed), settings.chains)
-        data = Data(*(jnp.asarray(x) for x in data))
+        own = np.broadcast_to(data.weight, (settings.chains, len(data.weight))) if weights is None else weights
+        data = Data(*(jnp.asarray(x) for x in data._replace(weight=own)))
         state = start(keys, data)
         total = settings.warmup + settings.draws
         kept: list[Any] = []
@@ -81,7 +93,7 @@ def sample(spec: Spec, data: Data, settings: Settings, seed: int, progress: Prog
         if progress:
             progress(total, total)
         z, diverging, steps = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *kept)
-        values = {k: np.asarray(v) for k, v in finish(z, data).items()}
+        values = {k: np.asarray(v) for k, v in finish(z, data._replace(weight=data.weight[0])).items()}
     return Draws(values, diverging, steps)
 
 
@@ -174,10 +186,10 @@ def _compiled(spec: Spec, settings: Settings) -> tuple[Callable, Callable, Calla
         one = lambda z: constrain_fn(run_model, (data, spec), {}, z, return_deterministic=True)  # noqa: E731
         return jax.vmap(jax.vmap(one))(z)
 
-    mapped = jax.pmap if settings.chains <= jax.local_device_count() else jax.vmap
-    if mapped is jax.vmap:
-        return jax.jit(jax.vmap(start, (0, None))), jax.jit(jax.vmap(block, (0, None))), jax.jit(finish)
-    return jax.pmap(start, in_axes=(0, None)), jax.pmap(block, in_axes=(0, None)), jax.jit(finish)
+    by_chain = 0, Data(*(0 if name == "weight" else None for name in Data._fields))
+    if settings.chains <= jax.local_device_count():
+        return jax.pmap(start, in_axes=by_chain), jax.pmap(block, in_axes=by_chain), jax.jit(finish)
+    return jax.jit(jax.vmap(start, by_chain)), jax.jit(jax.vmap(block, by_chain)), jax.jit(finish)
 
 
 def _blocks(sites: Any) -> list[tuple[str, ...]]:

@@ -34,7 +34,7 @@ def _double():
 
 def make_law(*, level=0.3, floor=0.25, share=0.4, alpha=0.4, beta=0.6, g=1.0, start=None):
     fields = (level, floor, share, np.atleast_1d(alpha), np.atleast_1d(beta), g, start)
-    return LossLaw(*(jnp.asarray(x, dtype=float) for x in fields))
+    return LossLaw(*(None if x is None else jnp.asarray(x, dtype=float) for x in fields))
 
 
 def points(seed=0, count=200, reach=8.0):

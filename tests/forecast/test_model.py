@@ -86,7 +86,7 @@ def scale_by_hand(data, predicted):
 
 def loss_prior_by_hand():
     return (
-        stats.norm(-0.8, 1.0).logpdf(-0.5)
+        stats.norm(-1.5, 1.3).logpdf(-0.5)
         + stats.norm(0.0, 1.0).logpdf(0.3)
         + stats.norm(np.log(0.5), 0.5).logpdf(-0.8)
         + stats.norm(np.log(0.5), 0.5).logpdf(-0.6)
@@ -204,7 +204,7 @@ def prior(nethack):
 def test_priors_are_as_documented(prior):
     """The 90% intervals that the docstring of the model states."""
     stated = {
-        "floor": (prior.law.floor, 0.08, 0.70),
+        "floor": (prior.law.floor, 0.025, 0.66),
         "share": (prior.law.share, 0.16, 0.84),
         "alpha": (prior.law.params_exponents[..., SCALE_KNOTS.below], 0.22, 1.14),
         "beta": (prior.law.samples_exponents[..., SCALE_KNOTS.below], 0.22, 1.14),
@@ -261,7 +261,7 @@ def test_only_what_a_law_names_is_free(nethack, prior):
     for law in ("additive", "interaction", "saturating"):
         found = one_draw(Spec(law=law, groups=1, trajectories=True, returns=False), nethack.encoding.data).law
         assert found.params_exponents.shape == (1, 1)
-        assert (found.start is not None) == (law == "saturating")
+        assert (found.start is not None) == (law in ("saturating", "drifting"))
         assert (found.interaction != 1.0).all() == (law == "interaction")
 
 

@@ -124,7 +124,6 @@ def test_limits_that_do_not_bind_change_nothing(additive):
         pd.testing.assert_frame_equal(found.regret, free.regret)
 
 
-@pytest.mark.xfail(reason="known miss: with few samples the search stops at ten times the table's sizes", strict=False)
 @pytest.mark.parametrize("fewer", [2.0, 30.0, 1000.0])
 def test_few_samples_are_made_up_for_by_size_as_far_as_that_pays(additive, fewer):
     flops = 10 * additive.largest_flops()
