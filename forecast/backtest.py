@@ -5,6 +5,7 @@ forecasts the loss (and return) of the near-frontier rows between the cut-off an
 those budgets. Groups are taken one by one.
 """
 
+import contextlib
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -170,8 +171,8 @@ def backtest(
 ) -> Backtest:
     """Back-test the methods on every group of a table.
 
-    cutoffs: of each group; 10, or fewer where there are more than three groups. workers: processes, one a core unless
-    given. progress: called with fits done and in all. Same seed, same forecasts.
+    cutoffs: of each group; 10, or fewer where there are more than three groups. workers: processes, one for every
+    four cores unless given, since the chains of a fit run side by side. progress: called with fits done and in all. Same seed, same forecasts.
     Raises ValueError for an unknown method, or a table whose compute spans too little to leave anything ahead.
     """
     unknown = [m for m in methods if m not in METHODS]
@@ -193,7 +194,7 @@ def backtest(
             "rows ahead; add budgets."
         )
     parts: list[dict[str, pd.DataFrame] | None] = [None] * len(tasks)
-    for done, (i, part) in enumerate(_worked(tasks, workers or cpu_count() or 1), start=1):
+    for done, (i, part) in enumerate(_worked(tasks, workers or max(1, (cpu_count() or 1) // 4)), start=1):
         parts[i] = part
         if progress:
             progress(done, len(tasks))
@@ -290,8 +291,10 @@ def _classical(method: str, past: Runs, later: pd.DataFrame, budgets: np.ndarray
     returns = None
     if past.has_returns and "return_mean" in later and later["return_mean"].notna().any():
         returns = _classical_returns(past, loss, offset, seed)
-    params, samples = fitted.optimal(budgets)
-    path = np.log(fitted.forecast_loss(params, samples, budgets).quantile(np.array(_SHOWN)))
+    params, path = np.full(len(budgets), np.nan), np.full((len(_SHOWN), len(budgets)), np.nan)
+    with contextlib.suppress(ValueError):  # a law without a best size can still forecast losses
+        params, samples = fitted.optimal(budgets)
+        path = np.log(fitted.forecast_loss(params, samples, budgets).quantile(np.array(_SHOWN)))
     return _Answer(loss=loss, returns=returns, chosen=params, path=path)
 
 
@@ -333,7 +336,7 @@ def _choices(table: pd.DataFrame, budgets: np.ndarray, chosen: np.ndarray) -> pd
             for size, flops, loss in curves
             if flops[0] <= budget * (1 + 1e-9) and budget <= flops[-1] * (1 + 1e-9)
         ]
-        if len(profile) < 4:
+        if len(profile) < 4 or not np.isfinite(params):
             continue
         sizes, losses = np.array(sorted(profile)).T
         best = int(np.argmin(losses))

@@ -41,7 +41,7 @@ class FitOptions:
     column: Annotated[list[str] | None, typer.Option(help="One mapping NAME=COLUMN[*FACTOR]; may be repeated.")] = None
     law: Annotated[str, typer.Option(help=f"One of {', '.join(LAWS)}.")] = "drifting"
     expert_return: Annotated[float | None, typer.Option(help="Demonstrator's mean return: imitation saturates.")] = None
-    start_loss: Annotated[float | None, typer.Option(help="Loss of an untrained policy, for --law saturating.")] = None
+    start_loss: Annotated[float | None, typer.Option(help="Loss of an untrained policy, for --law saturating or drifting.")] = None
     chains: Annotated[int, typer.Option(help="Chains of NUTS.")] = 4
     draws: Annotated[int, typer.Option(help="Draws a chain, in hundreds.")] = 1000
     warmup: Annotated[int, typer.Option(help="Warm-up a chain, in hundreds.")] = 500
@@ -256,7 +256,7 @@ def backtest(
     columns: Annotated[Path | None, typer.Option(help="TOML file with [columns]: canonical = 'column*factor'.")] = None,
     column: Annotated[list[str] | None, typer.Option(help="One mapping NAME=COLUMN[*FACTOR]; may be repeated.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same forecasts.")] = 0,
-    workers: Annotated[int | None, typer.Option(help="Processes; one a core unless given.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; one for every four cores unless given.")] = None,
     as_json: JsonOpt = False,
 ) -> None:
     """Score the forecasts that would have been made from the smaller budgets of a table against its larger ones."""

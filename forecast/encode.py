@@ -191,6 +191,7 @@ def _priors(
             {
                 "level": np.log(reference.loss),
                 "start": np.log(start_loss.get(name, _first_loss(own))),
+                "start_known": float(name in start_loss),
                 "return_level": level,
                 "return_floor": floor,
                 "ceiling": ceiling,

@@ -26,8 +26,8 @@ Priors, in units to argue with (n% to m% are 90% intervals):
 - interaction: log-normal around 1; 0.5 to 1.9.
 - params_drift, samples_drift: sd of the change of log exponent over a factor of ten of scale, log-normal around 0.25;
   0.11 to 0.57.
-- start: no loss of the law lies above it. 25% around the loss of an untrained policy where that is given, else around
-  the best loss of the smallest budget, where the frontier begins.
+- start: no loss of the law lies above it. Up to 18% above the loss of an untrained policy where that is given, else up
+  to twice the best loss of the smallest budget, where the frontier begins (half-normal in log, 0.1 or 0.4).
 - pace: beyond the data the frontier falls faster or slower than the law says; see `PACE`. No data can speak of it.
 - noise: relative scatter of a checkpoint at the reference, log-normal around 2%; 0.6% to 6%. noise_growth: half-normal,
   scale 1 (at 1, noise is proportional to the loss's rise). dof: 2 + log-normal around 5.
@@ -89,7 +89,7 @@ class Data(NamedTuple):
     group: index. gap: log samples since the run's checkpoint before (1e6: there is none). weight: power of the row's
     likelihood, 0 for padding. log_return: log(return + offset). return_se: its sd, 0 where unknown. episodes: 0 where
     return_se is known. return_weight: 1 where there is a return. level, start, return_level, return_floor, ceiling:
-    prior centres [G]. ceiling_known: 1 where an expert's return is given.
+    prior centres [G]. start_known, ceiling_known: 1 where the start loss or an expert's return is given.
     """
 
     u: Any
@@ -105,6 +105,7 @@ class Data(NamedTuple):
     return_weight: Any
     level: Any
     start: Any
+    start_known: Any
     return_level: Any
     return_floor: Any
     ceiling: Any
@@ -132,7 +133,8 @@ def sample_parameters(spec: Spec, data: Data) -> Parameters:
     g = _draw("interaction", dist.LogNormal(0.0, 0.4)) if free else jnp.ones(())
     start = None
     if spec.law in ("saturating", "drifting"):
-        start = data.start + _per_group("start_shift", groups, dist.Normal(0, 0.15))
+        above = _per_group("start_above", groups, dist.HalfNormal(1.0))
+        start = data.start + above * jnp.where(data.start_known > 0, 0.1, 0.4)
 
     def exponents(name: str, log_exponent: Array) -> Array:
         drifts = spec.law == "drifting"

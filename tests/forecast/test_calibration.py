@@ -59,6 +59,7 @@ def design():
         return_weight=pad(np.where(i % 4 == 3, 0.0, 1.0)),
         level=0.3 * one,
         start=2.0 * one,
+        start_known=0.0 * one,
         return_level=4.0 * one,
         return_floor=2.0 * one,
         ceiling=6.0 * one,

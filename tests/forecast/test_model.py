@@ -275,7 +275,7 @@ def one_draw(spec, data, seed=5):
 
 def test_groups_share_a_centre_and_keep_their_own_values(encoded):
     one = encode(encoded).data
-    per_group = ("level", "start", "return_level", "return_floor", "ceiling", "ceiling_known")
+    per_group = ("level", "start", "start_known", "return_level", "return_floor", "ceiling", "ceiling_known")
     data = one._replace(**{f: np.repeat(getattr(one, f), 3) for f in per_group})
     spec = Spec(law="additive", groups=3, trajectories=True, returns=False)
     found = prior_parameters(spec, data, 3000, 6)
