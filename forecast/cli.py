@@ -41,7 +41,9 @@ class FitOptions:
     column: Annotated[list[str] | None, typer.Option(help="One mapping NAME=COLUMN[*FACTOR]; may be repeated.")] = None
     law: Annotated[str, typer.Option(help=f"One of {', '.join(LAWS)}.")] = "drifting"
     expert_return: Annotated[float | None, typer.Option(help="Demonstrator's mean return: imitation saturates.")] = None
-    start_loss: Annotated[float | None, typer.Option(help="Loss of an untrained policy, for --law saturating or drifting.")] = None
+    start_loss: Annotated[
+        float | None, typer.Option(help="Loss of an untrained policy, for --law saturating or drifting.")
+    ] = None
     chains: Annotated[int, typer.Option(help="Chains of NUTS.")] = 4
     draws: Annotated[int, typer.Option(help="Draws a chain, in hundreds.")] = 1000
     warmup: Annotated[int, typer.Option(help="Warm-up a chain, in hundreds.")] = 500

@@ -39,9 +39,9 @@ def fit(
     """Posterior of a run table by NUTS; see `forecast.model` for the model and its priors.
 
     law: one of `forecast.laws.LAWS`. expert_return: mean return of the demonstrator, where imitation saturates.
-    start_loss: loss of an untrained policy (nats), used by the saturating and drifting laws; ln(actions) for a uniform one. Either
-    for all groups or by group. chains, draws, warmup: draws and warmup in whole hundreds.
-    The chains take the views of `forecast.encode.LOCALITIES` in turn.
+    start_loss: loss of an untrained policy (nats), used by the saturating and drifting laws; ln(actions) for a uniform
+    one. Either for all groups or by group. chains, draws, warmup: draws and warmup in whole hundreds. The chains take
+    the views of `forecast.encode.LOCALITIES` in turn.
     The same seed and rows, in any order and units, give the same draws.
 
     Raises ValueError for an unknown law or group and for settings out of range.
