@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,11 +67,13 @@ class FitOptions:
 
     def posterior(self, source: str, *, quiet: bool) -> forecast.Posterior:
         """A saved posterior, or that of a run table."""
-        return (
-            forecast.load_posterior(source)
-            if Path(source).suffix == ".nc"
-            else self.fit(self.read(source), quiet=quiet)
-        )
+        if Path(source).suffix != ".nc":
+            return self.fit(self.read(source), quiet=quiet)
+        given = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
+        if given:
+            told = ", ".join("--" + name.replace("_", "-") for name in given)
+            raise ValueError(f"{source} is a saved posterior, which {told} cannot change; leave it out or fit again.")
+        return forecast.load_posterior(source)
 
     @property
     def of_sampler(self) -> dict[str, Any]:
@@ -81,14 +83,14 @@ class FitOptions:
 
 def _takes_fit_options(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command with a parameter `options` take every field of FitOptions as an option of its own."""
-    fields = inspect.signature(FitOptions).parameters
+    of_fit = inspect.signature(FitOptions).parameters
 
     @functools.wraps(command)
     def wrapper(**given: Any) -> None:
-        command(options=FitOptions(**{k: given.pop(k) for k in fields}), **given)
+        command(options=FitOptions(**{k: given.pop(k) for k in of_fit}), **given)
 
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "options"]
-    shown = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + list(fields.values())
+    shown = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + list(of_fit.values())
     wrapper.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in shown}
     return wrapper

@@ -28,6 +28,7 @@ from forecast.schema import TEXT
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 QUANTILE_NAMES = ("q05", "q25", "median", "q75", "q95")
 _AHEAD = 6.0  # factors of ten of compute beyond the table that the frontier is tabulated for
+_HIGHEST = 700.0  # log of a loss or return; what is above it would overflow
 _SIZES = 81  # model sizes tried when the frontier is sought
 
 
@@ -150,7 +151,9 @@ class Posterior:
         law = self.log_loss(params, samples, group=name, pace=False)
         law = law + self._lag(name, np.log10(spent / self.largest_flops(name)))
         loss, returns = self._new_run(name, law, params)
-        return Prediction(params=params, samples=samples, flops=spent, loss=np.exp(loss), returns=returns)
+        return Prediction(
+            params=params, samples=samples, flops=spent, loss=np.exp(np.minimum(loss, _HIGHEST)), returns=returns
+        )
 
     def _new_run(self, name: str, law: np.ndarray, params: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Log loss of a run where the law says `law` [S, P], and its return."""
@@ -170,7 +173,7 @@ class Posterior:
         if new_run:
             spread = np.asarray(self.parameters.return_noise["spread"])[:, k, None]
             value = value + spread * self._standard["return"][:, None]
-        return np.maximum(np.exp(value), 0.0) - ref.return_offset
+        return np.exp(np.minimum(value, _HIGHEST)) - ref.return_offset
 
     def _lag(self, name: str, ahead: np.ndarray) -> np.ndarray:
         """What the pace adds to log loss [S, P] at `ahead` [P] factors of ten of compute beyond the table."""

@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 
 from forecast import figures, tables
 from forecast.backtest import Backtest
+from forecast.encode import LOCALITIES
 from forecast.figures import View, count, plain, scientific
 from forecast.posterior import Posterior
 from forecast.recommend import Recommendation
@@ -90,6 +91,7 @@ def _render(
         summary=runs.summary(),
         posterior=posterior,
         law=posterior.spec.law,
+        views=[f"{100 * np.expm1(of_excess):.0f}%" for of_excess, _ in LOCALITIES],
         verdict=posterior.diagnostics,
         checks=tables.checks(posterior.diagnostics.checks),
         comparison=None if comparison is None else tables.comparison(comparison),
