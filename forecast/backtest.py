@@ -19,6 +19,7 @@ import pandas as pd
 
 from forecast import classical
 from forecast.fit import fit
+from forecast.laws import LAWS
 from forecast.recommend import recommend
 from forecast.runs import Runs
 
@@ -166,7 +167,7 @@ def backtest(
     *,
     methods: tuple[str, ...] = METHODS,
     cutoffs: int | None = None,
-    law: str | None = None,
+    law: str = "drifting",
     seed: int = 0,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -181,6 +182,8 @@ def backtest(
     unknown = [m for m in methods if m not in (*METHODS, BELOW_1)]
     if unknown:
         raise ValueError(f"there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}.")
+    if law not in LAWS:
+        raise ValueError(f"there is no law {law!r}; choose one of {', '.join(LAWS)}.")
     if cutoffs is not None and not 1 <= cutoffs <= 100:
         raise ValueError(f"cutoffs is {cutoffs}; give a number from 1 to 100.")
     count = cutoffs or max(4, min(10, _CUTOFFS // len(runs.groups)))
@@ -190,7 +193,7 @@ def backtest(
         for cutoff in cut_points(own, count):
             past = own.table[own.table["flops"] <= cutoff * (1 + 1e-9)]
             if past["params"].nunique() >= 3 and len(past) >= 8 and not _later(own, cutoff).empty:
-                tasks.append(_Task(runs=own, cutoff=cutoff, methods=methods, law=law or "drifting", seed=seed))
+                tasks.append(_Task(runs=own, cutoff=cutoff, methods=methods, law=law, seed=seed))
     if not tasks:
         raise ValueError(
             f"{runs.source} leaves nothing to back-test: no cut-off has 3 sizes and 8 rows behind it and near-frontier "

@@ -2,27 +2,21 @@
 
 import functools
 import inspect
-import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 import forecast
+from forecast import terminal
 from forecast.devices import PEAK_FLOPS, budget
 from forecast.laws import LAWS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=forecast.__doc__)
-_out, _err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
 
 RunsArg = Annotated[str, typer.Argument(help="A CSV or Parquet run table, a bundled name, or a saved posterior (.nc).")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -44,7 +38,7 @@ class FitOptions:
     start_loss: Annotated[
         float | None, typer.Option(help="Loss of an untrained policy, for --law saturating or drifting.")
     ] = None
-    chains: Annotated[int, typer.Option(help="Chains of NUTS.")] = 4
+    chains: Annotated[int, typer.Option(help="Chains of NUTS, in turn with a narrow and a wide view.")] = 4
     draws: Annotated[int, typer.Option(help="Draws a chain, in hundreds.")] = 1000
     warmup: Annotated[int, typer.Option(help="Warm-up a chain, in hundreds.")] = 500
     seed: Annotated[int, typer.Option(help="Same seed, same forecast.")] = 0
@@ -62,7 +56,7 @@ class FitOptions:
     def fit(self, runs: forecast.Runs, *, quiet: bool) -> forecast.Posterior:
         """The posterior, with a progress bar unless quiet."""
         of_model = {k: getattr(self, k) for k in ("law", "expert_return", "start_loss", *self.of_sampler)}
-        with _progress(quiet) as report:
+        with terminal.progress(quiet) as report:
             return forecast.fit(runs, progress=report, **of_model)
 
     def posterior(self, source: str, *, quiet: bool) -> forecast.Posterior:
@@ -105,11 +99,11 @@ def datasets(as_json: JsonOpt = False) -> None:
         for d in forecast.datasets().values()
     ]  # fmt: skip
     if as_json:
-        _print_json(found)
+        terminal.print_json(found)
         return
     for d in found:
-        _out.print(f"{d['name']}: {d['rows']} rows, {d['sizes']} sizes, groups {', '.join(d['groups'])}")
-        _out.print(f"  {' '.join(d['description'].split())}\n  {d['source']}")
+        terminal.out.print(f"{d['name']}: {d['rows']} rows, {d['sizes']} sizes, groups {', '.join(d['groups'])}")
+        terminal.out.print(f"  {' '.join(d['description'].split())}\n  {d['source']}")
 
 
 @app.command(epilog="Example: forecast fit nethack-transformer --out posterior.nc")
@@ -128,7 +122,7 @@ def fit(
     table = options.read(runs)
     if prior:
         expected = forecast.prior_predictive(table, law=options.law, seed=options.seed).reset_index()
-        _print_json(expected.to_dict(orient="records")) if as_json else _print_table(
+        terminal.print_json(expected.to_dict(orient="records")) if as_json else terminal.print_table(
             expected, "Before any loss is seen"
         )
         return
@@ -138,25 +132,25 @@ def fit(
         posterior.save(out)
     summary = posterior.summary()
     if as_json:
-        _print_json(
+        terminal.print_json(
             {
                 "table": table.summary(),
                 "law": options.law,
                 "parameters": summary.to_dict(orient="records"),
                 "set_aside": {str(k): v for k, v in posterior.set_aside.items()},
-                "diagnostics": _diagnostics(posterior),
+                "diagnostics": terminal.diagnostics(posterior),
                 "comparison": None if compared is None else compared.to_dict(orient="records"),
                 "saved": None if out is None else str(out),
             }
         )
         return
-    _print_table(summary, "Parameters")
-    _print_table(posterior.diagnostics.checks, "Diagnostics")
+    terminal.print_table(summary, "Parameters")
+    terminal.print_table(posterior.diagnostics.checks, "Diagnostics")
     if compared is not None:
-        _print_table(compared, "Laws by PSIS-LOO, whole trajectories left out")
+        terminal.print_table(compared, "Laws by PSIS-LOO, whole trajectories left out")
     for reason, count in posterior.set_aside.value_counts().items():
-        _out.print(f"Set aside: {count} of {len(table.table)} rows, {reason}.")
-    _out.print(posterior.diagnostics.sentence)
+        terminal.out.print(f"Set aside: {count} of {len(table.table)} rows, {reason}.")
+    terminal.out.print(posterior.diagnostics.sentence)
 
 
 @app.command(epilog="Example: forecast predict nethack-transformer --at points.csv --out predicted.csv")
@@ -173,15 +167,15 @@ def predict(
     points = forecast.read_points(at)
     posterior = options.posterior(runs, quiet=as_json)
     table = forecast.predict_points(posterior, points, group=group)
-    _warn(posterior)
+    terminal.warn(posterior)
     if out is not None:
         table.to_csv(out, index=False)
     if as_json:
-        _print_json(table.to_dict(orient="records"))
+        terminal.print_json(table.to_dict(orient="records"))
     elif out is None:
         sys.stdout.write(table.to_csv(index=False))
     else:
-        _err.print(f"Wrote {len(table)} rows to {out}.")
+        terminal.err.print(f"Wrote {len(table)} rows to {out}.")
 
 
 @app.command(epilog="Example: forecast recommend nethack-transformer --flops 1e19 --max-samples 1e11")
@@ -216,15 +210,15 @@ def recommend(
     regret = None if params is None else found.regret_of(params)
     if out is not None:
         out.write_text(found.to_toml(), encoding="utf-8")
-    _warn(posterior)
+    terminal.warn(posterior)
     if as_json:
-        _print_json({**found.to_dict(), "regret": regret})
+        terminal.print_json({**found.to_dict(), "regret": regret})
         return
-    _out.print(found.sentence)
-    _print_table(found.table(), None)
+    terminal.out.print(found.sentence)
+    terminal.print_table(found.table(), None)
     if params is not None and regret is not None:
         lost = ", ".join(f"{v:.2%} of {k.removesuffix('_regret')}" for k, v in regret.items())
-        _out.print(f"Training {params:.3g} parameters instead gives away an expected {lost}.")
+        terminal.out.print(f"Training {params:.3g} parameters instead gives away an expected {lost}.")
 
 
 @app.command(epilog="Example: forecast required nethack-transformer --return 6000 --probability 0.5")
@@ -243,11 +237,11 @@ def required(
         raise ValueError("give one target, --loss or --return.")
     posterior = options.posterior(runs, quiet=as_json)
     found = forecast.required(posterior, loss=loss, returns=returns, probability=probability, group=group)
-    _warn(posterior)
+    terminal.warn(posterior)
     if as_json:
-        _print_json(found.to_dict())
+        terminal.print_json(found.to_dict())
     else:
-        _out.print(found.sentence)
+        terminal.out.print(found.sentence)
 
 
 @app.command(epilog="Example: forecast backtest nethack-transformer --forecasts forecasts.csv")
@@ -259,6 +253,7 @@ def backtest(
     method: Annotated[list[str] | None, typer.Option(help="Only this method; may be repeated.")] = None,
     columns: Annotated[Path | None, typer.Option(help="TOML file with [columns]: canonical = 'column*factor'.")] = None,
     column: Annotated[list[str] | None, typer.Option(help="One mapping NAME=COLUMN[*FACTOR]; may be repeated.")] = None,
+    law: Annotated[str, typer.Option(help=f"Of this forecast; one of {', '.join(LAWS)}.")] = "drifting",
     seed: Annotated[int, typer.Option(help="Same seed, same forecasts.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes; one for every four cores unless given.")] = None,
     as_json: JsonOpt = False,
@@ -269,9 +264,9 @@ def backtest(
             raise ValueError(f"the folder {place.parent} does not exist; create it first.")
     table = FitOptions(columns=columns, column=column).read(runs)
     methods = tuple(method) if method else forecast.backtest.METHODS
-    with _progress(as_json, "back-testing") as report:
+    with terminal.progress(as_json, "back-testing") as report:
         found = forecast.backtest.backtest(
-            table, methods=methods, cutoffs=cutoffs, seed=seed, workers=workers, progress=report
+            table, methods=methods, cutoffs=cutoffs, law=law, seed=seed, workers=workers, progress=report
         )
     scores = found.scores()
     pooled = forecast.backtest.pooled(scores)
@@ -283,28 +278,15 @@ def backtest(
         _draw_past(table, found, out)
     if as_json:
         told = {"scores": scores, "pooled": pooled, "refusals": found.refusals}
-        _print_json({"source": table.source, **{k: v.to_dict(orient="records") for k, v in told.items()}})
+        terminal.print_json({"source": table.source, **{k: v.to_dict(orient="records") for k, v in told.items()}})
         return
+    over = f", over {len(table.groups)} groups" if len(table.groups) > 1 else ""
     for target in pooled["target"].unique():
-        _print_table(_shown(pooled[pooled["target"] == target]), f"Forecasts of {target}" + _over(table))
-    _out.print("CRPS of the log, by how far beyond the cut-off; the other columns up to 30 times beyond it.")
+        terminal.print_table(terminal.by_method(pooled[pooled["target"] == target]), f"Forecasts of {target}{over}")
+    terminal.out.print("CRPS of the log, by how far beyond the cut-off; the other columns up to 30 times beyond it.")
     refused = found.refusals.groupby("method", sort=False).size()
     for name, count in refused.items():
-        _out.print(f"{name} gave no answer at {count} cut-offs; the first: {_first_reason(found, str(name))}")
-
-
-def _over(runs: forecast.Runs) -> str:
-    return f", over {len(runs.groups)} groups" if len(runs.groups) > 1 else ""
-
-
-def _shown(scores: pd.DataFrame) -> pd.DataFrame:
-    """CRPS by horizon, and the rest at one horizon, a row a method."""
-    crps = scores.pivot(index="method", columns="horizon", values="crps")
-    rest = scores[scores["horizon"] == 30].set_index("method")
-    found = pd.DataFrame({f"{h}×": crps[h] for h in crps.columns}).reindex(rest.index)
-    for name, column in (("in 90%", "cover90"), ("in 50%", "cover50"), ("error", "error"), ("N* regret", "regret")):
-        found[name] = rest[column].map(lambda x: "" if pd.isna(x) else f"{100 * x:.3g}%")
-    return found.reset_index()
+        terminal.out.print(f"{name} gave no answer at {count} cut-offs; the first: {_first_reason(found, str(name))}")
 
 
 def _first_reason(found: Any, method: str) -> str:
@@ -350,19 +332,19 @@ def report(
     compared = forecast.compare(posterior.runs, **options.of_sampler) if compare else None
     past = forecast.backtest.bundled_backtest(posterior.runs)
     if backtest:
-        with _progress(as_json, "back-testing") as bar:
+        with terminal.progress(as_json, "back-testing") as bar:
             past = forecast.backtest.backtest(posterior.runs, seed=options.seed, progress=bar)
     page = write_report(posterior, found, out, comparison=compared, backtest=past, command=_typed())
     for one in found:
         name = "recommendation.toml" if len(found) == 1 else f"recommendation-{one.group}.toml"
         (out / name).write_text(one.to_toml(), encoding="utf-8")
-    _warn(posterior)
+    terminal.warn(posterior)
     if as_json:
-        _print_json({"page": str(page), "recommendations": [one.to_dict() for one in found]})
+        terminal.print_json({"page": str(page), "recommendations": [one.to_dict() for one in found]})
         return
     for one in found:
-        _out.print((f"{one.group}: " if len(found) > 1 else "") + one.sentence)
-    _out.print(f"The report is {page}; open it in a browser.")
+        terminal.out.print((f"{one.group}: " if len(found) > 1 else "") + one.sentence)
+    terminal.out.print(f"The report is {page}; open it in a browser.")
 
 
 def main() -> None:
@@ -370,23 +352,11 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError) as error:  # TableError is a ValueError
-        _err.print(f"forecast: {error}", markup=False)
+        terminal.err.print(f"forecast: {error}", markup=False)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        _err.print("forecast: interrupted; nothing was written.")
+        terminal.err.print("forecast: interrupted; nothing was written.")
         raise SystemExit(130) from None
-
-
-@contextmanager
-def _progress(quiet: bool, what: str = "sampling") -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on stderr while sampling; none where nobody watches."""
-    if quiet or not _err.is_terminal:
-        yield None
-        return
-    shown = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*shown, console=_err, transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _budget(flops: float | None, gpu_hours: float | None, device: str, mfu: float) -> float | None:
@@ -398,44 +368,6 @@ def _budget(flops: float | None, gpu_hours: float | None, device: str, mfu: floa
 def _typed() -> str:
     """What the user typed, to be shown in the report."""
     return shlex.join(["forecast", *sys.argv[1:]])
-
-
-def _warn(posterior: forecast.Posterior) -> None:
-    if not posterior.diagnostics.passed:
-        _err.print(posterior.diagnostics.sentence)
-
-
-def _diagnostics(posterior: forecast.Posterior) -> dict[str, Any]:
-    d = posterior.diagnostics
-    return {"passed": d.passed, "sentence": d.sentence, "checks": d.checks.to_dict(orient="records")}
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
-
-
-def _plain(value: Any) -> Any:
-    """JSON types; a number that is not finite is null."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not abs(value) < float("inf") else value
-
-
-def _print_table(frame: pd.DataFrame, title: str | None) -> None:
-    table = Table(title=title, title_justify="left")
-    for name in frame.columns:
-        table.add_column(str(name), justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left")
-    for row in frame.itertuples(index=False):
-        table.add_row(*(_cell(v) for v in row))
-    _out.print(table)
-
-
-def _cell(value: Any) -> str:
-    return ("" if value != value else f"{value:.3g}") if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from forecast.backtest import NEAR, Backtest
-from forecast.figures.style import FAINT, INK, METHOD_NAMES, QUIET, blank, house_style
+from forecast.figures.style import FAINT, INK, METHOD_NAMES, blank, house_style
 from forecast.figures.ticks import label_log, plain, power
 
 _SHOWN = 4  # cut-offs, spread over those there are
@@ -38,10 +38,6 @@ def past_forecasts(table: pd.DataFrame, excess: pd.Series, found: Backtest, grou
         axes.set_title("this forecast" if method == "ours" else METHOD_NAMES[method], fontsize=9, loc="left")
         axes.set_xlabel("compute C (FLOPs)")
     panels[0].set_ylabel("loss (nats per action)")
-    note = "black: within 15% of the best loss so far; a fan starts where its fit had to stop"
-    panels[-1].text(
-        1.0, 1.012, note, transform=panels[-1].transAxes, fontsize=6.5, color=QUIET, ha="right", va="bottom"
-    )
     return figure
 
 

@@ -188,6 +188,7 @@ def test_command_writes_every_forecast_and_prints_json(table, tmp_path):
     [
         ({"methods": ("oracle",)}, "oracle"),
         ({"cutoffs": 0}, "cutoffs is 0"),
+        ({"law": "cubic"}, "cubic"),
     ],
 )
 def test_wrong_questions_are_refused_in_one_sentence(table, given, told):

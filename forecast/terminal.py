@@ -1,0 +1,82 @@
+"""What the command prints: tables for people, JSON for machines, bars while they wait."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import forecast
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def by_method(scores: pd.DataFrame) -> pd.DataFrame:
+    """CRPS by horizon, and the rest at one horizon, a row a method."""
+    crps = scores.pivot(index="method", columns="horizon", values="crps")
+    rest = scores[scores["horizon"] == 30].set_index("method")
+    found = pd.DataFrame({f"{h}×": crps[h] for h in crps.columns}).reindex(rest.index)
+    for name, column in (("in 90%", "cover90"), ("in 50%", "cover50"), ("error", "error"), ("regret", "regret")):
+        found[name] = rest[column].map(lambda x: "" if pd.isna(x) else f"{100 * x:.3g}%")
+    return found.reset_index()
+
+
+@contextmanager
+def progress(quiet: bool, what: str = "sampling") -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on stderr while sampling; none where nobody watches."""
+    if quiet or not err.is_terminal:
+        yield None
+        return
+    shown = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*shown, console=err, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def warn(posterior: forecast.Posterior) -> None:
+    """Say on stderr what is wrong with a posterior, if anything is."""
+    if not posterior.diagnostics.passed:
+        err.print(posterior.diagnostics.sentence)
+
+
+def diagnostics(posterior: forecast.Posterior) -> dict[str, Any]:
+    """The verdict for machines."""
+    d = posterior.diagnostics
+    return {"passed": d.passed, "sentence": d.sentence, "checks": d.checks.to_dict(orient="records")}
+
+
+def print_json(value: Any) -> None:
+    """JSON on stdout; a number that is not finite is null."""
+    sys.stdout.write(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """JSON types; a number that is not finite is null."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value
+
+
+def print_table(frame: pd.DataFrame, title: str | None) -> None:
+    """A table on stdout, numbers to three digits."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for name in frame.columns:
+        table.add_column(str(name), justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(_cell(v) for v in row))
+    out.print(table)
+
+
+def _cell(value: Any) -> str:
+    return ("" if value != value else f"{value:.3g}") if isinstance(value, float) else str(value)
