@@ -129,7 +129,8 @@ def load_backtest(folder: str | Path) -> Backtest:
     place = Path(folder)
     try:
         text = {"group": str, "method": str, "target": str, "reason": str}
-        tables = {n: pd.read_csv(place / f"{n}.csv.gz", dtype=text, keep_default_na=False) for n in _TABLES}
+        how = {"dtype": text, "keep_default_na": False, "na_values": [""]}  # a game may be called NA
+        tables = {n: pd.read_csv(place / f"{n}.csv.gz", **how) for n in _TABLES}
         return Backtest(**tables, sha256=(place / "sha256").read_text(encoding="utf-8").strip())
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder} does not hold a back-test ({error}); run `forecast backtest` anew.") from None

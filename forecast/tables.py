@@ -164,7 +164,7 @@ def parameters(posterior: Posterior, group: str) -> Table:
         if drifts:
             found.append((f"drift of the exponent of {what}, sd of its log a factor of ten", _site(posterior, site)))
     if law.start is not None:
-        found.append(("loss of an untrained policy (nats)", np.exp(law.start[:, k])))
+        found.append(("loss that the law never exceeds, where the frontier starts (nats)", np.exp(law.start[:, k])))
     found.append(("relative noise of a run at the reference", noise["noise"][:, k]))
     if "memory" in noise:
         found.append(("over what log samples a run's noise persists", noise["memory"]))

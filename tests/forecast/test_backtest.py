@@ -150,6 +150,8 @@ def test_what_is_saved_is_read_back(found, tmp_path):
     left, right = found.scores(), again.scores()
     assert left.columns.tolist() == right.columns.tolist()
     np.testing.assert_allclose(left["crps"], right["crps"], rtol=1e-4)
+    for name in ("forecasts", "choices", "paths"):
+        assert getattr(again, name).dtypes.tolist() == getattr(found, name).dtypes.tolist()
     with pytest.raises(ValueError, match="does not hold a back-test"):
         bt.load_backtest(tmp_path / "nowhere")
 
@@ -162,6 +164,7 @@ def test_bundled_tables_bring_their_backtest(name):
     scores = found.scores()
     assert set(scores["group"]) == set(runs.groups)
     assert set(scores["method"]) == set(bt.METHODS)
+    assert all(found.paths[c].dtype == float for c in ("flops", "q05", "median", "q95"))
     other = runs.subset(np.arange(len(runs.table)) > 0)
     assert bt.bundled_backtest(other) is None
 
