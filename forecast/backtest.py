@@ -121,7 +121,7 @@ def cut_points(runs: Runs, count: int) -> list[float]:
     span = log_c[-1] - log_c[0]
     wanted = np.linspace(log_c[0] + min(1.3, span / 2), log_c[-1] - min(0.3, span / 6), count)
     ranks = np.searchsorted(log_c, wanted + 1e-9, side="right") - 1
-    return [10**c for c in np.unique(np.round(log_c[ranks], 9))]
+    return [float(10**c) for c in np.unique(np.round(log_c[ranks], 9))]
 
 
 def load_backtest(folder: str | Path) -> Backtest:

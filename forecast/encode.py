@@ -107,14 +107,14 @@ def encode(
     """Arrays of the model for a table; expert_return and start_loss (nats) by group, where known."""
     weights = row_weights(runs)
     table = runs.table.assign(excess=runs.frontier_excess(), row=runs.table.index)
+    # A run's rows follow each other, in order of samples. Not by flops, whose units could part ties; nor by names of
+    # runs of one row, which may be row numbers.
+    table["training"] = table["run"].where(table.duplicated(["group", "run"], keep=False), "")
+    table = table.sort_values(["group", "training", "params", "samples", "loss"], kind="stable")
     groups = runs.groups
     references = {name: _reference(table[table["group"] == name]) for name in groups}
     priors = _priors(table, references, expert_return or {}, start_loss or {})
-    # A run's rows follow each other, in order of samples. Not by flops, whose units could part ties; nor by names of
-    # runs of one row, which may be row numbers.
-    training = table["run"].where(table.duplicated(["group", "run"], keep=False), "")
-    keys = ["group", "training", "params", "samples", "loss"]
-    table = table.assign(training=training)[(weights > 0).any(axis=1)].sort_values(keys, kind="stable")
+    table = table[(weights > 0).any(axis=1).reindex(table.index)]
     rows = table["row"].to_numpy()
     data = _data(table.reset_index(drop=True), references, priors)
     padding = (0, 0), (0, len(data.weight) - len(rows))

@@ -66,13 +66,13 @@ def test_same_seed_same_forecasts(found, table):
     again = bt.backtest(read_runs(table.sample(frac=1, random_state=1)), methods=("ours",), cutoffs=2)
     keys = ["target", "cutoff", "params", "samples"]
     one, other = (f.forecasts.query("method == 'ours'").sort_values(keys) for f in (found, again))
-    np.testing.assert_allclose(one["median"].to_numpy(), other["median"].to_numpy(), rtol=1e-12)
+    np.testing.assert_allclose(one["median"].to_numpy(), other["median"].to_numpy(), rtol=1e-9)
 
 
 def test_a_method_that_cannot_answer_is_listed_with_its_reason(planted):
-    few = bt.backtest(read_runs(planted(0, sizes=3, checkpoints=6)), methods=("parabola",), cutoffs=3)
+    few = bt.backtest(read_runs(planted(0, sizes=3, checkpoints=6)), methods=("huber_lse", "varpro"), cutoffs=3)
     assert len(few.refusals) > 0
-    assert set(few.refusals["method"]) == {"parabola"}
+    assert set(few.refusals["method"]) <= {"huber_lse", "varpro"}
     assert few.refusals["reason"].str.len().min() > 20
 
 
@@ -175,13 +175,13 @@ def test_bundled_tables_bring_their_backtest(name):
 def test_command_writes_every_forecast_and_prints_json(table, tmp_path):
     source, out = tmp_path / "runs.csv", tmp_path / "forecasts.csv"
     table.to_csv(source, index=False)
-    command = ["backtest", str(source), "--cutoffs", "1", "--forecasts", str(out), "--json", "--method", "power_law"]
+    command = ["backtest", str(source), "--cutoffs", "2", "--forecasts", str(out), "--json", "--method", "varpro"]
     done = CliRunner().invoke(app, [*command, "--method", "ours"])
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     written = pd.read_csv(out)
     assert tuple(written.columns) == bt.COLUMNS
-    assert {"ours", "power_law"} == set(written["method"])
+    assert {"ours", "varpro"} == set(written["method"])
     assert {s["horizon"] for s in told["scores"]} == set(bt.HORIZONS)
     assert {"loss", "return"} == set(written["target"])
 
