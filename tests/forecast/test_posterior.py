@@ -31,10 +31,10 @@ def test_prediction_has_a_draw_for_every_point_and_ordered_quantiles(nethack):
 
 
 def test_prediction_is_the_law_with_the_noise_of_a_run(additive):
-    """Inside the data: the planted law, and 2% of Student noise around it."""
-    prediction = additive.predict(1e7, 1e9)
-    law = np.exp(additive.log_loss([1e7], [1e9]))
-    truth = 0.3 + 0.4 + 0.5
+    """Near the frontier's end: the planted law, and 2% of Student noise around it."""
+    prediction = additive.predict(3e7, 1e10)
+    law = np.exp(additive.log_loss([3e7], [1e10]))
+    truth = 0.3 + 0.4 * 3**-0.45 + 0.5 * 10**-0.55
     low, high = np.quantile(law, [0.001, 0.999])
     assert low < truth < high
     ratio = np.log(prediction.loss / law)
@@ -124,7 +124,7 @@ def test_each_group_has_its_own_law(two_groups):
         low, high = np.quantile(two_groups.predict(1e7, 1e9, group=group).loss, [0.005, 0.995])
         assert low < truth < high
     one, other = (two_groups.parameters.law.params_exponents[:, k, 0] for k in (0, 1))
-    assert np.mean(one > other) > 0.95  # planted: 0.45 and 0.3
+    assert np.mean(one > other) > 0.9  # planted: 0.45 and 0.3
 
 
 def test_joint_fit_of_unrelated_groups_is_close_to_the_fit_alone(two_groups, additive):
