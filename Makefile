@@ -19,7 +19,7 @@ report: setup
 
 reports: report
 	@mkdir -p .cache
-	$(BIN)/forecast fit atari-cnn --draws 3000 --warmup 1000 --out .cache/atari-cnn.nc
+	$(BIN)/forecast fit atari-cnn --draws 3000 --out .cache/atari-cnn.nc
 	$(BIN)/forecast report .cache/atari-cnn.nc --out reports/atari-cnn
 
 test: setup

@@ -40,7 +40,7 @@ class FitOptions:
     ] = None
     chains: Annotated[int, typer.Option(help="Chains of NUTS, in turn with a narrow and a wide view.")] = 4
     draws: Annotated[int, typer.Option(help="Draws a chain, in hundreds.")] = 1000
-    warmup: Annotated[int, typer.Option(help="Warm-up a chain, in hundreds.")] = 500
+    warmup: Annotated[int, typer.Option(help="Warm-up a chain, in hundreds.")] = 1000
     seed: Annotated[int, typer.Option(help="Same seed, same forecast.")] = 0
 
     def read(self, source: str) -> forecast.Runs:
@@ -334,7 +334,7 @@ def report(
     if backtest:
         with terminal.progress(as_json, "back-testing") as bar:
             past = forecast.backtest.backtest(posterior.runs, seed=options.seed, progress=bar)
-    page = write_report(posterior, found, out, comparison=compared, backtest=past, command=_typed())
+    page = write_report(posterior, found, out, comparison=compared, backtest=past, command=_typed(posterior, runs))
     for one in found:
         name = "recommendation.toml" if len(found) == 1 else f"recommendation-{one.group}.toml"
         (out / name).write_text(one.to_toml(), encoding="utf-8")
@@ -365,9 +365,15 @@ def _budget(flops: float | None, gpu_hours: float | None, device: str, mfu: floa
     return budget(gpu_hours, device, mfu) if gpu_hours is not None else flops
 
 
-def _typed() -> str:
-    """What the user typed, to be shown in the report."""
-    return shlex.join(["forecast", *sys.argv[1:]])
+def _typed(posterior: forecast.Posterior, source: str) -> str:
+    """What the user typed, to be shown in the report; after the fit, if that was saved."""
+    typed = shlex.join(["forecast", *sys.argv[1:]])
+    if Path(source).suffix != ".nc":
+        return typed
+    chains, draws = posterior.diagnostics.diverging.shape
+    told = {"law": posterior.spec.law, "seed": posterior.seed, "chains": chains, "draws": draws, "out": source}
+    options = [part for name, value in told.items() for part in (f"--{name}", str(value))]
+    return shlex.join(["forecast", "fit", posterior.runs.source, *options]) + "\n" + typed
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def fit(
     start_loss: Mapping[str, float] | float | None = None,
     chains: int = 4,
     draws: int = 1000,
-    warmup: int = 500,
+    warmup: int = 1000,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Posterior:

@@ -84,7 +84,7 @@ def _render(
     template = environment.from_string((files("forecast") / "report.html.j2").read_text(encoding="utf-8"))
     runs = posterior.runs
     return template.render(
-        budgets=sorted({r.flops for r in recommendations}),
+        budgets=sorted({scientific(r.flops): r.flops for r in recommendations}.values()),
         sections=sections,
         overview=tables.overview(recommendations),
         runs=runs,

@@ -50,7 +50,7 @@ class Settings:
 
     chains: int = 4
     draws: int = 1000
-    warmup: int = 500
+    warmup: int = 1000
     target_accept: float = 0.8
     max_tree_depth: tuple[int, int] = (6, 8)
 
