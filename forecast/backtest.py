@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from forecast import classical
+from forecast.encode import return_offset
 from forecast.fit import fit
 from forecast.laws import LAWS
 from forecast.recommend import recommend
@@ -236,7 +237,7 @@ def _work(task: _Task) -> dict[str, pd.DataFrame]:
     later = _later(task.runs, task.cutoff)
     past = task.runs.subset(task.runs.table["flops"] <= task.cutoff * (1 + 1e-9))
     budgets = task.cutoff * 10 ** np.arange(_STEP, np.log10(HORIZONS[-1]) + 1e-9, _STEP)
-    offset = _return_offset(task.runs)
+    offset = return_offset(task.runs.table)
     about = {"group": task.runs.groups[0], "cutoff": task.cutoff}
     found: dict[str, list[pd.DataFrame]] = {k: [] for k in _TABLES}
     for method in task.methods:
@@ -264,15 +265,6 @@ def _work(task: _Task) -> dict[str, pd.DataFrame]:
         found["choices"].append(_choices(task.runs.table, budgets, answer.chosen).assign(**named))
     columns = {"refusals": ["group", "cutoff", "method", "reason"]}
     return {k: pd.concat(v, ignore_index=True) if v else pd.DataFrame(columns=columns.get(k)) for k, v in found.items()}
-
-
-def _return_offset(runs: Runs) -> float:
-    """Added to returns before their log is taken: 1% of the best, plus what lifts the lowest to 0."""
-    if not runs.has_returns:
-        return 0.0
-    returns = runs.table["return_mean"].dropna()
-    low = min(0.0, float(returns.min()))
-    return 0.01 * max(float(returns.max()) - low, 1e-9) - low
 
 
 def _ours(past: Runs, later: pd.DataFrame, budgets: np.ndarray, offset: float, task: _Task) -> _Answer:

@@ -127,15 +127,19 @@ def encode(
     )
 
 
+def return_offset(table: pd.DataFrame) -> float:
+    """Added to returns before their log: 1% of the best, plus what lifts the lowest to 0; 0 without returns."""
+    if "return_mean" not in table or not table["return_mean"].notna().any():
+        return 0.0
+    returns = table["return_mean"].dropna()
+    low = min(0.0, float(returns.min()))
+    return 0.01 * max(float(returns.max()) - low, 1e-9) - low
+
+
 def _reference(table: pd.DataFrame) -> Reference:
     top = (table["flops"] >= 0.0999999 * table["flops"].max()) & (table["excess"] < _NEAR)
-    offset = 0.0
-    if "return_mean" in table and table["return_mean"].notna().any():
-        returns = table["return_mean"].dropna()
-        low = min(0.0, float(returns.min()))
-        offset = 0.01 * max(float(returns.max()) - low, 1e-9) - low
     centre = {c: float(np.exp(np.log(table.loc[top, c]).mean())) for c in ("params", "samples", "flops", "loss")}
-    return Reference(**centre, return_offset=offset)
+    return Reference(**centre, return_offset=return_offset(table))
 
 
 def _data(table: pd.DataFrame, references: Mapping[str, Reference], priors: Mapping[str, np.ndarray]) -> Data:

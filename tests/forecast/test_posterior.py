@@ -213,7 +213,7 @@ def test_file_that_was_cut_is_refused(additive, tmp_path, part):
     additive.save(path)
     content = path.read_bytes()
     path.write_bytes(content[: int(part * len(content))])
-    refused(path)
+    assert "posterior.nc" in refused(path)
 
 
 def test_file_whose_table_was_changed_is_refused(additive, tmp_path):
