@@ -268,7 +268,7 @@ def _work(task: _Task) -> dict[str, pd.DataFrame]:
 
 
 def _ours(past: Runs, later: pd.DataFrame, budgets: np.ndarray, offset: float, task: _Task) -> _Answer:
-    posterior = fit(past, law=task.law, seed=task.seed, chains=_CHAINS, draws=_DRAWS, warmup=_WARMUP)
+    posterior = fit(past, law=task.law, seed=task.seed, chains=_CHAINS, draws=_DRAWS, max_draws=_DRAWS, warmup=_WARMUP)
     drawn = posterior.predict(later["params"], later["samples"], flops=later["flops"])
     chosen = [recommend(posterior, flops=c, objective="loss") for c in budgets]
     run = posterior.predict(np.array([r.params for r in chosen]), np.array([r.samples for r in chosen]))

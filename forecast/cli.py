@@ -40,6 +40,9 @@ class FitOptions:
     ] = None
     chains: Annotated[int, typer.Option(help="Chains of NUTS, in turn with a narrow and a wide view.")] = 4
     draws: Annotated[int, typer.Option(help="Draws a chain, in hundreds.")] = 1000
+    max_draws: Annotated[
+        int | None, typer.Option(help="Draws are doubled up to here until the chains converge; 4 times --draws.")
+    ] = None
     warmup: Annotated[int, typer.Option(help="Warm-up a chain, in hundreds.")] = 1000
     seed: Annotated[int, typer.Option(help="Same seed, same forecast.")] = 0
 
@@ -72,7 +75,7 @@ class FitOptions:
     @property
     def of_sampler(self) -> dict[str, Any]:
         """What concerns NUTS alone."""
-        return {"chains": self.chains, "draws": self.draws, "warmup": self.warmup, "seed": self.seed}
+        return {k: getattr(self, k) for k in ("chains", "draws", "max_draws", "warmup", "seed")}
 
 
 def _takes_fit_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import arviz as az
 import numpy as np
@@ -40,21 +40,43 @@ class Diagnostics:
         return f"DO NOT TRUST this forecast yet: {told}. Sample longer (--draws, --warmup), or look at the table."
 
 
-def diagnose(
-    draws: Mapping[str, np.ndarray], diverging: np.ndarray, pit: np.ndarray, pareto_k: np.ndarray, views: int = 1
-) -> Diagnostics:
-    """Convergence of the chains (Vehtari et al., 2021) and a posterior predictive check.
+class Convergence(NamedTuple):
+    """The worst R-hat and the smallest effective sample size, bulk or tail, of any number drawn."""
 
-    draws: site -> [chain, draw, ...]. pit: probability that the model gives to a loss below each fitted row's [n]; a
-    tenth of them should lie outside 0.05 to 0.95. pareto_k: of each trajectory when it is left out. views: how many
-    posteriors the chains sample in turn; chains are compared, and their draws counted, within each.
+    rhat: float
+    ess: float
+    wanted_ess: float
+
+    @property
+    def reached(self) -> bool:
+        """Whether the draws are enough."""
+        return not self.rhat > MAX_RHAT and self.ess >= self.wanted_ess
+
+
+def convergence(draws: Mapping[str, np.ndarray], views: int = 1) -> Convergence:
+    """How well the chains agree and how much their draws are worth (Vehtari et al., 2021).
+
+    draws: site -> [chain, draw, ...]. views: how many posteriors the chains sample in turn; chains are compared, and
+    their draws counted, within each. R-hat is NaN, and passes, where a view has one chain.
     """
-    chains, length = diverging.shape
+    chains, length = next(iter(draws.values())).shape[:2]
     parts = [az.convert_to_dataset({name: x[k::views] for name, x in draws.items()}) for k in range(min(views, chains))]
     rhat = max(_extreme(az.rhat(p), np.max) for p in parts) if chains > len(parts) else np.nan
     ess = min(_extreme(sum(az.ess(p, method=m) for p in parts), np.min) for m in ("bulk", "tail"))
+    return Convergence(rhat, ess, min(MIN_ESS, 0.1 * chains * length))
+
+
+def diagnose(
+    draws: Mapping[str, np.ndarray], diverging: np.ndarray, pit: np.ndarray, pareto_k: np.ndarray, views: int = 1
+) -> Diagnostics:
+    """Convergence of the chains and a posterior predictive check.
+
+    draws: site -> [chain, draw, ...]. pit: probability that the model gives to a loss below each fitted row's [n]; a
+    tenth of them should lie outside 0.05 to 0.95. pareto_k: of each trajectory when it is left out. views: see
+    `convergence`.
+    """
+    rhat, ess, wanted_ess = convergence(draws, views)
     coverage = float(np.mean((pit > 0.05) & (pit < 0.95)))
-    wanted_ess = min(MIN_ESS, 0.1 * chains * length)
     high = float(np.mean(~(pareto_k <= HIGH_PARETO_K)))
     rows = [
         ("largest R-hat", rhat, f"at most {MAX_RHAT}", not rhat > MAX_RHAT),

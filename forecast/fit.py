@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.cost import fit_cost
-from forecast.diagnose import HIGH_PARETO_K, diagnose, leave_out, probability_below
+from forecast.diagnose import HIGH_PARETO_K, convergence, diagnose, leave_out, probability_below
 from forecast.encode import LOCALITIES, Encoding, encode, set_aside
 from forecast.laws import LAWS
 from forecast.model import Spec
@@ -32,6 +32,7 @@ def fit(
     start_loss: Mapping[str, float] | float | None = None,
     chains: int = 4,
     draws: int = 1000,
+    max_draws: int | None = None,
     warmup: int = 1000,
     seed: int = 0,
     progress: Progress | None = None,
@@ -40,26 +41,38 @@ def fit(
 
     law: one of `forecast.laws.LAWS`. expert_return: mean return of the demonstrator, where imitation saturates.
     start_loss: loss of an untrained policy (nats), used by the saturating and drifting laws; ln(actions) for a uniform
-    one. Either for all groups or by group. chains, draws, warmup: draws and warmup in whole hundreds. The chains take
-    the views of `forecast.encode.LOCALITIES` in turn.
+    one. Either for all groups or by group. chains, draws, warmup: draws and warmup in whole hundreds. max_draws: draws
+    are doubled up to here while the chains have not converged, None: four times draws. The chains take the views of
+    `forecast.encode.LOCALITIES` in turn.
     The same seed and rows, in any order and units, give the same draws.
 
     Raises ValueError for an unknown law or group and for settings out of range.
     """
     if law not in LAWS:
         raise ValueError(f"there is no law {law!r}; choose one of {', '.join(LAWS)}.")
-    for name, value in (("draws", draws), ("warmup", warmup)):
+    max_draws = 4 * draws if max_draws is None else max_draws
+    for name, value in (("draws", draws), ("max_draws", max_draws), ("warmup", warmup)):
         if value < 100 or value % 100:
             raise ValueError(f"{name} is {value}; give a whole number of hundreds, 100 or more.")
+    if max_draws < draws:
+        raise ValueError(f"max_draws is {max_draws}; give at least the {draws} draws asked for.")
     if not 1 <= chains <= 64 or chains != int(chains):
         raise ValueError(f"chains is {chains}; give a whole number from 1 to 64.")
     experts, starts = _by_group(runs, expert_return, "expert_return"), _by_group(runs, start_loss, "start_loss")
     encoding = encode(runs, expert_return=experts, start_loss=starts)
     returns = bool(encoding.data.return_weight.any())
     spec = Spec(law=law, groups=len(runs.groups), trajectories=runs.has_trajectories, returns=returns)
-    settings = Settings(chains=chains, draws=draws, warmup=warmup)
+    settings = Settings(chains=chains, draws=draws, max_draws=max_draws, warmup=warmup)
     weights = encoding.chain_weights(chains)
-    found = sample(spec, encoding.data, settings, seed, weights=weights, progress=progress)
+    found = sample(
+        spec,
+        encoding.data,
+        settings,
+        seed,
+        weights=weights,
+        enough=lambda values: convergence(values, len(LOCALITIES)).reached,
+        progress=progress,
+    )
     parameters = constrained_parameters(spec, encoding.data, found.values)
     location, scale = row_forecasts(parameters, encoding.data)
     n = len(encoding.rows)

@@ -7,7 +7,7 @@ compiled functions: tables of the same padded shape, and every later process on 
 import functools
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -33,7 +33,9 @@ from forecast.model import (
 _DEVICES = 4
 _BLOCK = 100  # iterations between two reports of progress
 Progress = Callable[[int, int], None]
-"""Called with iterations done and in all, summed over warm-up and draws of one chain."""
+"""Called with iterations done and in all, of one chain, warm-up included; `all` grows where draws are added."""
+Enough = Callable[[Mapping[str, np.ndarray]], bool]
+"""Whether draws, site -> [chain, draw, ...], are enough."""
 
 
 class Draws(NamedTuple):
@@ -46,10 +48,14 @@ class Draws(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Of one run of NUTS. max_tree_depth: in warm-up and after it; early steps are short whatever the tree."""
+    """Of one run of NUTS. max_tree_depth: in warm-up and after it; early steps are short whatever the tree.
+
+    max_draws: up to where draws a chain are doubled while they are not enough.
+    """
 
     chains: int = 4
     draws: int = 1000
+    max_draws: int = 0
     warmup: int = 1000
     target_accept: float = 0.8
     max_tree_depth: tuple[int, int] = (6, 8)
@@ -70,31 +76,36 @@ def sample(
     seed: int,
     *,
     weights: np.ndarray | None = None,
+    enough: Enough | None = None,
     progress: Progress | None = None,
 ) -> Draws:
     """Posterior draws of `run_model`, in double precision. Same seed, same draws, on the same kind of machine.
 
-    weights: in place of the data's, one set a chain [chains, n].
+    weights: in place of the data's, one set a chain [chains, n]. enough: None takes the first `settings.draws`.
     """
+    report = progress or (lambda done, total: None)
     with jax.enable_x64(True):
-        start, block, finish = _compiled(spec, settings)
+        start, block, finish = _compiled(spec, replace(settings, draws=0, max_draws=0))  # not compiled in
         keys = jax.random.split(jax.random.PRNGKey(seed), settings.chains)
         own = np.broadcast_to(data.weight, (settings.chains, len(data.weight))) if weights is None else weights
         data = Data(*(jnp.asarray(x) for x in data._replace(weight=own)))
         state = start(keys, data)
-        total = settings.warmup + settings.draws
         kept: list[Any] = []
-        for done in range(0, total, _BLOCK):
-            if progress:
-                progress(done, total)
-            state, out = block(state, data)
-            if done >= settings.warmup:
-                kept.append(jax.tree.map(np.asarray, out))
-        if progress:
-            progress(total, total)
-        z, diverging, steps = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *kept)
-        values = {k: np.asarray(v) for k, v in finish(z, data._replace(weight=data.weight[0])).items()}
-    return Draws(values, diverging, steps)
+        draws, done = settings.draws, 0
+        while True:
+            total = settings.warmup + draws
+            while done < total:
+                report(done, total)
+                state, out = block(state, data)
+                if done >= settings.warmup:
+                    kept.append(jax.tree.map(np.asarray, out))
+                done += _BLOCK
+            report(done, total)
+            z, diverging, steps = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *kept)
+            values = {k: np.asarray(v) for k, v in finish(z, data._replace(weight=data.weight[0])).items()}
+            if enough is None or draws >= settings.max_draws or enough(values):
+                return Draws(values, diverging, steps)
+            draws = min(2 * draws, settings.max_draws)
 
 
 def constrained_parameters(spec: Spec, data: Data, draws: Mapping[str, np.ndarray]) -> Parameters:

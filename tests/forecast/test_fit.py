@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from forecast import compare, fit, read_runs
-from forecast.diagnose import leave_out
+from forecast.diagnose import convergence, leave_out
 from forecast.encode import LOCALITIES, row_weights
 from forecast.laws import coefficients
+from forecast.sampler import Settings, sample
 
 PLANTED = {"E": 0.3, "alpha": 0.45, "beta": 0.55}
 TABLES = 20
@@ -94,6 +95,41 @@ def test_seed_decides_the_draws(planted, quick, additive):
     assert not any(np.array_equal(chain[0], chain[1]) for chain in additive.draws.values())
 
 
+def test_draws_are_doubled_until_they_are_enough_and_no_further(additive, quick):
+    def drawn(max_draws, enough):
+        settings = Settings(chains=quick["chains"], draws=200, max_draws=max_draws, warmup=quick["warmup"])
+        weights = additive.encoding.chain_weights(settings.chains)
+        told = []
+        found = sample(
+            additive.spec,
+            additive.encoding.data,
+            settings,
+            additive.seed,
+            weights=weights,
+            enough=enough,
+            progress=lambda done, total: told.append((done, total)),
+        )
+        assert told[-1] == (300 + found.diverging.shape[1],) * 2
+        return found.values
+
+    never, at_400 = drawn(700, lambda values: False), drawn(1600, lambda values: values["log_alpha@0"].shape[1] >= 400)
+    assert never["log_alpha@0"].shape == (2, 700)
+    assert at_400["log_alpha@0"].shape == (2, 400)
+    np.testing.assert_array_equal(never["log_alpha@0"][:, :400], at_400["log_alpha@0"])
+    np.testing.assert_array_equal(drawn(100, lambda values: False)["log_alpha@0"], at_400["log_alpha@0"][:, :200])
+
+
+def test_chains_that_disagree_or_creep_have_not_converged():
+    rng = np.random.default_rng(0)
+    good = rng.normal(size=(4, 1000))
+    assert convergence({"x": good}, 2).reached
+    # Two views may differ; two chains of one view may not.
+    assert convergence({"x": good + np.array([[0.0], [9.0]] * 2)}, 2).reached
+    assert not convergence({"x": good + np.array([[0.0], [0.0], [0.5], [0.5]])}, 2).reached
+    creeping = np.cumsum(good, axis=1)
+    assert not convergence({"x": good, "y": creeping - creeping.mean(axis=1, keepdims=True)}, 2).reached
+
+
 # ---- rows set aside -----------------------------------------------------------------------------------------------
 
 
@@ -153,6 +189,7 @@ def test_kept_and_set_aside_rows_of_the_real_table_are_all_rows(nethack, nethack
         ({"law": "cubic"}, "additive, interaction, saturating, drifting"),
         ({"draws": 0}, "draws is 0"),
         ({"draws": 150}, "draws is 150"),
+        ({"draws": 200, "max_draws": 100}, "max_draws is 100"),
         ({"warmup": -100}, "warmup is -100"),
         ({"chains": 0}, "chains is 0"),
         ({"chains": 65}, "chains is 65"),
