@@ -18,9 +18,7 @@ report: setup
 	$(BIN)/forecast report nethack-transformer --out reports/nethack-transformer
 
 reports: report
-	@mkdir -p .cache
-	$(BIN)/forecast fit atari-cnn --draws 3000 --out .cache/atari-cnn.nc
-	$(BIN)/forecast report .cache/atari-cnn.nc --out reports/atari-cnn
+	$(BIN)/forecast report atari-cnn --out reports/atari-cnn
 
 test: setup
 	$(BIN)/python -m pytest

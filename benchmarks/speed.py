@@ -54,8 +54,8 @@ def main() -> None:
         from forecast import classical
 
         runs = forecast.read_runs("nethack-transformer")
-        cold = seconds(lambda: forecast.fit(runs))
-        again = seconds(lambda: forecast.fit(runs, seed=1))
+        cold = seconds(lambda: forecast.fit(runs, max_draws=1000))
+        again = seconds(lambda: forecast.fit(runs, seed=1, max_draws=1000))
         refit = seconds(lambda: refit_bootstrap(runs, REPLICATES))
         warm = seconds(lambda: classical.bootstrap(classical.huber_lse, runs, replicates=REPLICATES))
     print(f"report, cold start: {report_cold:.0f} s")

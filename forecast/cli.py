@@ -373,10 +373,10 @@ def _typed(posterior: forecast.Posterior, source: str) -> str:
     typed = shlex.join(["forecast", *sys.argv[1:]])
     if Path(source).suffix != ".nc":
         return typed
-    chains, draws = posterior.diagnostics.diverging.shape
-    told = {"law": posterior.spec.law, "seed": posterior.seed, "chains": chains, "draws": draws, "out": source}
-    options = [part for name, value in told.items() for part in (f"--{name}", str(value))]
-    return shlex.join(["forecast", "fit", posterior.runs.source, *options]) + "\n" + typed
+    from forecast.report import fit_options
+
+    fitted = ["forecast", "fit", posterior.runs.source, *fit_options(posterior), "--out", source]
+    return shlex.join(fitted) + "\n" + typed
 
 
 if __name__ == "__main__":

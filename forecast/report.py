@@ -2,6 +2,7 @@
 
 import base64
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -139,11 +140,19 @@ def _section(view: View, past: Backtest | None) -> dict[str, Any]:
     }
 
 
-def _command(posterior: Posterior, recommendations: Sequence[Recommendation]) -> str:
-    settings = {"law": posterior.spec.law, "seed": posterior.seed}
+def fit_options(posterior: Posterior) -> list[str]:
+    """Options of the command that make this posterior again."""
     chains, draws = posterior.diagnostics.diverging.shape
-    told = " ".join(f"--{k} {v}" for k, v in {**settings, "chains": chains, "draws": draws}.items())
-    return f"forecast report {posterior.runs.source} --flops {scientific(recommendations[0].flops)} {told}"
+    options = {"law": posterior.spec.law, "seed": posterior.seed, "chains": chains, "draws": draws, "max-draws": draws}
+    for name, given in (("expert-return", posterior.expert_return), ("start-loss", posterior.start_loss)):
+        if len(set(given.values())) == 1:
+            options[name] = next(iter(given.values()))
+    return [part for name, value in options.items() for part in (f"--{name}", str(value))]
+
+
+def _command(posterior: Posterior, recommendations: Sequence[Recommendation]) -> str:
+    budget = scientific(recommendations[0].flops)
+    return shlex.join(["forecast", "report", posterior.runs.source, "--flops", budget, *fit_options(posterior)])
 
 
 def _slug(group: str) -> str:
