@@ -1,0 +1,1 @@
+"""Atari: the environment, its frames and recorded games."""

@@ -1,0 +1,1 @@
+"""NetHack: environment, vectorised stepping, screens, demonstrations and the built-in expert."""
