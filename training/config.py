@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import hashlib
 import json
 import math
 import re
@@ -14,6 +15,8 @@ from typing import Any
 ENVS = ("nethack", "atari")
 ALGORITHMS = ("bc",)
 CORES = {"nethack": ("lstm", "transformer"), "atari": ("cnn",)}
+SCHEDULES = ("constant", "cosine", "wsd")
+PRECISIONS = ("auto", "float32", "bfloat16")
 # NetHack's character option as NLE takes it: role-race-alignment-gender, or @ for a random one.
 _ROLES = "arc bar cav hea kni mon pri ran rog sam tou val wiz".replace(" ", "|")
 _CHARACTER = re.compile(rf"@|({_ROLES})-(hum|elf|dwa|gno|orc)-(law|neu|cha)-(mal|fem)")
@@ -45,14 +48,32 @@ class RunConfig:
     """NetHack character (role-race-alignment-gender, @ for random) or Atari game (Breakout)."""
     algorithm: str = "bc"
     """How the policy learns; bc is behavioural cloning of recorded experts."""
-    core: str = "transformer"
+    core: str = "lstm"
     """Sequence core: lstm or transformer in NetHack, cnn in Atari."""
+    data: str = ""
+    """Folder of shards to learn from, made by `training shard`."""
     batch_size: int = 128
     """Sequences per update."""
     unroll_length: int = 80
     """Consecutive frames per sequence; 1 for a cnn, which has no memory."""
     learning_rate: float = 2e-4
-    """Peak step size of the optimiser."""
+    """Peak step size of Adam."""
+    schedule: str = "constant"
+    """constant, cosine (to a tenth of the peak) or wsd (warm-up, stable, linear decay to zero)."""
+    warmup: float = 0.02
+    """Share of the updates over which the step size rises from zero."""
+    decay: float = 0.2
+    """Share of the updates, the last ones, over which wsd decays."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    checkpoints: tuple[float, ...] = ()
+    """Budgets (FLOPs) at which to measure and save, beside `flops`, the last one; a row of the run table each."""
+    episodes: int = 0
+    """Games to play at each checkpoint for the return; 0 measures the loss alone."""
+    max_epochs: float = 4.0
+    """Passes over the demonstrations that are accepted before the budget is called too large for them."""
+    precision: str = "auto"
+    """float32 or bfloat16 arithmetic; auto takes bfloat16 where the GPU has it."""
     seed: int = 0
     """Seeds weights, data order and environments."""
 
@@ -61,14 +82,21 @@ class RunConfig:
             object.__setattr__(self, field.name, _typed(field.name, field.type, getattr(self, field.name)))
         _one_of("env", self.env, ENVS)
         _one_of("algorithm", self.algorithm, ALGORITHMS)
+        _one_of("schedule", self.schedule, SCHEDULES)
+        _one_of("precision", self.precision, PRECISIONS)
         _one_of(f"core of a run in {self.env}", self.core, CORES[self.env])
         self._check_task()
         for name in ("params", "samples", "batch_size", "unroll_length"):
             if not 1 <= getattr(self, name) <= _MAX_INT:
                 raise ConfigError(f"{name} must be between 1 and 2^63 - 1, got {getattr(self, name)}.")
-        for name in ("flops", "learning_rate"):
+        for name in ("flops", "learning_rate", "clip", "max_epochs"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name):g}.")
+        for name in ("warmup", "decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} must be a share from 0 to 1, got {getattr(self, name):g}.")
+        if not 0 <= self.episodes <= _MAX_INT:
+            raise ConfigError(f"episodes must be 0 or more, got {self.episodes}.")
         if not 0 <= self.seed <= _MAX_SEED:
             raise ConfigError(f"seed must be between 0 and 2^32 - 1, got {self.seed}.")
         if self.core == "cnn" and self.unroll_length != 1:
@@ -80,6 +108,7 @@ class RunConfig:
                 f"samples = {self.samples} is less than one update of batch_size × unroll_length = "
                 f"{self.samples_per_update}; raise samples or lower batch_size."
             )
+        self._check_checkpoints()
 
     @property
     def samples_per_update(self) -> int:
@@ -95,6 +124,30 @@ class RunConfig:
     def flops_per_sample(self) -> float:
         """Training compute per frame that the budget allows (FLOPs)."""
         return self.flops / self.samples
+
+    @property
+    def budgets(self) -> tuple[float, ...]:
+        """Every budget (FLOPs) at which the run is measured and saved, ascending; the last is `flops`."""
+        return tuple(sorted({*self.checkpoints, self.flops}))
+
+    @property
+    def identity(self) -> str:
+        """Hash of the whole config: the same run has the same."""
+        return hashlib.sha256(to_toml(self).encode()).hexdigest()[:12]
+
+    def updates_within(self, budget: float) -> int:
+        """The most whole updates that a budget (FLOPs) pays for."""
+        return min(int(budget / self.flops * self.samples / self.samples_per_update * (1 + 1e-12)), self.updates)
+
+    def _check_checkpoints(self) -> None:
+        for budget in self.checkpoints:
+            if not 0 < budget <= self.flops:
+                raise ConfigError(f"checkpoints must lie above 0 and up to flops = {self.flops:g}, got {budget:g}.")
+            if self.updates_within(budget) < 1:
+                raise ConfigError(
+                    f"the checkpoint at {budget:g} FLOPs comes before the first update, which costs "
+                    f"{self.flops_per_sample * self.samples_per_update:.3g}; raise it or lower batch_size."
+                )
 
     def _check_task(self) -> None:
         if self.env == "nethack" and not _CHARACTER.fullmatch(self.task):
@@ -131,20 +184,27 @@ def to_toml(config: RunConfig) -> str:
     return "".join(f"{key} = {_toml_value(value)}\n" for key, value in dataclasses.asdict(config).items())
 
 
-def from_recommendation(path: str | Path, **choices: Any) -> RunConfig:
-    """The run that a recommendation.toml recommends: its budget and its recommended params and samples.
+@dataclass(frozen=True, kw_only=True)
+class Recommended:
+    """What a recommendation.toml asks for: model parameters, samples and training compute (FLOPs)."""
 
-    `choices` are the other fields of RunConfig (env, task, core, seed, ...), which a recommendation does not settle.
-    Further keys of the file are ignored. Raises ConfigError, naming the file, when a number is missing or refused.
+    params: float
+    samples: float
+    flops: float
+
+
+def read_recommendation(path: str | Path) -> Recommended | None:
+    """The numbers of a recommendation.toml; None for a TOML file without a table [recommendation].
+
+    Further keys of the file are ignored. Raises ConfigError, naming the file, when a number is missing or not positive.
     """
     section = _read_toml(path).get("recommendation")
+    if section is None:
+        return None
     if not isinstance(section, Mapping):
-        raise ConfigError(f"{path}: there is no table [recommendation]; write the file with the forecast command.")
-    params, samples = (round(_number(path, section, name, "recommended")) for name in ("params", "samples"))
-    try:
-        return RunConfig(params=params, samples=samples, flops=_number(path, section, "flops"), **choices)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{path}: recommendation is no table; write the file with `forecast recommend --out`.")
+    params, samples = (_number(path, section, name, "recommended") for name in ("params", "samples"))
+    return Recommended(params=params, samples=samples, flops=_number(path, section, "flops"))
 
 
 def _number(path: str | Path, section: Mapping[str, Any], *keys: str) -> float:
@@ -152,9 +212,9 @@ def _number(path: str | Path, section: Mapping[str, Any], *keys: str) -> float:
     value: Any = section
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise ConfigError(
-            f"{path}: recommendation.{'.'.join(keys)} must be a finite number, got {value!r}; "
+            f"{path}: recommendation.{'.'.join(keys)} must be a positive number, got {value!r}; "
             "write the file with `forecast recommend --out`."
         )
     return value
@@ -175,6 +235,10 @@ def _read_toml(path: str | Path) -> dict[str, Any]:
 def _typed(name: str, kind: Any, value: Any) -> Any:
     """The value as its field's type: whole floats become int, ints become float, nothing else is converted."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind == tuple[float, ...]:
+        if isinstance(value, list | tuple):
+            return tuple(sorted({_typed(name, float, item) for item in value}))
+        raise ConfigError(f"{name} must be a list of numbers, got {value!r}.")
     if kind is str and isinstance(value, str):
         return value
     if kind is float and number:
@@ -195,7 +259,9 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ConfigError(f"{name} must be {' or '.join(allowed)}, got {value!r}.")
 
 
-def _toml_value(value: str | int | float) -> str:
+def _toml_value(value: str | int | float | tuple[float, ...]) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(repr, value))}]"
     if isinstance(value, str):
         # JSON strings are TOML basic strings but for DEL, which TOML wants escaped.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")

@@ -1,17 +1,19 @@
 """Run configs as a new user meets them: TOML in, TOML out, and one clear sentence when something is wrong."""
 
-import json
-import subprocess
-import sys
-import tomllib
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from training.cli import main
-from training.config import CORES, ConfigError, RunConfig, from_recommendation, read_config, to_toml
+from training.config import (
+    CORES,
+    SCHEDULES,
+    ConfigError,
+    Recommended,
+    RunConfig,
+    read_config,
+    read_recommendation,
+    to_toml,
+)
 
 GOOD = """\
 params = 1e7
@@ -36,20 +38,6 @@ def write(folder, text, name="run.toml"):
     return path
 
 
-def invoke(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def assert_refused(result, *words):
-    """One sentence on stderr, exit code 2, nothing on stdout."""
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1
-    assert "Traceback" not in result.stderr
-    for word in words:
-        assert word in result.stderr
-
-
 @st.composite
 def configs(draw):
     env = draw(st.sampled_from(sorted(CORES)))
@@ -69,6 +57,9 @@ def configs(draw):
         batch_size=batch_size,
         unroll_length=unroll_length,
         learning_rate=draw(positive),
+        schedule=draw(st.sampled_from(SCHEDULES)),
+        data=draw(st.text(max_size=20)),
+        warmup=draw(st.floats(0, 1)),
         seed=draw(st.integers(0, 2**32 - 1)),
     )
 
@@ -115,8 +106,17 @@ def test_a_file_saved_with_a_byte_order_mark_is_read(tmp_path):
         ({"env": "go"}, ["env", "nethack or atari", "'go'"]),
         ({"algorithm": "ppo"}, ["algorithm", "bc", "'ppo'"]),
         ({"core": "cnn"}, ["core of a run in nethack", "lstm or transformer", "'cnn'"]),
-        ({"env": "atari", "task": "Breakout"}, ["core of a run in atari", "cnn", "'transformer'"]),
+        ({"env": "atari", "task": "Breakout"}, ["core of a run in atari", "cnn", "'lstm'"]),
         ({"env": "atari", "task": "Breakout", "core": "cnn"}, ["unroll_length", "must be 1", "got 80"]),
+        ({"schedule": "linear"}, ["schedule", "wsd", "'linear'"]),
+        ({"precision": "float16"}, ["precision", "bfloat16", "'float16'"]),
+        ({"warmup": 1.5}, ["warmup", "share", "1.5"]),
+        ({"clip": 0}, ["clip", "positive"]),
+        ({"episodes": -1}, ["episodes", "-1"]),
+        ({"checkpoints": 1e15}, ["checkpoints", "list of numbers"]),
+        ({"checkpoints": [1e15, "x"]}, ["checkpoints", "finite number", "'x'"]),
+        ({"checkpoints": [7e16]}, ["checkpoints", "up to flops = 6e+16", "7e+16"]),
+        ({"checkpoints": [1e9]}, ["checkpoint at 1e+09", "first update", "6.14e+11"]),
         ({"task": "Breakout"}, ["task", "mon-hum-neu-mal", "'Breakout'"]),
         ({"task": "mon-hum-neu-mal\n"}, ["task", "NetHack character"]),
         ({"env": "atari", "core": "cnn", "unroll_length": 1}, ["task", "Atari game", "mon-hum-neu-mal"]),
@@ -132,17 +132,19 @@ def test_every_bad_value_is_refused_by_name(change, words):
     assert "\n" not in message
 
 
-def test_check_prints_the_run(tmp_path):
-    result = invoke("check", write(tmp_path, GOOD))
-    assert result.exit_code == 0, result.output
-    assert "10,000,000" in result.stdout
-    assert "flops_per_sample" in result.stdout
+def test_budgets_end_with_the_whole_one_and_updates_stay_within_each():
+    config = RunConfig(params=1000, samples=10_000, flops=1e9, batch_size=10, unroll_length=7, checkpoints=(5e8, 1e8))
+    assert config.budgets == (1e8, 5e8, 1e9)
+    assert [config.updates_within(b) for b in config.budgets] == [14, 71, 142]
+    cost = config.flops_per_sample * config.samples_per_update
+    assert all(u * cost <= b < (u + 1) * cost for u, b in zip([14, 71, 142], config.budgets, strict=True))
 
 
-def test_check_prints_json_alone(tmp_path):
-    shown = json.loads(invoke("check", write(tmp_path, GOOD), "--json").stdout)
-    assert (shown["params"], shown["flops"], shown["core"]) == (10_000_000, 1.2e17, "lstm")
-    assert shown["updates"] == 2_000_000_000 // shown["samples_per_update"]
+def test_identity_is_that_of_the_whole_config():
+    config = RunConfig(params=1000, samples=10_000, flops=1e9, batch_size=10, unroll_length=7)
+    assert config.identity == RunConfig(**vars(config)).identity
+    others = [RunConfig(**{**vars(config), k: v}) for k, v in (("seed", 1), ("clip", 2.0), ("task", "@"))]
+    assert len({config.identity, *(o.identity for o in others)}) == 4
 
 
 @pytest.mark.parametrize(
@@ -158,67 +160,42 @@ def test_check_prints_json_alone(tmp_path):
         ("params = [1, 2]\nsamples = 1e9\nflops = 1e17", ["params must be a whole number, got [1, 2]"]),
     ],
 )
-def test_check_refuses_a_bad_file_in_one_sentence(tmp_path, text, words):
-    assert_refused(invoke("check", write(tmp_path, text)), *words)
+def test_a_bad_file_is_refused_in_one_sentence(tmp_path, text, words):
+    with pytest.raises(ConfigError) as caught:
+        read_config(write(tmp_path, text))
+    assert all(word in str(caught.value) for word in words), caught.value
+    assert "\n" not in str(caught.value)
 
 
-def test_check_refuses_what_is_no_text_file(tmp_path):
-    assert_refused(invoke("check", tmp_path / "absent.toml"), "absent.toml", "cannot be read")
-    assert_refused(invoke("check", tmp_path), "cannot be read")
+def test_what_is_no_text_file_is_refused(tmp_path):
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe\x00")
-    assert_refused(invoke("check", binary), "not valid TOML")
+    for path, words in (
+        (tmp_path / "absent.toml", "cannot be read"),
+        (tmp_path, "cannot be read"),
+        (binary, "not valid"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            read_config(path)
 
 
-def test_a_recommendation_becomes_a_run(tmp_path):
-    source, out = write(tmp_path, RECOMMENDATION, "recommendation.toml"), tmp_path / "run.toml"
-    result = invoke("from-recommendation", source, "--out", out, "--core", "lstm", "--seed", 3)
-    assert result.exit_code == 0, result.output
-    assert "18,600,000 params" in result.stdout
-    expected = RunConfig(params=18_600_000, samples=8_960_000_000, flops=1e18, core="lstm", seed=3)
-    assert read_config(out) == expected == from_recommendation(source, core="lstm", seed=3)
-    assert invoke("check", out).exit_code == 0
-    assert tomllib.loads(out.read_text())["flops"] == 1e18
-
-
-def test_a_recommendation_for_atari(tmp_path):
-    source, out = write(tmp_path, RECOMMENDATION, "recommendation.toml"), tmp_path / "run.toml"
-    arguments = ("from-recommendation", source, "--out", out, "--env", "atari", "--task", "Breakout", "--core", "cnn")
-    assert invoke(*arguments).exit_code == 0
-    assert (read_config(out).env, read_config(out).unroll_length) == ("atari", 1)
-
-
-def test_an_existing_file_is_overwritten_only_by_force(tmp_path):
-    source, out = write(tmp_path, RECOMMENDATION, "recommendation.toml"), write(tmp_path, "mine = true\n")
-    assert_refused(invoke("from-recommendation", source, "--out", out), "already exists", "--force")
-    assert out.read_text() == "mine = true\n"
-    assert invoke("from-recommendation", source, "--out", out, "--force").exit_code == 0
-    assert read_config(out).params == 18_600_000
+def test_a_recommendation_is_read_and_another_file_is_none(tmp_path):
+    source = write(tmp_path, RECOMMENDATION, "recommendation.toml")
+    assert read_recommendation(source) == Recommended(params=18600000.4, samples=8.96e9, flops=1e18)
+    assert read_recommendation(write(tmp_path, GOOD)) is None
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("params = 1\n", ["no table [recommendation]"]),
-        ("recommendation = 4\n", ["no table [recommendation]"]),
+        ("recommendation = 4\n", ["recommendation is no table"]),
         (RECOMMENDATION.replace("samples =", "data ="), ["recommendation.samples.recommended", "got None"]),
         (RECOMMENDATION.replace("{recommended = 8.96e9, q05 = 6e9}", "8.96e9"), ["recommendation.samples.recommended"]),
         (RECOMMENDATION.replace("flops = 1e18", "flops = nan"), ["recommendation.flops", "nan"]),
-        (RECOMMENDATION.replace("8.96e9", "12.0"), ["recommendation.toml", "less than one update"]),
-        (RECOMMENDATION.replace("8.96e9", "-1"), ["samples must be between 1"]),
+        (RECOMMENDATION.replace("8.96e9", "-1"), ["recommendation.samples.recommended must be a positive number"]),
     ],
 )
 def test_a_bad_recommendation_is_refused_in_one_sentence(tmp_path, text, words):
-    source = write(tmp_path, text, "recommendation.toml")
-    assert_refused(invoke("from-recommendation", source, "--out", tmp_path / "run.toml"), *words)
-    assert not (tmp_path / "run.toml").exists()
-
-
-def test_an_output_that_cannot_be_written_is_one_sentence(tmp_path):
-    source = write(tmp_path, RECOMMENDATION, "recommendation.toml")
-    assert_refused(invoke("from-recommendation", source, "--out", tmp_path / "no" / "run.toml"), "cannot be written")
-
-
-def test_training_does_not_import_forecast():
-    code = "import sys, training.cli; sys.exit(any(name.split('.')[0] == 'forecast' for name in sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    with pytest.raises(ConfigError) as caught:
+        read_recommendation(write(tmp_path, text, "recommendation.toml"))
+    assert all(word in str(caught.value) for word in words), caught.value

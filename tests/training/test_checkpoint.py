@@ -1,0 +1,104 @@
+"""Checkpoints are whole or absent, and what they hold goes on bit for bit."""
+
+import errno
+import os
+
+import pytest
+import torch
+
+from training.checkpoint import (
+    Checkpoint,
+    latest_checkpoint,
+    load_checkpoint,
+    load_optimizer,
+    optimizer_tensors,
+    save_checkpoint,
+)
+from training.config import ConfigError
+
+
+def checkpoint(update, **state):
+    weights = {"a": torch.arange(6.0).reshape(2, 3) * update, "n": torch.tensor(update)}
+    return Checkpoint(update=update, tensors={"policy": weights, "memory": {}}, state=state)
+
+
+def test_what_is_saved_is_read_back(tmp_path):
+    path = save_checkpoint(tmp_path, checkpoint(7, keep=True, note="x"))
+    found = load_checkpoint(path)
+    assert (found.update, found.state["note"]) == (7, "x")
+    assert torch.equal(found.tensors["policy"]["a"], torch.arange(6.0).reshape(2, 3) * 7)
+    assert found.tensors["memory"] == {}
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_old_ones_go_and_pinned_ones_stay(tmp_path):
+    for update in range(1, 6):
+        save_checkpoint(tmp_path, checkpoint(update, keep=update == 2), keep=2)
+    assert sorted(int(p.name[-3:]) for p in tmp_path.iterdir()) == [2, 4, 5]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "no state", "half a state", "missing"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage):
+    for update in (1, 2):
+        path = save_checkpoint(tmp_path, checkpoint(update))
+    weights, state = path / "policy.safetensors", path / "state.json"
+    content = weights.read_bytes()
+    if damage == "cut":
+        weights.write_bytes(content[:-5])
+    elif damage == "flip":
+        weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "no state":
+        state.unlink()
+    elif damage == "half a state":
+        state.write_text(state.read_text()[:20])
+    else:
+        weights.unlink()
+    found, passed_over = latest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.update == 1
+    assert len(passed_over) == 1
+    assert path.name in passed_over[0]
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, checkpoint(1))
+
+    def full(fd):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigError, match="No space left on device"):
+        save_checkpoint(tmp_path, checkpoint(2))
+    assert [p.name for p in tmp_path.iterdir()] == ["update-0000000001"]
+    assert latest_checkpoint(tmp_path)[0].update == 1
+
+
+def test_an_empty_folder_has_no_checkpoint(tmp_path):
+    assert latest_checkpoint(tmp_path) == (None, [])
+    assert latest_checkpoint(tmp_path / "absent") == (None, [])
+
+
+def test_an_optimizer_goes_on_bit_for_bit_from_its_tensors():
+    def net():
+        torch.manual_seed(0)
+        model = torch.nn.Linear(5, 3)
+        return model, torch.optim.Adam(model.parameters(), lr=0.01, fused=True)
+
+    def steps(model, optimizer, seeds):
+        for seed in seeds:
+            torch.manual_seed(seed)
+            optimizer.zero_grad()
+            model(torch.randn(4, 5)).pow(2).sum().backward()
+            optimizer.step()
+
+    straight, its = net()
+    steps(straight, its, range(10))
+    first, own = net()
+    steps(first, own, range(6))
+    tensors = {k: v.clone() for k, v in optimizer_tensors(own).items()}
+    second, fresh = net()
+    second.load_state_dict(first.state_dict())
+    load_optimizer(fresh, tensors)
+    steps(second, fresh, range(6, 10))
+    assert torch.equal(straight.weight, second.weight)
+    assert torch.equal(straight.bias, second.bias)

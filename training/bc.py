@@ -1,0 +1,165 @@
+"""Behavioural cloning: the loop, top to bottom."""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.config import ConfigError, RunConfig, read_config, to_toml
+from training.distributed import Place, place
+from training.flops import flops_per_sample
+from training.learner import Learner
+from training.loader import Batches
+from training.measure import autocast, cloning_loss, measure, precision, to_device
+from training.monitor import Monitor, matrix_rate
+from training.policies import PolicySpec, count_params, spec_for
+from training.record import append_row, code_version, processor, write_atomically
+from training.schedule import learning_rate
+from training.shards import Shards
+from training.stopping import InterruptedRunError, stop_on_signals
+
+SAVE_EVERY = 300.0
+"""Seconds between two checkpoints that no budget asks for."""
+_COST_SLACK = 0.01  # how far samples times cost may lie from the budget: digits of a TOML file, not another policy
+
+
+def train(config: RunConfig, *, out: Path, table: Path, wandb: bool = False) -> None:
+    """Train a policy, or go on with the run in `out`; a row of `table` and a checkpoint at each of `config.budgets`.
+
+    Started again after any interruption it ends with the same weights, on a CPU bit for bit. Under torchrun the
+    processes share each batch. Raises ConfigError for what cannot be trained, InterruptedRunError after a signal.
+    """
+    checkpoints = out / "checkpoints"
+    with place() as here, stop_on_signals() as stop:
+        shards = Shards(config.data)
+        spec = checked_spec(config, shards)
+        _claim(config, out, here)
+        learner = Learner.begin(config, spec, here, checkpoints)
+        policy, share = here.wrap(learner.policy), {"rank": here.rank, "world": here.world}
+        size = {"batch_size": config.batch_size, "unroll_length": config.unroll_length}
+        batches = Batches(shards, **size, seed=config.seed, **share)
+        batches.seek(learner.update)
+        dtype = precision(config, here.device)
+        peak = here.world * matrix_rate(here.device, dtype)
+        stops = {config.updates_within(budget): budget for budget in config.budgets}
+        saved = time.monotonic()
+        with Monitor(config, out, start=learner.update, peak=peak, quiet=not here.leads, wandb=wandb) as monitor:
+            for sentence in learner.passed_over:
+                monitor.say(sentence)
+            for arrays in batches:
+                if learner.update >= config.updates:
+                    break
+                batch = to_device(arrays, here.device)
+                with autocast(here.device, dtype):
+                    logits, memory = policy(batch, learner.memory)
+                learner.memory = tuple(part.detach() for part in memory)
+                total, count = cloning_loss(logits, batch["action"], batch["mask"])
+                count = here.sum(count).clamp(min=1)
+                # DDP takes the mean of the processes' gradients; the loss is the mean over all their frames.
+                rate = learning_rate(config, learner.update)
+                norm = learner.step(total * (here.world / count), rate)
+
+                # Asking the others makes them wait, so several processes ask seldom.
+                budget, asking = stops.get(learner.update), here.world == 1 or learner.update % 16 == 0
+                stopping = asking and here.any(stop.raised)
+                if budget or stopping or (asking and here.any(monitor.due)):
+                    loss = float(here.sum(total.detach()) / count)
+                    _check_finite(loss, float(norm), learner.update, checkpoints)
+                    monitor.training(learner.update, loss, rate)
+                if budget and here.leads:
+                    values = measure(config, learner.policy, shards, dtype)
+                    row = _row(config, spec, shards, learner.update, here)
+                    append_row(table, {**row, **values, "train_loss": loss, **monitor.speed})
+                    monitor.measured(learner.update, values)
+                    monitor.say(_told(row, values))
+                if budget or stopping or (asking and here.any(time.monotonic() - saved > SAVE_EVERY)):
+                    learner.save(checkpoints, keep=budget is not None)
+                    saved = time.monotonic()
+                if stopping and learner.update < config.updates:
+                    raise InterruptedRunError(
+                        f"stopped after update {learner.update} of {config.updates}, which is saved; start the same "
+                        "command again to go on."
+                    )
+
+
+def checked_spec(config: RunConfig, shards: Shards) -> PolicySpec:
+    """The policy of a run, after every check that needs its cost or its data."""
+    if shards.env != config.env:
+        raise ConfigError(f"{config.data} holds demonstrations of {shards.env}, but env = {config.env!r}; correct one.")
+    spec = spec_for(config.env, config.core, config.params, actions=shards.actions)
+    cost = flops_per_sample(spec, config.unroll_length)
+    if abs(config.flops_per_sample / cost - 1) > _COST_SLACK:
+        raise ConfigError(
+            f"flops = {config.flops:.4g} over samples = {config.samples} makes {config.flops_per_sample:.4g} a sample, "
+            f"but this policy costs {cost:.4g}; write samples = {config.flops / cost:.0f}, or use `training configure`."
+        )
+    available = shards.frames("train")
+    if config.samples > config.max_epochs * available:
+        raise ConfigError(
+            f"the budget takes {config.samples:,} samples, but {config.data} has {available:,} to learn from: "
+            f"{config.samples / available:.1f} passes where max_epochs = {config.max_epochs:g}; record more games, "
+            "lower flops, or raise max_epochs."
+        )
+    return spec
+
+
+def _claim(config: RunConfig, out: Path, here: Place) -> None:
+    """Make `out` the folder of this run, unless it is that of another."""
+    if config.batch_size % here.world:
+        raise ConfigError(f"batch_size = {config.batch_size} cannot be shared by {here.world} processes evenly.")
+    path = out / "config.toml"
+    if path.exists() and read_config(path) != config:
+        raise ConfigError(f"{out} holds a run with another config; choose another --out.")
+    here.wait()
+    if here.leads:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, to_toml(config).encode())
+        except OSError as error:
+            raise ConfigError(
+                f"{out}: the folder cannot be written ({error.strerror}); choose another --out."
+            ) from None
+
+
+def _row(config: RunConfig, spec: PolicySpec, shards: Shards, update: int, here: Place) -> dict[str, Any]:
+    """Columns of the run table that say what was trained, with what and where."""
+    samples = update * config.samples_per_update
+    cuda = here.device.type == "cuda"
+    return {
+        "group": f"nethack-{config.core}" if config.env == "nethack" else config.task,
+        "run": f"{config.env}-{config.core}-{count_params(spec):.3g}-{config.identity}",
+        "params": count_params(spec),
+        "samples": samples,
+        "flops": samples * flops_per_sample(spec, config.unroll_length),
+        "seed": config.seed,
+        "unique_samples": min(samples, shards.frames("train")),
+        "update": update,
+        **{k: getattr(config, k) for k in ("algorithm", "env", "task", "core", "batch_size", "unroll_length")},
+        **{k: getattr(config, k) for k in ("learning_rate", "schedule")},
+        "width": spec.width,
+        "config": config.identity,
+        "data": shards.identity,
+        "hardware": torch.cuda.get_device_name(here.device) if cuda else processor(),
+        "processes": here.world,
+        "code": code_version(),
+    }
+
+
+def _told(row: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    told = f"{row['params']:,} parameters at {row['flops']:.3g} FLOPs: held-out loss {values['loss']:.4f}"
+    told += "" if values["loss_se"] is None else f" ± {values['loss_se']:.4f}"
+    if "return_mean" in values:
+        error = "" if values["return_se"] is None else f" ± {values['return_se']:.2g}"
+        told += f", return {values['return_mean']:.4g}{error} over {values['episodes']} games"
+    return told
+
+
+def _check_finite(loss: float, norm: float, update: int, checkpoints: Path) -> None:
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise ConfigError(
+            f"the loss or its gradient is no number any more at update {update}; the last good checkpoint is in "
+            f"{checkpoints}. Lower learning_rate or clip, and choose another --out."
+        )

@@ -1,0 +1,134 @@
+"""Checkpoints: what a run needs to go on as if nothing had happened, saved whole or not at all.
+
+A checkpoint is a folder of safetensors files and a `state.json`, which holds their hashes and is written last; the
+folder gets its name when everything is on the disk. One that is damaged is passed over for the one before it. Nothing
+is ever unpickled.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from training.config import ConfigError
+
+_NAME = re.compile(r"update-(\d{10})")
+_STATE = "state.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """tensors: file -> name -> tensor, on the CPU. state: numbers and text that JSON holds."""
+
+    update: int
+    tensors: Mapping[str, Mapping[str, Tensor]]
+    state: Mapping[str, Any]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> Path:
+    """Write a checkpoint below `folder`, and remove all but the newest `keep` that are not pinned by `state["keep"]`.
+
+    Raises ConfigError if the disk does not take it; the checkpoints before it are then untouched.
+    """
+    final = folder / f"update-{checkpoint.update:010d}"
+    beside = folder / f".{final.name}.{os.getpid()}"
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        hashes = {}
+        for name, tensors in checkpoint.tensors.items():
+            content = save({key: t.detach().contiguous().cpu().clone() for key, t in tensors.items()})
+            hashes[name] = hashlib.sha256(content).hexdigest()
+            _write(beside / f"{name}.safetensors", content)
+        state = {**checkpoint.state, "update": checkpoint.update, "sha256": hashes}
+        _write(beside / _STATE, json.dumps(state, indent=1).encode())
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(beside, final)
+    except OSError as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise ConfigError(
+            f"{final}: the checkpoint cannot be written ({error.strerror}); make room and start the same command "
+            "again: it goes on from the checkpoint before."
+        ) from None
+    unpinned = [path for path in _newest_first(folder) if not _read_state(path).get("keep")]
+    for path in unpinned[keep:]:
+        shutil.rmtree(path, ignore_errors=True)
+    return final
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint in one folder. Raises ConfigError, naming the file, if it is missing or damaged."""
+    state = _read_state(path)
+    if "update" not in state or not isinstance(state.get("sha256"), dict):
+        raise ConfigError(f"{path}: this is no checkpoint ({_STATE} is missing or damaged); give a folder update-….")
+    tensors = {}
+    for name, wanted in state["sha256"].items():
+        file = path / f"{name}.safetensors"
+        try:
+            content = file.read_bytes()
+            if hashlib.sha256(content).hexdigest() != wanted:
+                raise ConfigError(
+                    f"{file}: the file is damaged (its hash is not the one saved); use another checkpoint."
+                )
+            tensors[name] = load(content)
+        except OSError as error:
+            raise ConfigError(f"{file}: the file cannot be read ({error.strerror}); use another checkpoint.") from None
+        except SafetensorError as error:
+            raise ConfigError(f"{file}: this is no safetensors file ({error}); use another checkpoint.") from None
+    return Checkpoint(update=int(state["update"]), tensors=tensors, state=state)
+
+
+def latest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint below `folder` that is whole, and a sentence for each damaged one passed over."""
+    passed_over = []
+    for path in _newest_first(folder):
+        try:
+            return load_checkpoint(path), passed_over
+        except ConfigError as error:
+            passed_over.append(str(error))
+    return None, passed_over
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state by parameter index and name, as safetensors takes it."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}.{name}": torch.as_tensor(value) for i, entry in state.items() for name, value in entry.items()}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _write(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted((p for p in folder.glob("update-*") if _NAME.fullmatch(p.name)), reverse=True)
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((path / _STATE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

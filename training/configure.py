@@ -1,0 +1,114 @@
+"""From a size and a budget to a run: width, samples, batch, step size, and how long it will take here."""
+
+import math
+import time
+
+import numpy as np
+import torch
+
+from training.config import ConfigError, RunConfig
+from training.flops import flops_per_sample
+from training.measure import autocast, cloning_loss, precision, to_device
+from training.policies import PolicySpec, build, count_params, spec_for
+
+ACTIONS = {"nethack": 121, "atari": 18}
+"""Where no demonstrations say otherwise."""
+_UPDATES = 4000
+_FRAMES = (512, 8192)
+
+
+def configure(
+    *,
+    env: str = "nethack",
+    core: str | None = None,
+    params: float,
+    flops: float,
+    actions: int | None = None,
+    **choices: object,
+) -> RunConfig:
+    """The run of a model of about `params` parameters on a budget (FLOPs); `choices` are other fields of RunConfig.
+
+    Samples follow from the budget and the exact cost of the policy. Batch and step size follow rules:
+
+    - a batch holds 1/4000 of the samples, a power of two of frames between 512 and 8,192 (published runs: 128 × 80), in
+      unrolls of 32 frames below 2,048 and of 64 from there on; single frames for a cnn, which has no memory;
+    - Adam's step size is 1e-3 · (N / 1e5)^(-1/4), between 1e-4 and 2e-3: larger models take smaller steps.
+
+    Raises ConfigError for what cannot be built or run.
+    """
+    core = core or {"nethack": "lstm", "atari": "cnn"}.get(env, "lstm")
+    checked = RunConfig(
+        env=env, core=core, params=round(params), samples=1, flops=flops, batch_size=1, unroll_length=1,
+        **({"task": "Breakout"} if env == "atari" else {}),
+    )  # fmt: skip
+    spec = spec_for(checked.env, checked.core, params, actions=actions or ACTIONS[env])
+    choices = {"task": checked.task, "learning_rate": step_size(count_params(spec)), **choices}
+    batch_size, unroll_length = int(choices.pop("batch_size", 0)), int(choices.pop("unroll_length", 0))  # type: ignore[call-overload]
+    for _ in range(2):  # the cost of a sample may depend on the unroll, and the unroll on the number of samples
+        cost = flops_per_sample(spec, unroll_length or (1 if core == "cnn" else 64))
+        frames = 2 ** round(math.log2(min(max(flops / cost / _UPDATES, _FRAMES[0]), _FRAMES[1])))
+        unroll_length = unroll_length or (1 if core == "cnn" else 32 if frames < 2048 else 64)
+    cost = flops_per_sample(spec, unroll_length)
+    batch_size = batch_size or max(1, frames // unroll_length)
+    samples = math.floor(flops / cost)
+    if samples < batch_size * unroll_length:
+        raise ConfigError(
+            f"flops = {flops:.3g} pays for {samples} samples of this policy ({cost:.3g} FLOPs each), less than one "
+            f"update of {batch_size} × {unroll_length}; raise flops or lower params."
+        )
+    return RunConfig(
+        env=env, core=core, params=count_params(spec), samples=samples, flops=flops,
+        batch_size=batch_size, unroll_length=unroll_length, **choices,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def step_size(params: float) -> float:
+    """Adam's step size by the size of the model, to two digits."""
+    value = min(max(1e-3 * (params / 1e5) ** -0.25, 1e-4), 2e-3)
+    return float(f"{value:.1e}")
+
+
+def frames_per_second(spec: PolicySpec, config: RunConfig, seconds: float = 2.0) -> float:
+    """Measured rate of training steps on frames of noise, here; at least two steps, the first left out."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    policy = build(spec).to(device)
+    optimizer = torch.optim.Adam(policy.parameters(), fused=True)
+    # A few frames suffice to know the rate of a CPU, which does not grow with the batch.
+    sequences = (
+        config.batch_size if device.type == "cuda" else max(1, min(config.batch_size, 512 // config.unroll_length))
+    )
+    batch = to_device(noise(spec, sequences, config.unroll_length), device)
+    memory = policy.initial_state(sequences, device)  # type: ignore[operator]
+    begun, steps = 0.0, 0
+    while steps < 2 or time.perf_counter() - begun < seconds:
+        with autocast(device, precision(config, device)):
+            logits, _ = policy(batch, memory)
+        total, count = cloning_loss(logits, batch["action"], batch["mask"])
+        optimizer.zero_grad(set_to_none=True)
+        (total / count).backward()
+        optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        steps += 1
+        if steps == 1:
+            begun = time.perf_counter()
+    return (steps - 1) * sequences * config.unroll_length / (time.perf_counter() - begun)
+
+
+def noise(spec: PolicySpec, batch: int, unroll: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """A batch of random frames [batch, unroll, ...] such as the loader gives."""
+    rng, shape = np.random.default_rng(seed), (batch, unroll)
+    found = {
+        "previous": rng.integers(0, spec.actions, shape),
+        "action": rng.integers(0, spec.actions, shape),
+        "start": np.zeros(shape, bool),
+        "mask": np.ones(shape, bool),
+    }
+    if spec.env == "atari":
+        return {**found, "pixels": rng.integers(0, 256, (*shape, 4, 84, 84), dtype=np.uint8)}
+    return {
+        **found,
+        "chars": rng.integers(32, 127, (*shape, 24, 80), dtype=np.uint8),
+        "colors": rng.integers(0, 16, (*shape, 24, 80), dtype=np.uint8),
+        "cursor": np.stack([rng.integers(1, 22, shape), rng.integers(0, 80, shape)], -1).astype(np.uint8),
+    }

@@ -1,0 +1,110 @@
+"""What a run changes as it learns: weights, optimizer and recurrent memory; saved whole, restored bit for bit."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.checkpoint import (
+    Checkpoint,
+    latest_checkpoint,
+    load_checkpoint,
+    load_optimizer,
+    optimizer_tensors,
+    save_checkpoint,
+)
+from training.config import ConfigError, RunConfig
+from training.distributed import Place
+from training.policies import PolicySpec, build
+
+
+@dataclass(kw_only=True)
+class Learner:
+    """update: how many are done. memory: of this process's share of the batch. passed_over: damaged checkpoints."""
+
+    config: RunConfig
+    spec: PolicySpec
+    here: Place
+    policy: Any
+    optimizer: torch.optim.Optimizer
+    memory: tuple[Tensor, ...]
+    update: int = 0
+    passed_over: tuple[str, ...] = ()
+
+    @classmethod
+    def begin(cls, config: RunConfig, spec: PolicySpec, here: Place, folder: Path) -> "Learner":
+        """From the newest whole checkpoint in `folder`, or anew from the config's seed."""
+        torch.manual_seed(config.seed)
+        policy: Any = build(spec).to(here.device)
+        optimizer = torch.optim.Adam(policy.parameters(), lr=config.learning_rate, fused=True)
+        memory = policy.initial_state(config.batch_size // here.world, here.device)
+        learner = cls(config=config, spec=spec, here=here, policy=policy, optimizer=optimizer, memory=memory)
+        found, passed_over = latest_checkpoint(folder)
+        learner.passed_over = tuple(passed_over)
+        if found is not None:
+            learner._restore(found)
+        return learner
+
+    def step(self, loss: Tensor, rate: float) -> Tensor:
+        """One update at this step size; the norm of the gradient before it was clipped."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.update += 1
+        return norm
+
+    def save(self, folder: Path, *, keep: bool) -> None:
+        """A checkpoint of the whole run; every process has to call it, the first one writes. keep: never remove it."""
+        memory = self.here.slots(self.memory)
+        if self.here.leads:
+            tensors = {
+                "policy": self.policy.state_dict(),
+                "optimizer": optimizer_tensors(self.optimizer),
+                "memory": {str(i): part for i, part in enumerate(memory)},
+            }
+            state = {"keep": keep, "policy": asdict(self.spec), "task": self.config.task}
+            save_checkpoint(folder, Checkpoint(update=self.update, tensors=tensors, state=state))
+        self.here.wait()
+
+    def _restore(self, found: Checkpoint) -> None:
+        self.policy.load_state_dict(found.tensors["policy"])
+        load_optimizer(self.optimizer, found.tensors["optimizer"])
+        own = slice(self.here.rank, None, self.here.world)
+        parts = (found.tensors["memory"][str(i)][own] for i in range(len(self.memory)))
+        self.memory = tuple(part.contiguous().to(self.here.device) for part in parts)
+        self.update = found.update
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedPolicy:
+    """A trained policy, in evaluation mode on the CPU, and what it was trained for."""
+
+    policy: Any
+    spec: PolicySpec
+    task: str
+
+
+def load_policy(path: Path) -> LoadedPolicy:
+    """The policy of a checkpoint, or of the newest whole one of a run.
+
+    Raises ConfigError where there is none.
+    """
+    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    found, passed_over = latest_checkpoint(folder)
+    if found is None:
+        if passed_over:
+            raise ConfigError(passed_over[0])
+        found = load_checkpoint(path)
+    try:
+        spec = PolicySpec(**found.state["policy"])
+        policy: Any = build(spec)
+        policy.load_state_dict(found.tensors["policy"])
+        return LoadedPolicy(policy=policy.eval(), spec=spec, task=str(found.state["task"]))
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{path}: this checkpoint holds another kind of policy ({reason}); use another.") from None

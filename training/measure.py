@@ -1,0 +1,106 @@
+"""How good a policy is: its loss on games it has not learned from, and the games it plays."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from training.config import ConfigError, RunConfig
+from training.evaluate import evaluate
+from training.loader import heldout
+from training.shards import Shards
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldoutLoss:
+    """Over held-out games: mean loss of the expert's actions (nats a frame), its standard error, what it was taken over."""
+
+    loss: float
+    loss_se: float | None
+    """Over games; None where there is one."""
+    games: int
+    frames: int
+
+
+def precision(config: RunConfig, device: torch.device) -> torch.dtype:
+    """The arithmetic of a run on this device."""
+    able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    wanted = {"auto": able, "bfloat16": True, "float32": False}[config.precision]
+    return torch.bfloat16 if wanted else torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """A context in which matrix products are of this type."""
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+def cloning_loss(logits: Tensor, action: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy (nats) of the expert's actions summed over the frames in the mask, and their number.
+
+    logits [B, T, A], action and mask [B, T].
+    """
+    each = F.cross_entropy(logits.flatten(0, 1).float(), action.flatten(), reduction="none")
+    return (each * mask.flatten()).sum(), mask.sum().to(torch.float32)
+
+
+@torch.inference_mode()
+def heldout_loss(
+    policy: Any, shards: Shards, *, batch_size: int, unroll_length: int, dtype: torch.dtype = torch.float32
+) -> HeldoutLoss:
+    """The loss over every held-out frame once.
+
+    Frames of a game are not independent, so the error is that of a ratio of sums over G games: with s and n a game's
+    summed loss and frames, sqrt(G/(G-1) · sum (s - loss·n)²) / sum n.
+    """
+    device = next(policy.parameters()).device
+    sums, counts = np.zeros(shards.games("heldout")), np.zeros(shards.games("heldout"))
+    was_training = policy.training
+    policy.eval()
+    memory = policy.initial_state(batch_size, device)
+    for arrays in heldout(shards, batch_size=batch_size, unroll_length=unroll_length):
+        batch = to_device(arrays, device)
+        with autocast(device, dtype):
+            logits, memory = policy(batch, memory)
+        each = F.cross_entropy(logits.flatten(0, 1).float(), batch["action"].flatten(), reduction="none")
+        mask, game = arrays["mask"].ravel(), arrays["game"].ravel()
+        sums += np.bincount(game[mask], each.double().cpu().numpy()[mask], minlength=sums.size)
+        counts += np.bincount(game[mask], minlength=counts.size)
+    policy.train(was_training)
+    sums, counts = sums[counts > 0], counts[counts > 0]
+    if not counts.size:
+        raise ConfigError(f"{shards.path}: no frame is held out; make the shards again with a share of games held out.")
+    loss, n = sums.sum() / counts.sum(), counts.size
+    squares = ((sums - loss * counts) ** 2).sum()
+    error = math.sqrt(n / (n - 1) * squares) / float(counts.sum()) if n > 1 else None
+    return HeldoutLoss(loss=float(loss), loss_se=error, games=n, frames=int(counts.sum()))
+
+
+def measure(config: RunConfig, policy: Any, shards: Shards, dtype: torch.dtype) -> dict[str, Any]:
+    """Columns of the run table that say how good the policy is: held-out loss, and returns if the config has episodes."""
+    found = heldout_loss(policy, shards, batch_size=config.batch_size, unroll_length=config.unroll_length, dtype=dtype)
+    values = {
+        "loss": found.loss,
+        "loss_se": found.loss_se,
+        "heldout_games": found.games,
+        "heldout_frames": found.frames,
+    }
+    if config.episodes:
+        was_training = policy.training
+        policy.eval()
+        played = evaluate(policy, env=config.env, task=config.task, episodes=config.episodes, seed=config.seed)
+        policy.train(was_training)
+        values |= {"return_mean": played.mean, "return_se": played.se, "episodes": config.episodes}
+    return values
+
+
+def to_device(arrays: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
+    """A batch as tensors."""
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+    if device.type != "cuda":
+        return tensors
+    return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in tensors.items()}

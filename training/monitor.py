@@ -1,0 +1,140 @@
+"""What a run shows while it goes: a bar on the terminal, TensorBoard, and W&B if asked."""
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from training.config import ConfigError, RunConfig, to_toml
+
+EVERY = 1.0
+"""Seconds between two readings of the loss; reading it makes a GPU wait."""
+
+
+class Monitor:
+    """A context manager; `quiet` for processes that do not lead."""
+
+    def __init__(
+        self, config: RunConfig, out: Path, *, start: int, peak: float, quiet: bool, wandb: bool = False
+    ) -> None:
+        """start: update to go on from. peak: measured matrix rate of the device (FLOP/s)."""
+        self._config, self._peak, self._quiet = config, peak, quiet
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bar: Progress | None = None
+        self._writer: Any = None
+        self._wandb: Any = None
+        self._last, self._seen = time.perf_counter(), start
+        self._frames, self._seconds = 0, 0.0
+        if quiet:
+            return
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+        self._writer = SummaryWriter(str(out / "tensorboard"), purge_step=start)
+        if wandb:
+            try:
+                import wandb as client  # pyright: ignore[reportMissingImports]
+            except ImportError:
+                raise ConfigError("--wandb needs the package wandb; install it with `pip install wandb`.") from None
+            self._wandb = client.init(
+                dir=str(out), id=config.identity, resume="allow", config={"toml": to_toml(config)}
+            )
+        if self._console.is_terminal:
+            shown = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[told]}"),
+                TimeRemainingColumn(),
+            )
+            self._bar = Progress(*shown, console=self._console, transient=True)
+            self._task = self._bar.add_task("training", total=config.updates, completed=start, told="")
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+        if self._writer:
+            self._writer.close()
+        if self._wandb:
+            self._wandb.finish(exit_code=0 if kind is None else 1)
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to read the loss."""
+        return time.perf_counter() - self._last >= EVERY
+
+    @property
+    def speed(self) -> dict[str, float | None]:
+        """Columns of the run table: the rate of training so far in this process, measuring left out."""
+        frames = self._frames / self._seconds if self._seconds else None
+        share = None if frames is None else frames * self._config.flops_per_sample / self._peak
+        return {"frames_per_second": frames, "share_of_peak": share}
+
+    def training(self, update: int, loss: float, rate: float) -> None:
+        """The loss (nats) and step size after `update` updates."""
+        now = time.perf_counter()
+        frames = (update - self._seen) * self._config.samples_per_update
+        elapsed, self._last, self._seen = now - self._last, now, update
+        self._frames, self._seconds = self._frames + frames, self._seconds + elapsed
+        speed = frames / max(elapsed, 1e-9)
+        flops = speed * self._config.flops_per_sample
+        values = {
+            "loss/training": loss,
+            "learning_rate": rate,
+            "speed/frames_per_second": speed,
+            "speed/flops_per_second": flops,
+            "speed/share_of_peak": flops / self._peak,
+        }
+        self._log(values, update)
+        if self._bar:
+            told = f"loss {loss:.3f} · {speed:,.0f} frames/s · {flops:.2g} FLOP/s · {flops / self._peak:.0%} of peak"
+            self._bar.update(self._task, completed=update, told=told)
+
+    def measured(self, update: int, values: Mapping[str, float | None]) -> None:
+        """What was measured at a checkpoint; the time it took does not count as training."""
+        self._log({f"measured/{name}": value for name, value in values.items() if value is not None}, update)
+        self._last = time.perf_counter()
+
+    def say(self, sentence: str) -> None:
+        """A sentence for the user, on stderr."""
+        if not self._quiet:
+            self._console.print(sentence, markup=False)
+            sys.stderr.flush()
+
+    def _log(self, values: dict[str, float], update: int) -> None:
+        if self._writer:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, update)
+        if self._wandb:
+            self._wandb.log(values, step=update)
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.3) -> float:
+    """Measured FLOP/s of square matrix products, which no training exceeds."""
+    size = 8192 if device.type == "cuda" else 1024
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+
+    def clock() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    for _ in range(3):
+        a @ b
+    best, end = float("inf"), clock() + seconds
+    while clock() < end:
+        begun = clock()
+        a @ b
+        best = min(best, clock() - begun)
+    return 2 * size**3 / best

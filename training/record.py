@@ -1,0 +1,124 @@
+"""The run table: one row for each checkpoint, the contract with `forecast`.
+
+A row is there whole or not at all: the table is written anew beside itself and put in place of the old one, under a
+lock that several runs may wait for. A checkpoint that is measured again, after a crash between two writes, takes the
+place of its row.
+"""
+
+import contextlib
+import csv
+import fcntl
+import io
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from training.config import ConfigError
+
+Row = Mapping[str, str | int | float | None]
+"""Column -> value; None is an empty cell, never 0."""
+KEY = ("run", "update")
+"""What tells a row from the others."""
+
+
+def append_row(path: str | Path, row: Row) -> None:
+    """Put a row into the CSV table at `path`, which is made where it is missing; new columns come last.
+
+    Raises ConfigError if the table cannot be read or written; it is then as it was.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path):
+            columns, rows = _read(path)
+            cells = {name: _cell(value) for name, value in row.items()}
+            kept = [r for r in rows if any(r.get(k) != cells.get(k) for k in KEY)]
+            columns += [name for name in cells if name not in columns]
+            text = io.StringIO()
+            writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows([*kept, cells])
+            write_atomically(path, text.getvalue().encode())
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: the run table cannot be written ({error.strerror}); it is as it was. Make room or choose another "
+            "--table, and start the same command again."
+        ) from None
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves the old one or the new one, and a full disk the old one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def code_version() -> str:
+    """Version of this package, with the commit it runs from where that is known; `+` marks changed files."""
+    try:
+        number = version("game-scaling")
+    except PackageNotFoundError:
+        number = "unknown"
+    here = Path(__file__).parent
+    if not (here.parent / ".git").exists():
+        return number
+    try:
+        told = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return number
+    return f"{number} {told.stdout.strip()}"
+
+
+def processor() -> str:
+    """The CPU's name and how many cores this process may use."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {len(os.sched_getaffinity(0))} cores"
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    if not path.exists() or path.stat().st_size == 0:
+        return [], []
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        try:
+            reader = csv.DictReader(file, strict=True)
+            rows = list(reader)
+            columns = list(reader.fieldnames or [])
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: this is no CSV table ({error}); choose another --table.") from None
+    if any(None in row or None in row.values() for row in rows) or not set(KEY) <= set(columns):
+        raise ConfigError(
+            f"{path}: this is no table of training runs (its rows differ in length, or {' or '.join(KEY)} is missing); "
+            "choose another --table."
+        )
+    return columns, rows
+
+
+def _cell(value: str | int | float | None) -> str:
+    if value is None or value != value:
+        return ""
+    return repr(value) if isinstance(value, float) else str(value)
