@@ -34,7 +34,7 @@ class NetHackTask:
     character: str = "mon-hum-neu-mal"
     """role-race-alignment-gender as NLE takes it, or @ for a random one each game."""
     name: str = "NetHackChallenge"
-    """NetHackChallenge (121 keys, every prompt shown) or NetHackScore (23, prompts skipped, -0.01 for a frozen turn)."""
+    """NetHackChallenge (121 keys, every prompt shown) or NetHackScore (23, prompts skipped, -0.01 a frozen turn)."""
     max_steps: int | None = None
     """Actions after which a game is cut off; None is NLE's own limit (1,000,000 and 5,000)."""
     no_progress: int = 10_000

@@ -125,6 +125,7 @@ class NetHackVector:
     def close(self) -> None:
         """End the workers and free the memory; more than once is harmless. Also done at exit, and when collected."""
         self._release()
+        self._shared = {}  # frames that a caller still holds stay readable
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,169 @@
+"""How well a policy plays: returns over a fixed list of games, with their standard error."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.atari.env import AtariTask, AtariVector
+from training.config import ConfigError
+from training.games import GameResult, Transition, Vector, noise_of_game
+from training.nethack.env import NetHackTask
+from training.nethack.vector import NetHackVector
+
+
+@dataclass(frozen=True, kw_only=True)
+class Returns:
+    """Results of k games, in the order of their numbers. Games cut off count with what they had reached."""
+
+    scores: np.ndarray
+    """float64 [k]: NetHack's in-game score, or the sum of unclipped Atari rewards."""
+    lengths: np.ndarray
+    """int64 [k]: actions taken."""
+    truncated: np.ndarray
+    """bool [k]: cut off, by a limit or a crash, before the game ended."""
+    crashed: np.ndarray
+    """bool [k]: cut off because the process that played it died."""
+
+    @property
+    def mean(self) -> float:
+        """Mean score."""
+        return float(self.scores.mean())
+
+    @property
+    def standard_error(self) -> float | None:
+        """Standard error of the mean, sd / √k with k - 1 in the variance; None for one game, which shows no spread."""
+        if len(self.scores) < 2:
+            return None
+        return float(self.scores.std(ddof=1) / math.sqrt(len(self.scores)))
+
+    @property
+    def cut_off(self) -> int:
+        """How many games were cut off; when many, the mean says little about whole games."""
+        return int(self.truncated.sum())
+
+
+class RandomPolicy(nn.Module):
+    """Every action is equally likely: the score that knowing nothing brings."""
+
+    def __init__(self, actions: int) -> None:
+        super().__init__()
+        self.actions = actions
+
+    def initial_state(self, batch_size: int, device: torch.device | str | None = None) -> tuple[Tensor, ...]:
+        """Nothing: no memory."""
+        return ()
+
+    def forward(self, batch: dict[str, Tensor], state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Logits of zero [B, T, actions]."""
+        start = batch["start"]
+        return torch.zeros((*start.shape, self.actions), device=start.device), state
+
+
+def evaluate(
+    policy: nn.Module,
+    task: NetHackTask | AtariTask,
+    episodes: int,
+    seed: int = 0,
+    *,
+    slots: int = 64,
+    workers: int | None = None,
+    temperature: float = 1.0,
+    greedy: bool = False,
+    device: torch.device | str | None = None,
+) -> Returns:
+    """Play exactly `episodes` games, `slots` at a time, each to its end.
+
+    Actions are drawn from the softmax of logits / temperature, or are the likeliest with `greedy`. A game and the
+    choices in it are seeded by (seed, number of the game), so that the scores do not depend on `workers`, and on
+    `slots` only as far as a network's rounding depends on its batch size. `device` is where the policy's weights lie.
+    Raises ConfigError for settings or a policy that cannot play the task.
+    """
+    if episodes < 1 or slots < 1:
+        raise ConfigError(f"At least one game must be played in at least one slot, got {episodes} in {slots}.")
+    settings = {"count": min(slots, episodes), "seed": seed, "games": episodes}
+    if isinstance(task, NetHackTask):
+        most = settings["count"]
+        vector = NetHackVector(task, workers=None if workers is None else min(workers, most), **settings)
+    else:
+        vector = AtariVector(task, threads=workers, **settings)
+    with vector:
+        return play(policy, vector, seed, temperature=temperature, greedy=greedy, device=device)
+
+
+@torch.inference_mode()
+def play(
+    policy: nn.Module,
+    vector: Vector,
+    seed: int = 0,
+    *,
+    temperature: float = 1.0,
+    greedy: bool = False,
+    device: torch.device | str | None = None,
+) -> Returns:
+    """Play the games of a vector with a fixed number of games until all have ended; settings as in `evaluate`."""
+    _check(policy, vector, temperature)
+    training = policy.training
+    policy.eval()
+    results: list[GameResult] = []
+    noise: dict[int, np.random.Generator] = {}
+    frame = vector.reset()
+    rows = np.arange(vector.count)  # the slots that the policy still looks at
+    state: tuple[Tensor, ...] = policy.initial_state(vector.count, device=device)  # type: ignore[operator]
+    actions = np.zeros(vector.count, np.int64)
+    try:
+        while frame.playing.any():
+            active = np.flatnonzero(frame.playing[rows])
+            if 2 * len(active) <= len(rows):  # long games outlive many short ones: do not compute for empty slots
+                keep = torch.as_tensor(active, device=device)
+                rows, state = rows[active], tuple(part[keep] for part in state)
+            logits, state = policy(_batch(frame, rows, actions, device), state)
+            last = logits[:, -1].double().cpu().numpy()
+            if greedy:
+                actions[rows] = last.argmax(1)
+            else:
+                uniform = np.array([_uniform(noise, seed, int(game)) for game in frame.game[rows]])
+                actions[rows] = sample(last / temperature, uniform)
+            frame = vector.step(actions)
+            results += frame.results
+    finally:
+        policy.train(training)
+    results.sort(key=lambda result: result.game)
+    return Returns(
+        scores=np.array([result.score for result in results]),
+        lengths=np.array([result.length for result in results]),
+        truncated=np.array([result.truncated for result in results]),
+        crashed=np.array([result.crashed for result in results]),
+    )
+
+
+def sample(logits: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    """Actions int64 [B] of logits float64 [B, A]: the inverse of the softmax's distribution function at uniform [B]."""
+    cumulative = np.exp(logits - logits.max(1, keepdims=True)).cumsum(1)
+    return (cumulative[:, :-1] <= uniform[:, None] * cumulative[:, -1:]).sum(1)
+
+
+def _batch(
+    frame: Transition, rows: np.ndarray, actions: np.ndarray, device: torch.device | str | None
+) -> dict[str, Tensor]:
+    fields = {name: values[rows] for name, values in frame.fields.items()}
+    start = frame.start[rows]
+    fields |= {"start": start, "previous": np.where(start, 0, actions[rows])}
+    return {name: torch.from_numpy(values[:, None]).to(device) for name, values in fields.items()}
+
+
+def _uniform(noise: dict[int, np.random.Generator], seed: int, game: int) -> float:
+    if game not in noise:
+        noise[game] = noise_of_game(seed, game)
+    return noise[game].random()
+
+
+def _check(policy: nn.Module, vector: Vector, temperature: float) -> None:
+    if policy.actions != vector.actions:
+        raise ConfigError(f"The policy chooses among {policy.actions} actions, the task has {vector.actions}.")
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ConfigError(
+            f"The temperature must be positive, got {temperature:g}; use greedy for the likeliest action."
+        )
