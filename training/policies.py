@@ -1,0 +1,135 @@
+"""Policies as families over a width: what a policy is, how many parameters it has, which width has a given number."""
+
+import functools
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from training.atari.network import AtariCnn
+from training.config import CORES, ConfigError
+from training.cores import LstmCore, TransformerCore
+from training.nethack.screen import ScreenEncoder, ScreenSizes
+
+MAX_PARAMS = 1e9
+TOLERANCE = 0.10
+"""How far from the parameters asked for the nearest policy may be."""
+ENCODERS = ("scaled", "paper")
+_MIN_WIDTHS = {"lstm": 4, "transformer": 2, "cnn": 1}
+_MAX_WIDTH = 16_384
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySpec:
+    """A policy up to its weights. Raises ConfigError for one that does not exist."""
+
+    env: str
+    """nethack or atari."""
+    core: str
+    """lstm or transformer in nethack, cnn in atari."""
+    width: int
+    """Width of the core, from which every other width follows; of the first convolution in atari."""
+    actions: int
+    """Actions to choose from."""
+    encoder: str = "scaled"
+    """Screen encoder in nethack: scaled with the width, or paper, the published sizes."""
+    context: int = 80
+    """Frames that the transformer attends to, the current one included; at best the unroll length."""
+
+    def __post_init__(self) -> None:
+        if self.env not in CORES or self.core not in CORES[self.env]:
+            known = ", ".join(f"{core} in {env}" for env, cores in CORES.items() for core in cores)
+            raise ConfigError(f"there is no core {self.core!r} in {self.env!r}; choose {known}.")
+        if self.encoder not in ENCODERS:
+            raise ConfigError(f"encoder must be {' or '.join(ENCODERS)}, got {self.encoder!r}.")
+        least = _MIN_WIDTHS[self.core]
+        if not least <= self.width <= _MAX_WIDTH:
+            raise ConfigError(f"width of a {self.core} must be {least} to {_MAX_WIDTH}, got {self.width}.")
+        for name in ("actions", "context"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+
+    @property
+    def screen(self) -> ScreenSizes:
+        """Sizes of the NetHack screen encoder."""
+        return ScreenSizes.of_paper(self.width) if self.encoder == "paper" else ScreenSizes.scaled(self.width)
+
+
+class NetHackPolicy(nn.Module):
+    """Screen encoder, previous action, two mixing layers, a sequence core and a linear head.
+
+    Batches are those of the shards: `chars` and `colors` [B, T, 24, 80], `cursor` [B, T, 2], `previous` and `start`
+    [B, T]. The state that forward returns carries no gradient: backpropagation stops at the start of an unroll.
+    """
+
+    def __init__(self, spec: PolicySpec):
+        super().__init__()
+        width, self.actions = spec.width, spec.actions
+        self.screen = ScreenEncoder(spec.screen)
+        self.mix_screen = nn.Linear(spec.screen.out, width)
+        # A one-hot action beside the features is a row of the mixing layer's weight; it is looked up, not multiplied.
+        self.mix_previous = nn.Parameter(torch.empty(spec.actions, width))
+        bound = (spec.screen.out + spec.actions) ** -0.5
+        for weight in (self.mix_screen.weight, self.mix_screen.bias, self.mix_previous):
+            nn.init.uniform_(weight, -bound, bound)
+        self.mix = nn.Linear(width, width)
+        self.core = LstmCore(width) if spec.core == "lstm" else TransformerCore(width, spec.context)
+        self.policy = nn.Linear(width, spec.actions)
+
+    def initial_state(self, batch_size: int, device: torch.device | str | None = None) -> tuple[Tensor, ...]:
+        """The core's memory before the first frame."""
+        return self.core.initial_state(batch_size, device)
+
+    def forward(self, batch: Mapping[str, Tensor], state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Logits [B, T, actions] and the state after the last frame."""
+        frames = batch["previous"].shape
+        features = self.screen(*(batch[name].flatten(0, 1) for name in ("chars", "colors", "cursor")))
+        x = self.mix_screen(features) + self.mix_previous.index_select(0, batch["previous"].flatten())
+        x = F.relu(self.mix(F.relu(x))).unflatten(0, frames)
+        x, state = self.core(x, batch["start"], state)
+        return self.policy(x).float(), tuple(part.detach() for part in state)
+
+
+def build(spec: PolicySpec) -> nn.Module:
+    """The policy with fresh weights from torch's global generator."""
+    return AtariCnn(spec.width, spec.actions) if spec.env == "atari" else NetHackPolicy(spec)
+
+
+@functools.lru_cache(maxsize=1024)
+def count_params(spec: PolicySpec) -> int:
+    """Trainable parameters, exactly; nothing is allocated."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in build(spec).parameters())
+
+
+def spec_for(env: str, core: str, params: float, actions: int) -> PolicySpec:
+    """The policy of the scaled family whose parameters are nearest to `params`.
+
+    Raises ConfigError for more than 1e9 parameters and where no width comes within 10%.
+    """
+    PolicySpec(env=env, core=core, width=_MIN_WIDTHS.get(core, 1), actions=actions)  # refuses what is no family
+
+    def spec(width: int) -> PolicySpec:
+        return PolicySpec(env=env, core=core, width=width, actions=actions)
+
+    widths = _widths(core)
+    after = bisect_left(widths, params, key=lambda width: count_params(spec(width)))
+    near = [spec(width) for width in widths[max(after - 1, 0) : after + 1]]
+    best = min(near, key=lambda one: abs(count_params(one) - params))
+    if not abs(count_params(best) - params) <= TOLERANCE * params or params > MAX_PARAMS:
+        raise ConfigError(
+            f"params of a {core} with {actions} actions in {env} must be {count_params(spec(widths[0]))} to 1e9, "
+            f"got {params:g}; choose another size."
+        )
+    return best
+
+
+def _widths(core: str) -> list[int]:
+    """Widths to choose from: every one of a cnn, as published; else multiples that tensor cores like, where dense enough."""
+    least = _MIN_WIDTHS[core]
+    if core == "cnn":
+        return list(range(least, 4096))
+    return [*range(least, 128), *range(128, 1024, 8), *range(1024, _MAX_WIDTH + 1, 64)]
