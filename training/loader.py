@@ -1,0 +1,263 @@
+"""Batches of demonstrations: slots that stream through games end to end, so that recurrent state carries over.
+
+An epoch lays all training games end to end in an order drawn from the seed and cuts this line into as many equal
+segments as the batch has slots. Each slot reads its segment, then its segment of the next epoch. So every frame is
+read exactly once an epoch, nothing is padded, there may be more slots than games, a batch holds early and late frames
+of games from the first update on, and where a slot stands after k updates is arithmetic, not a replay.
+"""
+
+import functools
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.config import ConfigError
+from training.shards import Game, Shards
+from training.streams import Batch, GameStream, empty_batch
+
+_AHEAD = 2
+
+
+class Batches:
+    """An endless iterator of training batches; batch k depends on the shards, the seed and k alone.
+
+    `batch_size` slots give `unroll_length` frames each; rank r of `world` gets slots r, r + world, ... of that batch.
+    Each yielded dict is freshly allocated, dtypes and shapes as policies take them: for NetHack chars, colors, cursor,
+    for Atari pixels [B, T, 4, 84, 84], and previous, start, action, mask. `start` is True in a game's first frame, and
+    where a slot goes on to a new segment in the middle of a game. `threads` decode in the background, up to three
+    batches ahead.
+
+    Raises ConfigError when the split has no game, there are more slots than frames, or `world` does not divide
+    `batch_size`; when iterated, for a damaged shard file.
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        *,
+        split: str = "train",
+        batch_size: int,
+        unroll_length: int,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        threads: int | None = None,
+    ) -> None:
+        if split not in ("train", "heldout"):
+            raise ConfigError(f"split must be train or heldout, got {split!r}.")
+        _check_sizes(batch_size, unroll_length, rank, world)
+        self.shards = shards
+        self._order = _Order(shards.train if split == "train" else shards.heldout, seed)
+        if batch_size > self._order.frames:
+            raise ConfigError(
+                f"{shards.path} has {self._order.frames} frames to {split} on, fewer than batch_size = {batch_size}; "
+                "record more games or lower batch_size."
+            )
+        self.batch_size, self.unroll_length = batch_size, unroll_length
+        self._mine = range(rank, batch_size, world)
+        self._threads = min(_threads(threads), len(self._mine))
+        self._waiting: deque[_Pending] = deque()
+        self._pools = [ThreadPoolExecutor(1, thread_name_prefix="demonstrations") for _ in range(self._threads)]
+        self.seek(0)
+
+    @property
+    def update(self) -> int:
+        """Which batch comes next, from 0."""
+        return self._submitted - len(self._waiting)
+
+    @property
+    def frames_per_epoch(self) -> int:
+        """Frames after which the data repeat, over all ranks."""
+        return self._order.frames
+
+    def seek(self, update: int) -> None:
+        """Make batch `update` the next; it and those after it are what an uninterrupted run would have read."""
+        if update < 0:
+            raise ConfigError(f"update must be 0 or more, got {update}.")
+        self._drop()
+        self._submitted = update
+        self._slots = [_Slot(self.shards, self._order, slot, self.batch_size) for slot in self._mine]
+        for slot in self._slots:
+            slot.seek(update * self.unroll_length)
+
+    def close(self) -> None:
+        """Stop the background threads; the iterator cannot be used any more."""
+        self._drop()
+        for pool in self._pools:
+            pool.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        while len(self._waiting) <= _AHEAD:
+            self._submit()
+        batch = self._waiting[0].result()
+        self._waiting.popleft()
+        return batch
+
+    def _submit(self) -> None:
+        batch = empty_batch(self.shards, len(self._slots), self.unroll_length)
+        # A slot always belongs to the same thread, so its batches are read in order.
+        parts = [range(part, len(self._slots), self._threads) for part in range(self._threads)]
+        tasks = [
+            pool.submit(_read_slots, self._slots, part, batch) for pool, part in zip(self._pools, parts, strict=True)
+        ]
+        self._waiting.append(_Pending(batch, tasks))
+        self._submitted += 1
+
+    def _drop(self) -> None:
+        for pending in self._waiting:
+            for task in pending.tasks:
+                if not task.cancel():
+                    task.exception()
+        self._waiting.clear()
+
+
+def heldout(
+    shards: Shards,
+    *,
+    batch_size: int,
+    unroll_length: int,
+    games: int | None = None,
+    rank: int = 0,
+    world: int = 1,
+) -> Iterator[Batch]:
+    """One pass over every frame of the held-out games (of the first `games` by content), each frame exactly once.
+
+    Each row streams through whole games, the longest dealt first, and every rank gets as many batches; rows are no more
+    than games, rounded up to a multiple of `world`. Frames that fill the last unrolls have mask False and `game` -1;
+    `game` int64 [B, T] else is the index into `shards.heldout`, for a standard error over games.
+    """
+    _check_sizes(batch_size, unroll_length, rank, world)
+    chosen = shards.heldout[:games]
+    rows = min(batch_size, -(-len(chosen) // world) * world)
+    queues: list[list[int]] = [[] for _ in range(rows)]
+    lengths = [0] * rows
+    for index in sorted(range(len(chosen)), key=lambda index: -chosen[index].frames):
+        row = lengths.index(min(lengths))
+        queues[row].append(index)
+        lengths[row] += chosen[index].frames
+    tracks = [_Track(shards, queue) for queue in queues[rank::world]]
+    for _ in range(-(-max(lengths) // unroll_length)):
+        batch = empty_batch(shards, len(tracks), unroll_length)
+        batch["game"] = np.full((len(tracks), unroll_length), -1, np.int64)
+        for row, track in enumerate(tracks):
+            track.read({name: array[row] for name, array in batch.items()})
+        yield batch
+
+
+class _Order:
+    """The order of games in each epoch; shared by all slots."""
+
+    def __init__(self, games: Sequence[Game], seed: int) -> None:
+        self.games = games
+        self.frames = sum(game.frames for game in games)
+        self._seed = seed
+        self._lengths = np.array([game.frames for game in games], np.int64)
+        self.epoch = functools.lru_cache(maxsize=4)(self._epoch)  # slots are in one epoch or the next
+
+    def _epoch(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The games in their order, and where each ends on the line of all frames."""
+        order = np.random.default_rng([self._seed, number]).permutation(len(self.games))
+        return order, np.cumsum(self._lengths[order])
+
+
+class _Slot:
+    """One slot of a batch: its place on the line of frames, and a reader at that place."""
+
+    def __init__(self, shards: Shards, order: _Order, slot: int, slots: int) -> None:
+        self._shards, self._order = shards, order
+        self._low = order.frames * slot // slots
+        self._length = order.frames * (slot + 1) // slots - self._low
+
+    def seek(self, frames: int) -> None:
+        """Stand where the slot stands after having given so many frames."""
+        self._given = frames
+        self._stream: GameStream | None = None
+
+    def read(self, row: Batch) -> None:
+        """Fill a row [T, ...] of a batch."""
+        done, length = 0, len(row["start"])
+        while done < length:
+            epoch, place = divmod(self._given, self._length)
+            order, ends = self._order.epoch(epoch)
+            position = self._low + place
+            index = int(np.searchsorted(ends, position, side="right"))
+            game = self._order.games[order[index]]
+            frame = position - int(ends[index] - game.frames)
+            jump = place == 0 or frame == 0
+            if self._stream is None or jump:
+                self._stream = GameStream(self._shards, game, frame)
+            count = min(length - done, game.frames - frame, self._length - place)
+            self._stream.read({name: array[done : done + count] for name, array in row.items()})
+            row["start"][done] = jump
+            done += count
+            self._given += count
+
+
+class _Track:
+    """One row of the held-out pass: whole games one after the other, then padding."""
+
+    def __init__(self, shards: Shards, games: list[int]) -> None:
+        self._shards = shards
+        self._games = deque(games)
+        self._stream: GameStream | None = None
+
+    def read(self, row: Batch) -> None:
+        done, length = 0, len(row["start"])
+        while done < length and self._games:
+            game = self._shards.heldout[self._games[0]]
+            if self._stream is None:
+                self._stream = GameStream(self._shards, game, 0)
+                row["start"][done] = True
+            count = min(length - done, self._stream.left)
+            self._stream.read({name: array[done : done + count] for name, array in row.items() if name != "game"})
+            row["game"][done : done + count] = self._games[0]
+            done += count
+            if self._stream.left == 0:
+                self._games.popleft()
+                self._stream = None
+
+
+class _Pending:
+    """A batch that threads are filling."""
+
+    def __init__(self, batch: Batch, tasks: list[Future[None]]) -> None:
+        self.batch, self.tasks = batch, tasks
+
+    def result(self) -> Batch:
+        for task in self.tasks:
+            task.result()
+        return self.batch
+
+
+def _read_slots(slots: list[_Slot], part: range, batch: Batch) -> None:
+    for index in part:
+        slots[index].read({name: array[index] for name, array in batch.items()})
+
+
+def _check_sizes(batch_size: int, unroll_length: int, rank: int, world: int) -> None:
+    if batch_size < 1 or unroll_length < 1:
+        raise ConfigError(f"batch_size and unroll_length must be 1 or more, got {batch_size} and {unroll_length}.")
+    if not 0 <= rank < world:
+        raise ConfigError(f"rank must be 0 or more and less than world = {world}, got {rank}.")
+    if batch_size % world:
+        raise ConfigError(f"batch_size = {batch_size} cannot be shared by {world} processes; make it a multiple.")
+
+
+def _threads(threads: int | None) -> int:
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads must be 1 or more, got {threads}.")
+    return threads or min(2, len(os.sched_getaffinity(0)))

@@ -1,0 +1,272 @@
+"""Writes a folder of shards game by game; what was interrupted is taken up again, and never reads as whole."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from training import blocks
+from training.blocks import Layout
+from training.config import ConfigError
+from training.shards import FORMAT, GAMES, VERSION, LeftOut, Shards, block_schema, header_hash, layout_json, split_key
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedGame:
+    """A game ready to be written."""
+
+    name: str
+    digest: str
+    """SHA-256 of all its frames, however they were cut into blocks."""
+    rows: pa.RecordBatch
+    frames: int
+    samples: int
+    points: int | None = None
+    character: str | None = None
+
+
+class GameEncoder:
+    """Takes the frames of one game in pieces of any length and compresses them as they come."""
+
+    def __init__(self, layout: Layout, name: str, *, block: int) -> None:
+        self.name = name
+        self._layout, self._block = layout, block
+        self._rows: list[Mapping[str, Any]] = []
+        self._waiting: list[dict[str, NDArray]] = []
+        self._frames = self._samples = 0
+        self._hashes = {name: hashlib.sha256() for name in (*layout.planes, *layout.columns)}
+
+    @property
+    def frames(self) -> int:
+        """Frames taken so far."""
+        return self._frames
+
+    def append(self, **frames: NDArray) -> None:
+        """Take n more frames, every field of the layout as [n, ...]; the arrays may be reused afterwards."""
+        arrays = self._layout.checked(frames)
+        for name, array in arrays.items():
+            self._hashes[name].update(np.ascontiguousarray(array).data)
+        self._frames += len(arrays["action"])
+        self._samples += int(arrays["mask"].sum())
+        self._waiting.append({name: array.copy() for name, array in arrays.items()})
+        if sum(len(piece["action"]) for piece in self._waiting) >= self._block:
+            self._flush(final=False)
+
+    def finish(self, *, points: int | None = None, character: str | None = None) -> EncodedGame:
+        """The whole game. Raises ConfigError when it has no frames."""
+        if self._frames == 0:
+            raise ConfigError(f"{self.name}: the game has no frames.")
+        self._flush(final=True)
+        digest = hashlib.sha256(b"".join(self._hashes[name].digest() for name in sorted(self._hashes))).hexdigest()
+        return EncodedGame(
+            name=self.name,
+            digest=digest,
+            rows=pa.RecordBatch.from_pylist(self._rows, schema=block_schema(self._layout)),
+            frames=self._frames,
+            samples=self._samples,
+            points=points,
+            character=character,
+        )
+
+    def _flush(self, *, final: bool) -> None:
+        if not self._waiting:
+            return
+        waiting = {name: np.concatenate([piece[name] for piece in self._waiting]) for name in self._waiting[0]}
+        length = len(waiting["action"])
+        end = length if final else length - length % self._block
+        for start in range(0, end, self._block):
+            part = slice(start, min(start + self._block, end))
+            self._rows.append(blocks.encode(self._layout, {name: array[part] for name, array in waiting.items()}))
+        rest = {name: array[end:].copy() for name, array in waiting.items()}
+        self._waiting = [rest] if end < length else []
+
+
+class ShardWriter:
+    """Writes games into `<out>.partial`, and renames it to `out` when `finish` is called.
+
+    A data file is complete once its table of games lies beside it; a writer with the same settings takes up an
+    interrupted folder after its last complete file (`done` names the games in it), one with others starts over, and
+    `report` is told which. Raises ConfigError when `out` exists or the folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        out: str | Path,
+        *,
+        layout: Layout,
+        env: str,
+        actions: Sequence[str],
+        source: str,
+        options: Mapping[str, Any] | None = None,
+        block: int = 1024,
+        file_bytes: int = 2**27,
+        report: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        self.out = Path(out)
+        self.layout, self.block = layout, block
+        self._file_bytes = file_bytes
+        if self.out.exists():
+            raise ConfigError(f"{self.out} exists already; give another folder, or delete it first.")
+        if not 1 <= len(actions) <= 256:
+            raise ConfigError(f"there must be 1 to 256 actions, got {len(actions)}.")
+        self._settings = {
+            "format": FORMAT,
+            "version": VERSION,
+            "env": env,
+            "layout": layout_json(layout),
+            "actions": list(actions),
+            "source": source,
+            "options": dict(options or {}),
+            "block": block,
+        }
+        self._folder = self.out.with_name(self.out.name + ".partial")
+        self._report = report
+        self.left_out: list[LeftOut] = []
+        self._digests: dict[str, str] = {}
+        self._files: list[dict[str, Any]] = []
+        self.done: set[str] = set()
+        self._stream: pa.ipc.RecordBatchFileWriter | None = None
+        self._open_games: list[dict[str, Any]] = []
+        self._written = 0
+        self._prepare()
+
+    def game(self, name: str) -> GameEncoder:
+        """An encoder for a game's frames; several may be open at once. Hand what its `finish` gives to `add`."""
+        return GameEncoder(self.layout, name, block=self.block)
+
+    def add(self, game: EncodedGame) -> bool:
+        """Write a whole game. A game equal to an earlier one is left out and noted, and False returned."""
+        if game.digest in self._digests:
+            self.leave_out(game.name, f"it is the same game as {self._digests[game.digest]}")
+            return False
+        if self._stream is None:
+            self._stream = pa.ipc.new_file(str(self._path("arrow")), block_schema(self.layout))
+        self._stream.write_batch(game.rows)
+        self._digests[game.digest] = game.name
+        row = {key: getattr(game, key) for key in GAMES.names if key != "batch"}
+        self._open_games.append(row | {"batch": len(self._open_games)})
+        self._written += game.rows.nbytes
+        if self._written >= self._file_bytes:
+            self._close_file()
+        return True
+
+    def leave_out(self, name: str, reason: str) -> None:
+        """Report that a game is not among the shards, and why, and note it in the header."""
+        self.left_out.append(LeftOut(name=name, reason=reason))
+        self._report(f"{name} is left out: {reason}.")
+
+    @property
+    def games(self) -> int:
+        """Games written so far."""
+        return len(self._digests)
+
+    def finish(self, *, holdout: float = 0.05, seed: int = 0) -> Shards:
+        """Hold out the share `holdout` of the games (at least one), write the header, and open the result.
+
+        A game is held out by the hash of its content and the seed, so the order of conversion does not matter.
+        Raises ConfigError when fewer than two games were added or `holdout` is not between 0 and 1.
+        """
+        if not 0 < holdout < 1:
+            raise ConfigError(f"holdout must be between 0 and 1, got {holdout:g}.")
+        if len(self._digests) < 2:
+            raise ConfigError(
+                f"{len(self._digests)} games to write to {self.out}: there must be two or more, one to learn from and "
+                "one to hold out; record more games."
+            )
+        self._close_file()
+        keys = sorted(split_key(seed, digest) for digest in self._digests)
+        count = min(max(1, round(holdout * len(keys))), len(keys) - 1)
+        split = {"holdout": holdout, "seed": seed, "below": keys[count - 1]}
+        content = {key: self._settings[key] for key in ("env", "layout", "actions")}
+        identity = json.dumps([content, sorted(self._digests), keys[:count]], sort_keys=True)
+        header = self._settings | {
+            "split": split,
+            "files": self._files,
+            "left_out": [asdict(game) for game in self.left_out],
+            "identity": hashlib.sha256(identity.encode()).hexdigest(),
+        }
+        _write(self._folder / "header.json", json.dumps(header | {"sha256": header_hash(header)}, indent=1))
+        (self._folder / "settings.json").unlink()
+        os.rename(self._folder, self.out)
+        return Shards(self.out)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        # Interrupted: complete the open file, so that its games are not converted again; a full disk stays the error.
+        with contextlib.suppress(OSError, pa.ArrowException):
+            self._close_file()
+
+    def _prepare(self) -> None:
+        settings = self._folder / "settings.json"
+        expected = json.dumps(self._settings, indent=1)
+        try:
+            if self._folder.exists() and settings.is_file() and settings.read_text() == expected:
+                self._take_up()
+                self._report(f"{self._folder} was interrupted: goes on after the {len(self.done)} games already in it.")
+                return
+            if self._folder.exists():
+                self._report(f"{self._folder} was begun with other settings: starts over.")
+                shutil.rmtree(self._folder)
+            self._folder.mkdir(parents=True)
+            _write(settings, expected)
+        except OSError as error:
+            raise ConfigError(f"{self._folder} cannot be written ({error.strerror}); give another folder.") from None
+
+    def _take_up(self) -> None:
+        for path in sorted(self._folder.glob("*.parquet")):
+            data = path.with_suffix(".arrow")
+            if int(path.stem) != len(self._files) or not data.exists():
+                break
+            table = pq.read_table(path, schema=GAMES).to_pylist()
+            self._files.append({"bytes": data.stat().st_size, "games": _sha256(path)})
+            self._digests |= {row["digest"]: row["name"] for row in table}
+            self.done |= {row["name"] for row in table}
+        keep = {f"{number:05d}" for number in range(len(self._files))}
+        for path in self._folder.iterdir():
+            if path.name != "settings.json" and (path.stem not in keep or path.suffix == ".tmp"):
+                path.unlink()
+
+    def _close_file(self) -> None:
+        if self._stream is None:
+            return
+        self._stream.close()
+        self._stream = None
+        data, games = self._path("arrow"), self._path("parquet")
+        _flush_to_disk(data)
+        temporary = games.with_suffix(".parquet.tmp")
+        pq.write_table(pa.Table.from_pylist(self._open_games, schema=GAMES), temporary)
+        _flush_to_disk(temporary)
+        temporary.rename(games)
+        self._files.append({"bytes": data.stat().st_size, "games": _sha256(games)})
+        self._open_games, self._written = [], 0
+
+    def _path(self, suffix: str) -> Path:
+        return self._folder / f"{len(self._files):05d}.{suffix}"
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    _flush_to_disk(temporary)
+    temporary.rename(path)
+
+
+def _flush_to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,312 @@
+"""Demonstrations on disk, one format for every game: read whole games in order, or any frame of any game.
+
+A folder holds `header.json`, and pairs of `00000.arrow` (Arrow IPC: a record batch a game, a row a block, see
+`training.blocks`) and `00000.parquet` (a row a game). The header is written last and names every file with its size,
+so that an unfinished folder never reads as whole; `identity` is the hash of what the games hold, in no order.
+"""
+
+import hashlib
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from training import blocks
+from training.blocks import Deltas, Layout
+from training.config import ConfigError
+
+if TYPE_CHECKING:
+    from training.loader import Batches
+
+FORMAT = "game-scaling shards"
+VERSION = 1
+GAMES = pa.schema(
+    [
+        ("name", pa.string()),
+        ("digest", pa.string()),
+        ("batch", pa.int32()),
+        ("frames", pa.int64()),
+        ("samples", pa.int64()),
+        ("points", pa.int64()),
+        ("character", pa.string()),
+    ]
+)
+NETHACK_LAYOUT = Layout(
+    shape=(24, 80),
+    planes=("chars", "colors"),
+    columns={"cursor": ("uint8", (2,)), "action": ("uint8", ()), "mask": ("bool", ()), "score": ("int32", ())},
+)
+ATARI_LAYOUT = Layout(
+    shape=(84, 84),
+    planes=("pixels",),
+    columns={"action": ("uint8", ()), "mask": ("bool", ()), "reward": ("float32", ())},
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Game:
+    """One recorded game."""
+
+    name: str
+    """Where it came from, within the source."""
+    digest: str
+    """SHA-256 of all its frames."""
+    file: int
+    """Which data file holds it."""
+    batch: int
+    """Which record batch of that file."""
+    frames: int
+    """Its length."""
+    samples: int
+    """Frames that take part in the loss."""
+    points: int | None
+    """Final score, when known."""
+    character: str | None
+    """Character or role, when known."""
+    heldout: bool
+    """Whether it is kept from training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A game that was not converted."""
+
+    name: str
+    reason: str
+
+
+class Shards:
+    """A finished folder of shards, opened for reading; safe to read from several threads.
+
+    Raises ConfigError, naming the file, when the folder is unfinished, or a file is missing, cut short or altered.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.header = _read_header(self.path)
+        layout = self.header["layout"]
+        self.layout = Layout(
+            shape=tuple(layout["shape"]),
+            planes=tuple(layout["planes"]),
+            columns={name: (dtype, tuple(shape)) for name, (dtype, shape) in layout["columns"].items()},
+        )
+        self._files: dict[int, pa.ipc.RecordBatchFileReader] = {}
+        self._lock = threading.Lock()
+        self.games = self._read_games()
+
+    @property
+    def env(self) -> str:
+        """nethack or atari."""
+        return self.header["env"]
+
+    @property
+    def actions(self) -> int:
+        """Number of actions."""
+        return len(self.header["actions"])
+
+    @property
+    def identity(self) -> str:
+        """Hash of what the games hold and which are held out: equal for equal data, in whatever order converted."""
+        return self.header["identity"]
+
+    @cached_property
+    def train(self) -> tuple[Game, ...]:
+        """The games to learn from, ordered by content."""
+        return tuple(game for game in self.games if not game.heldout)
+
+    @cached_property
+    def heldout(self) -> tuple[Game, ...]:
+        """The games kept from training, ordered by content."""
+        return tuple(game for game in self.games if game.heldout)
+
+    @cached_property
+    def samples(self) -> int:
+        """Distinct training samples: frames of the training games that take part in the loss."""
+        return sum(game.samples for game in self.train)
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """What could not be converted, and why."""
+        return tuple(LeftOut(**game) for game in self.header["left_out"])
+
+    @cached_property
+    def bytes(self) -> int:
+        """Size of the data files."""
+        return sum(file["bytes"] for file in self.header["files"])
+
+    def open(self, game: Game, frame: int = 0) -> "GameReader":
+        """A reader of the game, at `frame`."""
+        return GameReader(self, game, frame)
+
+    def batches(self, **settings: Any) -> "Batches":
+        """Batches of these games; see `training.loader.Batches` for the settings."""
+        from training.loader import Batches
+
+        return Batches(self, **settings)
+
+    def verify(self) -> None:
+        """Read every block once. Raises ConfigError, naming the file, at the first that does not match its checksum."""
+        for game in self.games:
+            for row in range(len(self.rows(game))):
+                self.block(game, self.rows(game), row)
+
+    def rows(self, game: Game) -> pa.RecordBatch:
+        """The game's blocks as they lie on disk."""
+        path = self.path / f"{game.file:05d}.arrow"
+        try:
+            with self._lock:
+                if game.file not in self._files:
+                    self._files[game.file] = pa.ipc.open_file(pa.memory_map(str(path)))
+                rows = self._files[game.file].get_batch(game.batch)
+            rows.validate(full=True)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise _damaged(path, error) from None
+        if not rows.schema.equals(block_schema(self.layout)):
+            raise _damaged(path, "its columns are not those of the header")
+        return rows
+
+    def block(self, game: Game, rows: pa.RecordBatch, index: int) -> Deltas:
+        """Block `index` of a game, decompressed and checked."""
+        try:
+            return blocks.decode(self.layout, _row(self.layout, rows, index))
+        except (ConfigError, ValueError, OSError, pa.ArrowException) as error:
+            raise _damaged(self.path / f"{game.file:05d}.arrow", f"game {game.name}: {error}") from None
+
+    def _read_games(self) -> tuple[Game, ...]:
+        split = self.header["split"]
+        games = []
+        for number, file in enumerate(self.header["files"]):
+            data, index = self.path / f"{number:05d}.arrow", self.path / f"{number:05d}.parquet"
+            try:
+                size, content = data.stat().st_size, index.read_bytes()
+            except OSError as error:
+                raise _damaged(Path(error.filename), error.strerror) from None
+            if size != file["bytes"]:
+                raise _damaged(data, f"{size} bytes instead of {file['bytes']}")
+            if hashlib.sha256(content).hexdigest() != file["games"]:
+                raise _damaged(index, "it does not match its checksum")
+            for row in pq.read_table(pa.BufferReader(content), schema=GAMES).to_pylist():
+                heldout = split_key(split["seed"], row["digest"]) <= split["below"]
+                games.append(Game(file=number, heldout=heldout, **row))
+        return tuple(sorted(games, key=lambda game: game.digest))
+
+
+class GameReader:
+    """Reads one game forwards from any frame, with one block's changes and one screen in memory."""
+
+    def __init__(self, shards: Shards, game: Game, frame: int = 0) -> None:
+        self.game = game
+        self._shards, self._layout = shards, shards.layout
+        self._rows = shards.rows(game)
+        lengths = np.asarray(self._rows.column("frames"))
+        self._starts = np.concatenate([[0], np.cumsum(lengths)])
+        if self._starts[-1] != game.frames:
+            raise _damaged(shards.path / f"{game.file:05d}.arrow", f"game {game.name} has {self._starts[-1]} frames")
+        self._index = -1
+        self.seek(frame)
+
+    def seek(self, frame: int) -> None:
+        """Make `frame` the next one read; 0 <= frame <= game.frames."""
+        if not 0 <= frame <= self.game.frames:
+            raise IndexError(f"frame {frame} of a game of {self.game.frames}")
+        self.frame = frame
+        if frame < self.game.frames:
+            self._load(int(np.searchsorted(self._starts, frame, side="right")) - 1)
+            self._screens = self._block.screen_before(frame - self._starts[self._index], self._layout.cells)
+
+    def read(self, out: Mapping[str, NDArray]) -> None:
+        """Fill `out`, name -> [n, ...] of any of the layout's fields, with the next n frames.
+
+        Planes must come as zeros and lie in memory without gaps.
+        """
+        length = len(next(iter(out.values())))
+        planes = {name: out[name].reshape(length, -1) for name in self._layout.planes}
+        done = 0
+        while done < length:
+            if self.frame == self._starts[self._index + 1]:
+                self._load(self._index + 1)
+                self._screens = self._block.screen_before(0, self._layout.cells)
+            first = int(self.frame - self._starts[self._index])
+            count = int(min(length - done, self._starts[self._index + 1] - self.frame))
+            part = slice(done, done + count)
+            self._block.fill(first, self._screens, {name: plane[part] for name, plane in planes.items()})
+            for name in out.keys() - planes.keys():
+                out[name][part] = self._block.columns[name][first : first + count]
+            done += count
+            self.frame += count
+
+    def action_before(self, frame: int) -> int:
+        """The action taken in the frame before `frame`; 0 before the game's first."""
+        if frame == 0:
+            return 0
+        index = int(np.searchsorted(self._starts, frame - 1, side="right")) - 1
+        row = _row(self._layout, self._rows, index)
+        return int(blocks.column(self._layout, row, "action")[frame - 1 - self._starts[index]])
+
+    def _load(self, index: int) -> None:
+        if index != self._index:
+            self._block = self._shards.block(self.game, self._rows, index)
+            self._index = index
+
+
+def block_schema(layout: Layout) -> pa.Schema:
+    """The columns of a data file."""
+    numbers = [("frames", pa.int32()), ("total", pa.int32()), ("crc32", pa.uint32())]
+    return pa.schema(numbers + [(name, pa.binary()) for name in layout.streams])
+
+
+def split_key(seed: int, digest: str) -> str:
+    """Where a game falls in the order in which games are held out: a hash of its content and the seed, in hex."""
+    return hashlib.sha256(f"{seed} {digest}".encode()).hexdigest()
+
+
+def header_hash(header: Mapping[str, Any]) -> str:
+    """SHA-256 of a header, without the hash in it."""
+    content = {key: value for key, value in header.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def layout_json(layout: Layout) -> dict[str, Any]:
+    """The layout as JSON keeps it: lists for tuples."""
+    return json.loads(json.dumps(asdict(layout)))
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    file = path / "header.json"
+    try:
+        header = json.loads(file.read_bytes())
+    except OSError:
+        raise ConfigError(
+            f"{path}: there is no readable header.json, so this is no finished folder of shards; "
+            "make one with `training shard`."
+        ) from None
+    except ValueError as error:
+        raise _damaged(file, error) from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ConfigError(f"{file}: this is not the header of a folder of shards; make one with `training shard`.")
+    if header.get("version") != VERSION:
+        raise ConfigError(
+            f"{file}: shards of version {header.get('version')} cannot be read, only of version {VERSION}; "
+            "convert the demonstrations again with `training shard`."
+        )
+    if header.get("sha256") != header_hash(header):
+        raise _damaged(file, "it does not match its checksum")
+    return header
+
+
+def _row(layout: Layout, rows: pa.RecordBatch, index: int) -> dict[str, Any]:
+    numbers = {name: rows.column(name)[index].as_py() for name in ("frames", "total", "crc32")}
+    return numbers | {name: rows.column(name)[index].as_buffer() for name in layout.streams}
+
+
+def _damaged(path: Path, reason: object) -> ConfigError:
+    reason = " ".join(str(reason).split())
+    return ConfigError(f"{path}: the shard file is damaged ({reason}); convert the demonstrations again.")
