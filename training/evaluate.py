@@ -79,7 +79,7 @@ def evaluate(
     Actions are drawn from the softmax of logits / temperature, or are the likeliest with `greedy`. A game and the
     choices in it are seeded by (seed, number of the game), so that the scores do not depend on `workers`, and on
     `slots` only as far as a network's rounding depends on its batch size. `device` is where the policy's weights lie.
-    Raises ConfigError for settings or a policy that cannot play the task.
+    Raises ConfigError for settings or a policy that cannot play the task, and for logits that are not a number.
     """
     if episodes < 1 or slots < 1:
         raise ConfigError(f"At least one game must be played in at least one slot, got {episodes} in {slots}.")
@@ -120,12 +120,15 @@ def play(
                 keep = torch.as_tensor(active, device=device)
                 rows, state = rows[active], tuple(part[keep] for part in state)
             logits, state = policy(_batch(frame, rows, actions, device), state)
-            last = logits[:, -1].double().cpu().numpy()
+            chosen = frame.playing[rows]
+            last = logits[:, -1].double().cpu().numpy()[chosen]
+            if np.isnan(last).any():
+                raise ConfigError("The policy's logits are not a number; the run that made its weights went astray.")
             if greedy:
-                actions[rows] = last.argmax(1)
+                actions[rows[chosen]] = last.argmax(1)
             else:
-                uniform = np.array([_uniform(noise, seed, int(game)) for game in frame.game[rows]])
-                actions[rows] = sample(last / temperature, uniform)
+                uniform = np.array([_uniform(noise, seed, int(game)) for game in frame.game[rows[chosen]]])
+                actions[rows[chosen]] = sample(last / temperature, uniform)
             frame = vector.step(actions)
             results += frame.results
     finally:
