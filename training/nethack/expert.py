@@ -19,6 +19,8 @@ ACTION: dict[int, int] = {}
 """The first action index of every key that NetHackChallenge can send."""
 for _index, _key in enumerate(nethack.ACTIONS):
     ACTION.setdefault(int(_key), _index)
+FIRST_INDEX = [ACTION[int(key)] for key in nethack.ACTIONS]
+"""The first action index with the same key, for every action index: what a recording can tell of an action."""
 
 ESC, ENTER, KICK = "\x1b", "\r", chr(nethack.Command.KICK)
 PRAY, ENHANCE = chr(nethack.Command.PRAY), chr(nethack.Command.ENHANCE)
@@ -89,6 +91,8 @@ class Level:
     up: int = 0
     branch: int = 0
     eaten: int = 0
+    food: int = 0
+    missiles: int = 0
     taken: int = 0
     patience: int = 0
     patient_until: int = 0
@@ -122,8 +126,6 @@ class Bot:
         self.menu: list[str] = []
         self.may_enhance = False
         self.kill: tuple[int, int, int] | None = None
-        self.food_at: int | None = None
-        self.missile_at: int | None = None
         self.refuge: tuple[tuple[int, int], int] | None = None
         self.refuge_hp, self.engraved, self.engrave_after = 0, 0, 0
         self.last_here = 0
@@ -206,7 +208,7 @@ class Bot:
             self.place.branch |= 1 << self.last_here
         self.key, self.place = key, self.levels.setdefault(key, Level())
         self.place.arrived = screen.turn
-        self.target = self.kill = self.fought = self.food_at = self.missile_at = None
+        self.target = self.kill = self.fought = None
 
     def _keep_out_of_shop(self, screen: Screen) -> None:
         """Wares that are picked up must be paid for, so the shop's floor is left alone."""
@@ -268,15 +270,14 @@ class Bot:
 
     def _gather(self, screen: Screen) -> str:
         """Pick up what can be thrown."""
-        light = paths.bits(_MISSILE[screen.glyphs]) & ~self.place.taken & ~self.place.blocked
-        if self.missile_at == screen.here:
-            self.missile_at = None
-            self.place.taken |= 1 << screen.here
+        level = self.place
+        level.missiles |= paths.bits(_MISSILE[screen.glyphs]) & ~(level.taken | level.blocked)
+        if level.missiles >> screen.here & 1:
+            level.missiles &= ~(1 << screen.here)
+            level.taken |= 1 << screen.here
             self.menu = [",", ENTER]
             return ","
-        step = self._walk(screen, light) if light else ""
-        self.missile_at = self.target if step else None
-        return step
+        return self._walk(screen, level.missiles) if level.missiles else ""
 
     def _escape_stomach(self, screen: Screen) -> str:
         return "j" if screen.swallowed else ""
@@ -348,15 +349,15 @@ class Bot:
         """From the floor whenever there is room, from the bag when hungry."""
         if screen.hunger == SATIATED:
             return ""
-        if self.food_at == screen.here:
-            self.food_at = None
-            self.place.eaten |= 1 << screen.here
+        level = self.place
+        level.food |= paths.bits(_FOOD[screen.glyphs]) & ~(level.eaten | level.blocked)
+        if level.food >> screen.here & 1:
+            level.food &= ~(1 << screen.here)
+            level.eaten |= 1 << screen.here
             self.answers = {"corpse": "n", " egg": "n", " tin": "n", "here; eat": "y"}
             return "e"
-        food = paths.bits(_FOOD[screen.glyphs]) & ~self.place.eaten & ~self.place.blocked
-        step = self._walk(screen, food) if food else ""
+        step = self._walk(screen, level.food) if level.food else ""
         if step:
-            self.food_at = self.target
             return step
         if screen.hunger < HUNGRY:
             return ""
@@ -376,7 +377,8 @@ class Bot:
         for offset in paths.ORTHOGONAL:
             if screen.shut >> (screen.here + offset) & 1 and self.last_target == screen.here + offset:
                 self.target = self.last_target
-                return KICK + DIRECTIONS[offset]
+                self.answers = {"In what direction": DIRECTIONS[offset]}
+                return KICK
         return ""
 
     def _take_gold(self, screen: Screen) -> str:

@@ -1,0 +1,366 @@
+"""Record NetHack games in NLD-AA's layout, by several processes at once, losing none.
+
+A folder of recordings holds session folders, each with `nle.<pid>.<n>.ttyrec3.bz2` games and the `nle.<pid>.xlogfile` that
+NetHack itself wrote about them, and beside them `games.jsonl`, a line for each game, by which a recording is resumed.
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import multiprocessing
+import os
+import shutil
+import signal
+import sqlite3
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.config import ConfigError
+from training.nethack.env import NetHackTask
+from training.nethack.players import describe, make_player
+from training.nethack.session import GameRow, Rules, Session, sessions
+from training.stopping import InterruptedRunError, stop_on_signals
+
+LIST = "games.jsonl"
+STREAM_STEPS = 50_000
+"""Steps that one stream of games makes, when steps are asked for: its last game is cut off there."""
+_RESERVE = 64 << 20  # bytes left free on the disk
+_LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What one call of `collect` recorded."""
+
+    games: int
+    steps: int
+    mean_score: float
+    standard_error: float | None
+    """Of the mean score; None for a single game."""
+    cut_off: int
+    """Games ended before their time, by a limit."""
+    bytes_per_step: float
+    steps_per_second: float
+    """All workers together."""
+    seconds: float
+    notes: tuple[str, ...] = ()
+    """What went wrong without stopping the recording, a sentence each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stream:
+    """Games that one worker plays in a row: one game, or as many as make up `quota` steps."""
+
+    stream: int
+    number: int = 0
+    """The first game's number."""
+    quota: int | None = None
+    """Steps left to make; None for a single game."""
+
+
+def collect(
+    out: str | Path,
+    *,
+    task: str = "mon-hum-neu-mal",
+    steps: int | None = None,
+    games: int | None = None,
+    player: Any = "bot",
+    workers: int | None = None,
+    seed: int = 0,
+    max_episode_steps: int = 100_000,
+    append: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Summary:
+    """Record exactly `games` games, or exactly `steps` actions of the player, into the folder `out`.
+
+    `player` is "bot", "random", or a policy (nn.Module; run by each worker a frame at a time). The same seed records
+    the same games whatever the number of `workers` (all cores by default). Steps are made in streams of about 50,000,
+    each a row of games of which the last is cut off there and ended by quitting. `append` goes on in a folder that
+    holds games, and records what is missing of them; a game that was interrupted stays as it is. `progress` is called
+    with (done, total) in games or steps.
+
+    Raises ConfigError for settings that cannot be recorded, a folder in use and a full disk, and InterruptedRunError
+    after SIGINT or SIGTERM; in both latter cases what was recorded is kept and every game in it is whole.
+    """
+    if (steps is None) == (games is None):
+        raise ConfigError(f"ask for either steps or games, got steps = {steps} and games = {games}.")
+    for name, value in {"steps": steps, "games": games, "workers": workers, "max_episode_steps": max_episode_steps}.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} must be at least 1, got {value}.")
+    NetHackTask(character=task)  # refuses what is no character
+    make_player(player)
+    out = _folder(Path(out), append)
+    rules = Rules(task=task, seed=seed, max_episode_steps=max_episode_steps)
+    label = {"task": task, "seed": seed, "player": describe(player), "counted": "steps" if steps else "games"}
+    recording = _Recording(out, rules, player, label, progress)
+    recording.plan(steps, games)
+    return recording.run(workers or len(os.sched_getaffinity(0)))
+
+
+def verify(out: str | Path) -> tuple[int, int]:
+    """(games, bytes) of a folder of recordings, after reading each game's first frames back through nle.dataset.
+
+    Raises ConfigError if nle.dataset finds other games than the sessions' logs list, or a game without a frame.
+    """
+    from nle import dataset
+
+    out = Path(out)
+    listed = sum(len(rows) for _, rows in sessions(out))
+    with tempfile.TemporaryDirectory() as scratch, open(os.devnull, "w") as silence:
+        db = os.path.join(scratch, "games.db")
+        dataset.db.create(filename=db)
+        with contextlib.redirect_stdout(silence):
+            dataset.add_nledata_directory(str(out), "games", filename=db)
+        with sqlite3.connect(db) as connection:
+            found = [row[0] for row in connection.execute("SELECT gameid FROM datasets ORDER BY gameid")]
+        if len(found) != listed:
+            raise ConfigError(f"{out}: the logs list {listed} games, but nle.dataset finds {len(found)}; record anew.")
+        empty = []
+        for first in range(0, len(found), 64):
+            part = found[first : first + 64]
+            loader = dataset.TtyrecDataset(
+                "games", batch_size=len(part), seq_length=4, dbfilename=db, gameids=part, shuffle=False
+            )
+            frames = next(iter(loader))["gameids"]
+            empty += [game for game, row in zip(part, frames, strict=True) if (row != game).all()]
+    if empty:
+        raise ConfigError(f"{out}: {len(empty)} of {len(found)} games hold no frame; delete them and record anew.")
+    return len(found), sum(path.stat().st_size for path in out.glob("*/*.ttyrec3.bz2"))
+
+
+class _Recording:
+    """One call of `collect`: the streams still to be played, the workers that play them, and what they report."""
+
+    def __init__(
+        self, out: Path, rules: Rules, player: Any, label: dict[str, Any], progress: Callable[[int, int], None] | None
+    ) -> None:
+        self.out, self.rules, self.player, self.label = out, rules, player, label
+        self.progress = progress or (lambda done, total: None)
+        self.rows: list[GameRow] = []
+        self.notes: list[str] = []
+        self.streams: list[_Stream] = []
+        self.done = self.total = 0
+        self.trouble = ""
+
+    def plan(self, steps: int | None, games: int | None) -> None:
+        """The streams that make up what is asked for, less what the folder holds."""
+        held = [row for row in read_list(self.out) if all(row[key] == value for key, value in self.label.items())]
+        if games is not None:
+            have = {row["stream"] for row in held}
+            self.streams = [_Stream(stream=stream) for stream in range(games) if stream not in have]
+            self.total = len(self.streams)
+            return
+        assert steps is not None
+        count = max(1, min(steps, max(2, round(steps / STREAM_STEPS))))
+        for stream in range(count):
+            mine = [row for row in held if row["stream"] == stream]
+            left = (stream + 1) * steps // count - stream * steps // count - sum(row["steps"] for row in mine)
+            if left > 0:
+                first = 1 + max((row["number"] for row in mine), default=-1)
+                self.streams.append(_Stream(stream=stream, number=first, quota=left))
+                self.total += left
+
+    def run(self, workers: int) -> Summary:
+        """Play all streams; returns when every worker is gone."""
+        began = time.monotonic()
+        self.todo = self.streams[::-1]
+        self.workers = {worker.link: worker for worker in (self._launch() for _ in range(min(workers, len(self.todo))))}
+        main = threading.current_thread() is threading.main_thread()
+        with stop_on_signals() if main else contextlib.nullcontext() as flag:
+            stopping = False
+            while self.workers:
+                for link in wait(list(self.workers), timeout=_LOOK_SECONDS):
+                    self._hear(link)  # type: ignore[arg-type]
+                if not self.trouble and shutil.disk_usage(self.out).free < _RESERVE:
+                    self.trouble = f"less than {_RESERVE >> 20} MiB are free on the disk"
+                if not stopping and (self.trouble or (flag is not None and flag.raised)):
+                    stopping = True
+                    self.todo.clear()
+                    for worker in self.workers.values():
+                        worker.tell(None)
+        return self._finish(time.monotonic() - began, interrupted=bool(flag is not None and flag.raised))
+
+    def _launch(self) -> "_Worker":
+        worker = _Worker(self.out, self.rules, self.player)
+        worker.tell(self.todo.pop())
+        return worker
+
+    def _hear(self, link: Connection) -> None:
+        """Take in what a worker says: steps made, a game recorded, a stream finished, or that it is gone."""
+        worker = self.workers[link]
+        try:
+            kind, value = link.recv()
+        except (EOFError, OSError):
+            self._bury(worker)
+            return
+        if kind == "steps":
+            if self.label["counted"] == "steps":
+                self.done += value
+        elif kind == "game":
+            self.rows.append(value)
+            worker.games += 1
+            worker.playing = _after(worker.playing, value)
+            self.done += self.label["counted"] == "games"
+            with open(self.out / LIST, "a", encoding="utf-8") as file:
+                file.write(json.dumps(self.label | dataclasses.asdict(value)) + "\n")
+        elif kind == "trouble":
+            self.trouble = self.trouble or value
+        else:
+            worker.tell(self.todo.pop() if self.todo else None)
+        self.progress(min(self.done, self.total), self.total)
+
+    def _bury(self, worker: "_Worker") -> None:
+        """A worker is gone. If it should not be, say so, and have another go on where its last whole game ended."""
+        code = worker.end()
+        del self.workers[worker.link]
+        if worker.left:
+            return
+        _remove_empty(self.out, worker.pid)
+        how = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
+        self.notes.append(
+            f"Worker {worker.pid} died ({how}) after {worker.games} whole games, which are kept; "
+            "the game it was in is played again from its start."
+        )
+        if worker.playing is not None and not self.trouble:
+            if len(self.notes) > 10 and not self.rows:
+                self.trouble = "every worker dies before it ends a game"
+                return
+            self.todo.append(worker.playing)
+            replacement = self._launch()
+            self.workers[replacement.link] = replacement
+
+    def _finish(self, seconds: float, *, interrupted: bool) -> Summary:
+        if self.rows:
+            verify(self.out)
+        if self.trouble or interrupted:
+            kept = f"{len(self.rows)} whole games were recorded and are kept in {self.out}"
+            if interrupted and not self.trouble:
+                raise InterruptedRunError(f"Stopped by a signal; {kept}; go on with --append.")
+            raise ConfigError(f"{self.out}: {self.trouble}; {kept}; go on with --append when that is mended.")
+        scores = np.array([row.score for row in self.rows], float)
+        steps = sum(row.steps for row in self.rows)
+        size = sum((self.out / row.session / row.file).stat().st_size for row in self.rows)
+        return Summary(
+            games=len(self.rows),
+            steps=steps,
+            mean_score=float(scores.mean()) if len(scores) else math.nan,
+            standard_error=float(scores.std(ddof=1) / math.sqrt(len(scores))) if len(scores) > 1 else None,
+            cut_off=sum(bool(row.cut_off) for row in self.rows),
+            bytes_per_step=size / max(1, steps),
+            steps_per_second=steps / max(seconds, 1e-9),
+            seconds=seconds,
+            notes=tuple(self.notes),
+        )
+
+
+class _Worker:
+    """The parent's end of a process that records."""
+
+    def __init__(self, out: Path, rules: Rules, player: Any) -> None:
+        context = multiprocessing.get_context("spawn")  # a forked copy of a process that uses torch or jax can hang
+        self.link, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs, out, rules, player), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.playing: _Stream | None = None
+        self.left = False
+        self.games = 0
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
+    def tell(self, stream: _Stream | None) -> None:
+        """Give it a stream to play, or None: end the game in progress and leave."""
+        self.left = stream is None
+        if stream is not None:
+            self.playing = stream
+        with contextlib.suppress(OSError):
+            self.link.send(stream)
+
+    def end(self) -> int | None:
+        """Wait for it; its exit code."""
+        self._process.join()
+        self.link.close()
+        return self._process.exitcode
+
+
+def _work(link: Connection, out: Path, rules: Rules, player: Any) -> None:
+    """A worker: play the streams that come down the link, until there is none."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone: leave, with the last game ended
+        session: Session | None = None
+        try:
+            session = Session(out, rules, make_player(player))
+            while (stream := link.recv()) is not None:
+                for row in _games(session, stream, link):
+                    link.send(("game", row))
+                link.send(("finished", None))
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            link.send(("trouble", f"recording failed ({error.strerror or error})"))
+        finally:
+            if session is not None:
+                session.close()
+
+
+def _games(session: Session, stream: _Stream, link: Connection) -> Iterator[GameRow]:
+    """Play a stream's games."""
+    number, left = stream.number, stream.quota
+
+    def tick(steps: int) -> None:
+        with contextlib.suppress(OSError):
+            link.send(("steps", steps))
+
+    while left is None or left > 0:
+        # Whatever comes while a stream is played, None or the end of the link, means stop.
+        row = session.play(stream.stream, number, left, link.poll, tick)
+        yield row
+        number += 1
+        if left is None or row.cut_off == "stopped":
+            return
+        left -= row.steps
+
+
+def _after(stream: _Stream | None, row: GameRow) -> _Stream | None:
+    """What is left of a stream after a game."""
+    if stream is None or stream.quota is None or stream.quota <= row.steps:
+        return None
+    return _Stream(stream=stream.stream, number=row.number + 1, quota=stream.quota - row.steps)
+
+
+def read_list(out: Path) -> list[dict[str, Any]]:
+    """The lines of a folder's list of games; a line cut short by a crash is left out."""
+    path = out / LIST
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line[-1:] == "\n"]
+
+
+def _folder(out: Path, append: bool) -> Path:
+    """The folder, made if need be. Raises ConfigError if it cannot be, or holds something and must not."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()) and not append:
+            raise ConfigError(f"{out} is not empty; choose another folder, or go on recording there with --append.")
+    except OSError as error:
+        raise ConfigError(f"{out}: games cannot be recorded there ({error.strerror}); choose another folder.") from None
+    return out.resolve()
+
+
+def _remove_empty(out: Path, pid: int) -> None:
+    """Remove what a dead worker left if no game of it is whole: nle.dataset cannot read a session without any."""
+    for path, rows in list(sessions(out)):
+        if path.name == f"nle.{pid}.xlogfile" and not rows:
+            shutil.rmtree(path.parent)
