@@ -50,7 +50,7 @@ class Batches:
     ) -> None:
         if split not in ("train", "heldout"):
             raise ConfigError(f"split must be train or heldout, got {split!r}.")
-        _check_sizes(batch_size, unroll_length, rank, world)
+        check_sizes(batch_size, unroll_length, rank, world)
         self.shards = shards
         self._order = _Order(shards.train if split == "train" else shards.heldout, seed)
         if batch_size > self._order.frames:
@@ -60,7 +60,7 @@ class Batches:
             )
         self.batch_size, self.unroll_length = batch_size, unroll_length
         self._mine = range(rank, batch_size, world)
-        self._threads = min(_threads(threads), len(self._mine))
+        self._threads = min(thread_count(threads), len(self._mine))
         self._waiting: deque[_Pending] = deque()
         self._pools = [ThreadPoolExecutor(1, thread_name_prefix="demonstrations") for _ in range(self._threads)]
         self.seek(0)
@@ -140,7 +140,7 @@ def heldout(
     than games, rounded up to a multiple of `world`. Frames that fill the last unrolls have mask False and `game` -1;
     `game` int64 [B, T] else is the index into `shards.heldout`, for a standard error over games.
     """
-    _check_sizes(batch_size, unroll_length, rank, world)
+    check_sizes(batch_size, unroll_length, rank, world)
     chosen = shards.heldout[:games]
     rows = min(batch_size, -(-len(chosen) // world) * world)
     queues: list[list[int]] = [[] for _ in range(rows)]
@@ -248,7 +248,8 @@ def _read_slots(slots: list[_Slot], part: range, batch: Batch) -> None:
         slots[index].read({name: array[index] for name, array in batch.items()})
 
 
-def _check_sizes(batch_size: int, unroll_length: int, rank: int, world: int) -> None:
+def check_sizes(batch_size: int, unroll_length: int, rank: int, world: int) -> None:
+    """Raise ConfigError for sizes that no batch can have."""
     if batch_size < 1 or unroll_length < 1:
         raise ConfigError(f"batch_size and unroll_length must be 1 or more, got {batch_size} and {unroll_length}.")
     if not 0 <= rank < world:
@@ -257,7 +258,8 @@ def _check_sizes(batch_size: int, unroll_length: int, rank: int, world: int) -> 
         raise ConfigError(f"batch_size = {batch_size} cannot be shared by {world} processes; make it a multiple.")
 
 
-def _threads(threads: int | None) -> int:
+def thread_count(threads: int | None) -> int:
+    """How many threads decode: as many as asked for, or two where there are two cores."""
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be 1 or more, got {threads}.")
     return threads or min(2, len(os.sched_getaffinity(0)))

@@ -25,6 +25,7 @@ from training.config import ConfigError
 
 if TYPE_CHECKING:
     from training.loader import Batches
+    from training.shuffled import ShuffledBatches
 
 FORMAT = "game-scaling shards"
 VERSION = 1
@@ -146,11 +147,23 @@ class Shards:
         """A reader of the game, at `frame`."""
         return GameReader(self, game, frame)
 
-    def batches(self, **settings: Any) -> "Batches":
-        """Batches of these games; see `training.loader.Batches` for the settings."""
-        from training.loader import Batches
+    def batches(
+        self, *, unroll_length: int, shuffled: bool | None = None, **settings: Any
+    ) -> "Batches | ShuffledBatches":
+        """Batches of the training games; `training.loader.Batches` has the settings.
 
-        return Batches(self, **settings)
+        `shuffled`, the default for single Atari frames, takes them from `training.shuffled.ShuffledBatches`.
+        """
+        from training.loader import Batches
+        from training.shuffled import ShuffledBatches
+
+        if shuffled is None:
+            shuffled = self.env == "atari" and unroll_length == 1
+        if not shuffled:
+            return Batches(self, unroll_length=unroll_length, **settings)
+        if unroll_length != 1:
+            raise ConfigError(f"shuffled frames need unroll_length = 1, got {unroll_length}.")
+        return ShuffledBatches(self, **settings)
 
     def verify(self) -> None:
         """Read every block once. Raises ConfigError, naming the file, at the first that does not match its checksum."""

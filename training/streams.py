@@ -49,16 +49,22 @@ class GameStream:
 
     def read(self, row: Batch) -> None:
         """Fill a part of a row [n, ...]."""
-        fields = {name: array for name, array in row.items() if name not in ("previous", "start")}
-        if self._atari:
-            frames = np.zeros((STACK - 1 + len(row["action"]), *self._recent.shape[1:]), np.uint8)
-            frames[: STACK - 1] = self._recent
-            fields["pixels"] = frames[STACK - 1 :]
-        self._reader.read(fields)
-        if self._atari:
-            windows = np.lib.stride_tricks.sliding_window_view(frames, STACK, axis=0)
-            row["pixels"][:] = np.moveaxis(windows, -1, 1)
-            self._recent = frames[1 - STACK :].copy()
+        if not self._atari:
+            self._fill(row, row)
+            return
+        frames = np.zeros((STACK - 1 + len(row["action"]), *self._recent.shape[1:]), np.uint8)
+        self.read_unstacked(row, frames)
+        windows = np.lib.stride_tricks.sliding_window_view(frames, STACK, axis=0)
+        row["pixels"][:] = np.moveaxis(windows, -1, 1)
+
+    def read_unstacked(self, row: Batch, frames: NDArray[np.uint8]) -> None:
+        """Fill a part of a row [n, ...] but its pixels, which go to `frames` [3 + n, 84, 84], zeros, from three before."""
+        frames[: STACK - 1] = self._recent
+        self._fill(row, row | {"pixels": frames[STACK - 1 :]})
+        self._recent = frames[1 - STACK :].copy()
+
+    def _fill(self, row: Batch, fields: Batch) -> None:
+        self._reader.read({name: array for name, array in fields.items() if name not in ("previous", "start")})
         row["previous"][0] = self._previous
         row["previous"][1:] = row["action"][:-1]
         self._previous = row["action"][-1]

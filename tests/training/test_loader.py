@@ -193,22 +193,31 @@ def test_damage_met_in_the_background_reaches_the_caller(tmp_path, games):
         copies(batches, 3)
 
 
-def test_atari_frames_are_stacked_as_the_environment_stacks_them(tmp_path):
-    """Zeros stand before a game's first frame, and a stack never reaches into another game."""
+@pytest.fixture(scope="module")
+def atari(tmp_path_factory):
+    """Atari games whose frames tell which they are, and their shards."""
     layout = Layout(shape=(4, 6), planes=("pixels",), columns={"action": ("uint8", ()), "mask": ("bool", ())})
-    games = {str(seed): random_game(seed, length, layout) for seed, length in enumerate((40, 23, 9, 2))}
+    games = {str(seed): random_game(seed, length, layout) for seed, length in enumerate((140, 83, 9, 2, 32))}
     for seed, frames in games.items():
         frames["pixels"][:, 0, 0], frames["pixels"][:, 0, 1] = int(seed), np.arange(len(frames["action"]))
-    with ShardWriter(tmp_path / "s", layout=layout, env="atari", actions=["x"], source="", block=8) as writer:
+    folder = tmp_path_factory.mktemp("atari") / "s"
+    with ShardWriter(folder, layout=layout, env="atari", actions=["x"], source="", block=8) as writer:
         for name, frames in games.items():
             encoder = writer.game(name)
             encoder.append(**frames)
             writer.add(encoder.finish())
-        shards = writer.finish()
-    with shards.batches(batch_size=3, unroll_length=5) as batches:
-        read = copies(batches, 12)
+        return writer.finish(), games
+
+
+@pytest.mark.parametrize(("batch_size", "unroll"), [(3, 5), (7, 1)])
+def test_atari_frames_are_stacked_as_the_environment_stacks_them(atari, batch_size, unroll):
+    """Zeros stand before a game's first frame, and a stack never reaches into another game."""
+    shards, games = atari
+    with shards.batches(batch_size=batch_size, unroll_length=unroll) as batches:
+        read = copies(batches, 90 // batch_size)
     for batch in read:
         assert set(batch) == {"pixels", "previous", "start", "action", "mask"}
+        assert batch["pixels"].shape == (batch_size, unroll, 4, 4, 6)
         for index in np.ndindex(batch["action"].shape):
             stack = batch["pixels"][index]
             frames = games[str(stack[-1, 0, 0])]
@@ -216,6 +225,56 @@ def test_atari_frames_are_stacked_as_the_environment_stacks_them(tmp_path):
             padded = np.concatenate([np.zeros((3, 4, 6), np.uint8), frames["pixels"]])
             np.testing.assert_array_equal(stack, padded[frame : frame + 4])
             assert batch["action"][index] == frames["action"][frame]
+            assert batch["mask"][index] == frames["mask"][frame]
+            assert batch["previous"][index] == (frames["action"][frame - 1] if frame else 0)
+
+
+def test_shuffled_frames_come_once_an_epoch_from_everywhere(atari, monkeypatch):
+    """Pools of two batches of 32 frames, which end within chunks and within epochs."""
+    monkeypatch.setattr("training.shuffled._POOL_FRAMES", 64)
+    shards, _ = atari
+    expected = Counter((int(game.name), frame) for game in shards.train for frame in range(game.frames))
+    total = sum(expected.values())
+    with shards.batches(batch_size=32, unroll_length=1, seed=3) as batches:
+        assert batches.frames_per_epoch == total
+        read = copies(batches, 2 * (2 * total // 64))
+    corner = np.concatenate([batch["pixels"][:, 0, -1, 0] for batch in read]).astype(int)
+    keys = [tuple(key) for key in corner[:, :2].tolist()]
+    for epochs in (1, 2):  # as many whole pools as fit; none reads a frame too often, so each frame is read once
+        seen = Counter(keys[: epochs * total // 64 * 64])
+        assert seen.keys() <= expected.keys()
+        assert max(seen.values()) == epochs
+    neighbours = np.abs(np.diff(corner[:, 1])) == 1
+    assert neighbours.mean() < 0.1
+
+
+def test_shuffled_batches_follow_from_their_number_and_are_shared_out_by_rank(atari, monkeypatch):
+    monkeypatch.setattr("training.shuffled._POOL_FRAMES", 64)
+    shards, _ = atari
+    settings = {"batch_size": 12, "unroll_length": 1, "seed": 3}
+    with shards.batches(**settings) as batches:
+        uninterrupted = copies(batches, 40)
+    with shards.batches(**settings, threads=1) as batches:
+        for update in (39, 0, 17, 5):
+            batches.seek(update)
+            assert_same(next(batches), uninterrupted[update])
+            assert batches.update == update + 1
+    for rank in range(3):
+        with shards.batches(**settings, rank=rank, world=3) as batches:
+            for expected, batch in zip(uninterrupted, batches, strict=False):
+                assert_same(batch, {name: array[rank::3] for name, array in expected.items()})
+
+
+def test_nethack_frames_can_be_shuffled_too(shards, games):
+    with shards.batches(batch_size=16, unroll_length=1, shuffled=True) as batches:
+        batch = next(batches)
+    assert set(batch) == FIELDS
+    names, frames = place(batch)
+    for index in np.ndindex(names.shape):
+        for field in ("chars", "colors", "cursor", "action", "mask"):
+            np.testing.assert_array_equal(batch[field][index], games[str(names[index])][field][frames[index]])
+    with pytest.raises(ConfigError, match="unroll_length = 1"):
+        shards.batches(batch_size=2, unroll_length=2, shuffled=True)
 
 
 def test_the_layout_of_these_tests_is_that_of_nethack_but_smaller():

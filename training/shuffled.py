@@ -1,0 +1,168 @@
+"""Shuffled single frames, for policies without memory: a batch after the other of neighbouring frames is waste.
+
+An epoch cuts every training game into chunks of consecutive frames, which are cheap to decode together, and lays the
+chunks end to end in an order drawn from the seed. The line is read in pools of some thousand frames, a pool is shuffled
+and dealt out to batches. So every frame is read once an epoch, a batch mixes hundreds of places, memory is two pools,
+and batch k follows from k alone.
+"""
+
+import functools
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.config import ConfigError
+from training.loader import check_sizes, thread_count
+from training.shards import Game, Shards
+from training.streams import STACK, Batch, GameStream, empty_batch
+
+CHUNK = 32
+_POOL_FRAMES = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Piece:
+    """Part of a chunk within a pool."""
+
+    game: Game
+    first: int
+    length: int
+
+
+class ShuffledBatches:
+    """As `training.loader.Batches`, but frames are shuffled, [B, 1, ...], and every one has `start` True.
+
+    Raises ConfigError as `Batches` does. Every rank decodes the frames of all.
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        threads: int | None = None,
+    ) -> None:
+        check_sizes(batch_size, 1, rank, world)
+        self.shards, self.batch_size, self.unroll_length = shards, batch_size, 1
+        self.frames_per_epoch = sum(game.frames for game in shards.train)
+        if batch_size > self.frames_per_epoch:
+            raise ConfigError(
+                f"{shards.path} has {self.frames_per_epoch} frames to train on, fewer than batch_size = {batch_size}; "
+                "record more games or lower batch_size."
+            )
+        self._seed, self._rows = seed, slice(rank, None, world)
+        self._updates_a_pool = -(-_POOL_FRAMES // batch_size)
+        self._chunk_game, self._chunk_first, self._chunk_length = _chunks(shards.train)
+        self._order = functools.lru_cache(maxsize=4)(self._epoch)
+        self._threads = thread_count(threads)
+        self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="demonstrations")
+        self._pools: dict[int, tuple[Batch, list[Future[None]]]] = {}
+        self.update = 0
+
+    def seek(self, update: int) -> None:
+        """Make batch `update` the next; it and those after it are what an uninterrupted run would have read."""
+        if update < 0:
+            raise ConfigError(f"update must be 0 or more, got {update}.")
+        self.update = update
+
+    def close(self) -> None:
+        """Stop the background threads; the iterator cannot be used any more."""
+        self._executor.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        pool, place = divmod(self.update, self._updates_a_pool)
+        for number in {pool, pool + 1} - self._pools.keys():
+            self._pools[number] = self._decode(number)
+        for number in self._pools.keys() - {pool, pool + 1}:
+            for task in self._pools.pop(number)[1]:
+                task.cancel()
+        frames, tasks = self._pools[pool]
+        for task in tasks:
+            task.result()
+        size = self.batch_size * self._updates_a_pool
+        deal = np.random.default_rng([self._seed, 1, pool]).permutation(size)
+        chosen = deal[place * self.batch_size : (place + 1) * self.batch_size][self._rows]
+        self.update += 1
+        return _gather(frames, chosen)
+
+    def _epoch(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The chunks in their order, and where each ends on the line of all frames."""
+        order = np.random.default_rng([self._seed, 0, number]).permutation(len(self._chunk_length))
+        return order, np.cumsum(self._chunk_length[order])
+
+    def _pieces(self, pool: int) -> Iterator[_Piece]:
+        """What the pool is made of, along the line."""
+        size = self.batch_size * self._updates_a_pool
+        position, end = pool * size, (pool + 1) * size
+        while position < end:
+            epoch, place = divmod(position, self.frames_per_epoch)
+            order, ends = self._order(epoch)
+            index = int(np.searchsorted(ends, place, side="right"))
+            chunk = order[index]
+            skipped = int(place - (ends[index] - self._chunk_length[chunk]))
+            length = min(int(self._chunk_length[chunk]) - skipped, end - position)
+            game = self.shards.train[self._chunk_game[chunk]]
+            yield _Piece(game=game, first=int(self._chunk_first[chunk]) + skipped, length=length)
+            position += length
+
+    def _decode(self, pool: int) -> tuple[Batch, list[Future[None]]]:
+        """Begin to read a pool: its fields [n, ...], Atari's pixels as single frames with three more before each piece."""
+        pieces = list(self._pieces(pool))
+        size = self.batch_size * self._updates_a_pool
+        frames = {name: array[0] for name, array in empty_batch(self.shards, 1, size).items() if name != "pixels"}
+        lead = STACK - 1 if self.shards.env == "atari" else 0
+        if lead:
+            frames["pixels"] = np.zeros((size + lead * len(pieces), *self.shards.layout.shape), np.uint8)
+            lengths = [piece.length for piece in pieces]
+            frames["newest"] = np.arange(size) + lead * np.repeat(np.arange(1, len(pieces) + 1), lengths)
+        starts = np.cumsum([0, *(piece.length for piece in pieces)])
+        tasks = [
+            self._executor.submit(self._read, pieces, starts, lead, frames, range(part, len(pieces), self._threads))
+            for part in range(self._threads)
+        ]
+        return frames, tasks
+
+    def _read(self, pieces: list[_Piece], starts: NDArray[np.int64], lead: int, frames: Batch, part: range) -> None:
+        for index in part:
+            piece, start = pieces[index], int(starts[index])
+            stream = GameStream(self.shards, piece.game, piece.first)
+            end = start + piece.length
+            row = {name: array[start:end] for name, array in frames.items() if name not in ("pixels", "newest")}
+            if lead:
+                stream.read_unstacked(row, frames["pixels"][start + lead * index : end + lead * (index + 1)])
+            else:
+                stream.read(row)
+            row["start"][:] = True
+
+
+def _chunks(games: tuple[Game, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Of every chunk of the games: the game's index, the first frame and the length."""
+    counts = [-(-game.frames // CHUNK) for game in games]
+    game = np.repeat(np.arange(len(games)), counts)
+    first = np.concatenate([np.arange(0, game.frames, CHUNK) for game in games])
+    length = np.minimum(CHUNK, np.repeat([game.frames for game in games], counts) - first)
+    return game, first, length
+
+
+def _gather(frames: Batch, chosen: NDArray[np.int64]) -> Batch:
+    batch = {name: array[chosen][:, None] for name, array in frames.items() if name not in ("pixels", "newest")}
+    if "pixels" in frames:
+        newest = frames["newest"][chosen]
+        batch["pixels"] = frames["pixels"][newest[:, None] + np.arange(1 - STACK, 1)][:, None]
+    return batch
