@@ -150,12 +150,22 @@ def heldout(
         queues[row].append(index)
         lengths[row] += chosen[index].frames
     tracks = [_Track(shards, queue) for queue in queues[rank::world]]
-    for _ in range(-(-max(lengths) // unroll_length)):
+
+    def read() -> Batch:
         batch = empty_batch(shards, len(tracks), unroll_length)
         batch["game"] = np.full((len(tracks), unroll_length), -1, np.int64)
         for row, track in enumerate(tracks):
             track.read({name: array[row] for name, array in batch.items()})
-        yield batch
+        return batch
+
+    with ThreadPoolExecutor(1, thread_name_prefix="demonstrations") as pool:
+        waiting: deque[Future[Batch]] = deque()
+        for _ in range(-(-max(lengths, default=0) // unroll_length)):
+            waiting.append(pool.submit(read))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 class _Order:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -96,7 +96,7 @@ class ShardWriter:
 
     A data file is complete once its table of games lies beside it; a writer with the same settings takes up an
     interrupted folder after its last complete file (`done` names the games in it), one with others starts over, and
-    `report` is told which. Raises ConfigError when `out` exists or the folder cannot be written.
+    `report` is told which. Raises ConfigError when `out` exists, and at any time when the folder cannot be written.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class ShardWriter:
         source: str,
         options: Mapping[str, Any] | None = None,
         block: int = 1024,
-        file_bytes: int = 2**27,
+        file_bytes: int = 2**26,
         report: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self.out = Path(out)
@@ -149,15 +149,17 @@ class ShardWriter:
         if game.digest in self._digests:
             self.leave_out(game.name, f"it is the same game as {self._digests[game.digest]}")
             return False
-        if self._stream is None:
-            self._stream = pa.ipc.new_file(str(self._path("arrow")), block_schema(self.layout))
-        self._stream.write_batch(game.rows)
+        with self._writing():
+            if self._stream is None:
+                self._stream = pa.ipc.new_file(str(self._path("arrow")), block_schema(self.layout))
+            self._stream.write_batch(game.rows)
         self._digests[game.digest] = game.name
         row = {key: getattr(game, key) for key in GAMES.names if key != "batch"}
         self._open_games.append(row | {"batch": len(self._open_games)})
         self._written += game.rows.nbytes
         if self._written >= self._file_bytes:
-            self._close_file()
+            with self._writing():
+                self._close_file()
         return True
 
     def leave_out(self, name: str, reason: str) -> None:
@@ -183,7 +185,8 @@ class ShardWriter:
                 f"{len(self._digests)} games to write to {self.out}: there must be two or more, one to learn from and "
                 "one to hold out; record more games."
             )
-        self._close_file()
+        with self._writing():
+            self._close_file()
         keys = sorted(split_key(seed, digest) for digest in self._digests)
         count = min(max(1, round(holdout * len(keys))), len(keys) - 1)
         split = {"holdout": holdout, "seed": seed, "below": keys[count - 1]}
@@ -195,9 +198,10 @@ class ShardWriter:
             "left_out": [asdict(game) for game in self.left_out],
             "identity": hashlib.sha256(identity.encode()).hexdigest(),
         }
-        _write(self._folder / "header.json", json.dumps(header | {"sha256": header_hash(header)}, indent=1))
-        (self._folder / "settings.json").unlink()
-        os.rename(self._folder, self.out)
+        with self._writing():
+            _write(self._folder / "header.json", json.dumps(header | {"sha256": header_hash(header)}, indent=1))
+            (self._folder / "settings.json").unlink()
+            os.rename(self._folder, self.out)
         return Shards(self.out)
 
     def __enter__(self) -> Self:
@@ -207,6 +211,17 @@ class ShardWriter:
         # Interrupted: complete the open file, so that its games are not converted again; a full disk stays the error.
         with contextlib.suppress(OSError, pa.ArrowException):
             self._close_file()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(
+                f"{self._folder} cannot be written ({reason}); make room and start again, which goes on after the "
+                "files already complete there."
+            ) from None
 
     def _prepare(self) -> None:
         settings = self._folder / "settings.json"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FORMAT = "game-scaling shards"
 VERSION = 1
+_OPEN_FILES = 64
 GAMES = pa.schema(
     [
         ("name", pa.string()),
@@ -176,9 +177,11 @@ class Shards:
         path = self.path / f"{game.file:05d}.arrow"
         try:
             with self._lock:
-                if game.file not in self._files:
-                    self._files[game.file] = pa.ipc.open_file(pa.memory_map(str(path)))
-                rows = self._files[game.file].get_batch(game.batch)
+                file = self._files.pop(game.file, None) or pa.ipc.open_file(pa.memory_map(str(path)))
+                self._files[game.file] = file  # now the last to be closed
+                if len(self._files) > _OPEN_FILES:
+                    del self._files[next(iter(self._files))]  # rows read from it stay valid
+                rows = file.get_batch(game.batch)
             rows.validate(full=True)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise _damaged(path, error) from None

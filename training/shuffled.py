@@ -122,7 +122,7 @@ class ShuffledBatches:
             position += length
 
     def _decode(self, pool: int) -> tuple[Batch, list[Future[None]]]:
-        """Begin to read a pool: its fields [n, ...], Atari's pixels as single frames with three more before each piece."""
+        """Begin to read a pool: fields [n, ...], Atari's pixels as single frames with three more before each piece."""
         pieces = list(self._pieces(pool))
         size = self.batch_size * self._updates_a_pool
         frames = {name: array[0] for name, array in empty_batch(self.shards, 1, size).items() if name != "pixels"}

@@ -58,7 +58,7 @@ class GameStream:
         row["pixels"][:] = np.moveaxis(windows, -1, 1)
 
     def read_unstacked(self, row: Batch, frames: NDArray[np.uint8]) -> None:
-        """Fill a part of a row [n, ...] but its pixels, which go to `frames` [3 + n, 84, 84], zeros, from three before."""
+        """Fill a part of a row [n, ...]; its pixels go to `frames` [3 + n, 84, 84], zeros, after the three before."""
         frames[: STACK - 1] = self._recent
         self._fill(row, row | {"pixels": frames[STACK - 1 :]})
         self._recent = frames[1 - STACK :].copy()

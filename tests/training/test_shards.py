@@ -1,6 +1,8 @@
 """Shards give back what was written, refuse what was damaged, and survive an interruption."""
 
 import json
+import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,6 +97,20 @@ def test_games_come_back_whole_and_from_any_frame(tmp_path):
         for first in range(0, game.frames, 9):
             assert_frames_equal(read(shards, game, first, step=5), {n: a[first:] for n, a in frames.items()})
             assert shards.open(game).action_before(first) == (frames["action"][first - 1] if first else 0)
+
+
+def test_games_of_more_files_than_may_be_open_are_read_side_by_side(tmp_path, monkeypatch):
+    monkeypatch.setattr("training.shards._OPEN_FILES", 2)
+    games = {str(seed): random_game(seed, 40) for seed in range(12)}
+    shards = write(tmp_path / "s", games, file_bytes=1)
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    readers = [shards.open(game) for game in shards.games]
+    assert len(list(Path("/proc/self/fd").iterdir())) <= open_before + 3
+    for start in range(0, 40, 10):
+        for reader in readers:
+            out = {"chars": np.zeros((10, *LAYOUT.shape), np.uint8), "colors": np.zeros((10, *LAYOUT.shape), np.uint8)}
+            reader.read(out)
+            np.testing.assert_array_equal(out["chars"], games[reader.game.name]["chars"][start : start + 10])
 
 
 def test_pieces_of_any_length_make_the_same_game(tmp_path):
@@ -211,6 +227,20 @@ def test_an_interrupted_folder_of_other_settings_starts_over(tmp_path):
         assert writer.done == set()
     assert len(said) == 1
     assert "starts over" in said[0]
+
+
+def test_a_full_disk_is_a_sentence_and_loses_no_complete_file(tmp_path):
+    """A limit on the size of files stands in for the full disk; the third file outgrows it."""
+    small, large = random_game(0, 5), random_game(1, 2000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    games = {"a": small, "b": random_game(2, 5), "c": large}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(ConfigError, match=r"s\.partial cannot be written .*; make room and start again"):
+            write(tmp_path / "s", games, file_bytes=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert len(write(tmp_path / "s", games, file_bytes=1).left_out) == 2  # a and b are there already
 
 
 def damage(path, how):

@@ -15,7 +15,7 @@ import os
 import struct
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,13 +81,14 @@ def convert(
         with nethack_writer(out, source=str(root.resolve()), options=options, report=report) as writer:
             sources = _list_games(root, scratch, writer)[:games]
             frames = 0
-            for done, (item, game) in enumerate(_encoded(scratch, sources, writer, threads or _cores()), start=1):
-                if isinstance(game, str):
-                    writer.leave_out(item.file, game)
-                elif game is not None:
-                    writer.add(game)
-                    frames += game.frames
-                progress(done, len(sources), frames)
+            with contextlib.closing(_encoded(scratch, sources, writer, threads or _cores())) as encoded:
+                for done, (item, game) in enumerate(encoded, start=1):
+                    if isinstance(game, str):
+                        writer.leave_out(item.file, game)
+                    elif game is not None:
+                        writer.add(game)
+                        frames += game.frames
+                    progress(done, len(sources), frames)
             if not writer.games:
                 first = writer.left_out[0]
                 raise ConfigError(
@@ -223,7 +224,7 @@ def _good_rows(xlogfile: Path) -> dict[str, bytes]:
 
 def _encoded(
     scratch: Path, sources: list[_Source], writer: ShardWriter, threads: int
-) -> Iterator[tuple[_Source, EncodedGame | str | None]]:
+) -> Generator[tuple[_Source, EncodedGame | str | None], None, None]:
     """Each game in order, encoded; or the reason why it cannot be; or None when the writer has it already."""
     waiting: deque[tuple[_Source, Future[EncodedGame | str] | None]] = deque()
     pool = ThreadPoolExecutor(threads)

@@ -1,0 +1,54 @@
+"""Atari shards against what the environment showed while they were recorded."""
+
+import numpy as np
+
+from training.atari.demonstrations import atari_writer
+from training.atari.env import AtariTask, AtariVector
+
+
+def test_loaded_stacks_are_those_the_environment_showed(tmp_path):
+    task = AtariTask(game="Pong", max_steps=60)
+    rng = np.random.default_rng(0)
+    shown = {}
+    with atari_writer(tmp_path / "s", task, source="random") as writer, AtariVector(task, count=2, games=4) as env:
+        now = env.reset()
+        encoders, taken = {}, {}
+        while now.playing.any():
+            actions = rng.integers(env.actions, size=2)
+            pixels, games, playing = now.fields["pixels"].copy(), now.game.copy(), now.playing.copy()
+            now = env.step(actions)
+            for slot in np.flatnonzero(playing):
+                game = str(games[slot])
+                if game not in encoders:
+                    encoders[game], taken[game] = writer.game(game), []
+                encoders[game].append(
+                    pixels=pixels[slot : slot + 1, -1],
+                    action=actions[slot : slot + 1].astype(np.uint8),
+                    mask=np.ones(1, bool),
+                    reward=now.reward[slot : slot + 1],
+                )
+                taken[game].append((pixels[slot], actions[slot]))
+            for result in now.results:
+                writer.add(encoders[str(result.game)].finish(points=int(result.score)))
+        shards = writer.finish()
+    for game in shards.games:
+        assert game.frames == len(taken[game.name]) == 60
+        shown[game.name] = taken[game.name]
+    assert shards.header["actions"] == ["NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE"]
+    assert shards.header["options"]["sticky"] == 0.25
+    stacks = {
+        pixels.tobytes(): int(action)
+        for game in shards.train
+        for time, (pixels, action) in enumerate(shown[game.name])
+        if time >= 8  # before, games look alike
+    }
+    found = 0
+    starts = {shown[game.name][0][0].tobytes() for game in shards.train}
+    with shards.batches(batch_size=1, unroll_length=60) as batches:
+        for _ in range(len(shards.train)):
+            batch = next(batches)
+            assert batch["start"][0].tolist() == [True] + [False] * 59
+            assert batch["pixels"][0, 0].tobytes() in starts
+            for pixels, action in zip(batch["pixels"][0, 8:], batch["action"][0, 8:], strict=True):
+                found += stacks[pixels.tobytes()] == action
+    assert found == len(shards.train) * 52
