@@ -4,13 +4,12 @@ import contextlib
 import dataclasses
 import json
 import os
-import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-import time
 
 from training.nethack.env import NetHackTask
 from training.nethack.worker import DONE, READY
@@ -25,8 +24,9 @@ class WorkerProcess:
     Launched on construction; `start` waits until it can be asked, and launches it again after `stop`.
     """
 
-    def __init__(self, task: NetHackTask, file: int, count: int, first: int, last: int) -> None:
+    def __init__(self, task: NetHackTask, file: int, count: int, first: int, last: int, patience: float) -> None:
         self.first, self.last = first, last
+        self._patience = patience
         self._settings = {"task": dataclasses.asdict(task), "count": count, "slots": [first, last], "memory": file}
         self._launch()
 
@@ -40,28 +40,27 @@ class WorkerProcess:
         if self._folder is None:
             self._launch()
         if not self._ready:
-            if self._read(time.monotonic() + _BOOT_SECONDS) != READY:
+            if self._heard() != READY:
                 raise RuntimeError(f"NetHack worker {self.pid} {self.stop()} before it was ready; see its error above.")
             self._ready = True
+            self._line.settimeout(self._patience)
 
     def send(self, command: bytes) -> None:
         """Give a command; a worker that is gone is noticed by `answered`."""
         self._asked = True
-        with contextlib.suppress(BrokenPipeError):
-            os.write(self._commands, command)
+        with contextlib.suppress(ConnectionError):
+            self._line.sendall(command)
 
-    def answered(self, deadline: float) -> bool:
-        """Wait for the answer to the last command until a time of the monotonic clock; False if none came."""
-        if self._asked and self._read(deadline) != DONE:
+    def answered(self) -> bool:
+        """Wait for the answer to the last command; False if the worker is gone, or silent for `patience` seconds."""
+        if self._asked and self._heard() != DONE:
             return False
         self._asked = False
         return True
 
     def hang_up(self) -> None:
         """Tell the worker to end, without waiting."""
-        if self._commands >= 0:
-            os.close(self._commands)
-            self._commands = -1
+        self._line.close()
 
     def stop(self) -> str:
         """End the worker, by force if it does not end by itself, and say how it ended; more than once is harmless."""
@@ -74,7 +73,6 @@ class WorkerProcess:
             self._process.wait()
             ending = "did not answer"
         if self._folder is not None:
-            os.close(self._answers)
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
         return ending
@@ -82,9 +80,9 @@ class WorkerProcess:
     def _launch(self) -> None:
         self._ready = self._asked = False
         self._folder: str | None = tempfile.mkdtemp(prefix="nethack-")
-        commands, self._commands = os.pipe()
-        self._answers, answers = os.pipe()
-        settings = self._settings | {"commands": commands, "answers": answers}
+        self._line, theirs = socket.socketpair()
+        self._line.settimeout(_BOOT_SECONDS)
+        settings = self._settings | {"line": theirs.fileno()}
         # -P: nothing in the current folder stands in for a package. One thread: numpy's would only get in the way.
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
@@ -92,24 +90,20 @@ class WorkerProcess:
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }
-        try:
+        with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "training.nethack.worker", json.dumps(settings)],
-                pass_fds=(settings["memory"], commands, answers),
+                pass_fds=(settings["memory"], settings["line"]),
                 stdin=subprocess.DEVNULL,
                 env=environment,
             )
-        finally:
-            os.close(commands)
-            os.close(answers)
 
-    def _read(self, deadline: float) -> bytes:
+    def _heard(self) -> bytes:
         """One byte from the worker; empty when it is gone or the time is over."""
-        poll = select.poll()
-        poll.register(self._answers, select.POLLIN)
-        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        try:
+            return self._line.recv(1)
+        except (ConnectionError, TimeoutError):
             return b""
-        return os.read(self._answers, 1)
 
 
 def _ending(code: int) -> str:

@@ -4,14 +4,13 @@ Processes: workers are interpreters of their own, running `training.nethack.work
 torch's threads can hang; multiprocessing's spawn imports the caller's script again in every worker, and pickles.
 Memory: a file without a name (memfd), so that nothing can be left in /dev/shm, even by SIGKILL: the kernel frees it
 with the last process that uses it.
-Signals: one byte through a pipe each way. A dead worker reads as the end of its pipe at once, and a parent that waits
-leaves its core to the workers.
+Signals: one byte through a socket each way. A dead worker reads as the end of the stream at once, and a parent that
+waits leaves its core to the workers.
 """
 
 import mmap
 import os
 import tempfile
-import time
 import warnings
 import weakref
 from collections.abc import Iterable
@@ -53,7 +52,7 @@ class NetHackVector:
         self.task = NetHackTask(character=task) if isinstance(task, str) else task
         self.count = count
         self.actions = self.task.actions
-        self._seed, self._games, self._patience = seed, games, patience
+        self._seed, self._games = seed, games
         self._deal = Deal(count, games)
         workers = min(os.cpu_count() or 1, count) if workers is None else workers
         if not 1 <= workers <= count:
@@ -67,7 +66,7 @@ class NetHackVector:
         self._release = weakref.finalize(self, _free, self._workers, self._file, os.getpid())
         bounds = np.linspace(0, count, workers + 1).astype(int).tolist()
         for first, last in pairwise(bounds):
-            self._workers.append(WorkerProcess(self.task, self._file, count, first, last))
+            self._workers.append(WorkerProcess(self.task, self._file, count, first, last, patience))
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
@@ -159,8 +158,7 @@ class NetHackVector:
 
     def _wait(self, workers: list[WorkerProcess]) -> list[WorkerProcess]:
         """Wait for these workers' answers; returns those that died or were silent for too long."""
-        deadline = time.monotonic() + self._patience
-        return [worker for worker in workers if not worker.answered(deadline)]
+        return [worker for worker in workers if not worker.answered()]
 
     def _replace(self, worker: WorkerProcess, results: list[GameResult]) -> list[int]:
         """Record a lost worker's games as cut off and start a new one; returns the slots that need a game."""

@@ -1,13 +1,15 @@
 """A process that steps some slots of a vectorised NetHack, on command, in memory that it shares with its parent.
 
-Commands and answers are one byte each over two pipes; everything else is in the shared memory. A parent that is gone
-reads as the end of the pipe, whereupon the worker tidies up and ends.
+Commands and answers are one byte each over a socket; everything else is in the shared memory. A parent that is gone
+reads as the end of the stream, whereupon the worker tidies up and ends.
 """
 
+import contextlib
 import json
 import mmap
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -76,7 +78,7 @@ def _begin(games: dict[int, Game], shared: dict[str, np.ndarray]) -> None:
 
 
 def main(settings: str) -> None:
-    """Serve until the parent closes its pipe. `settings` is JSON: task, count, slots, memory, commands, answers."""
+    """Serve until the parent hangs up. `settings` is JSON: task, count, slots, and the descriptors memory and line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     given = json.loads(settings)
     with mmap.mmap(given["memory"], shared_bytes(given["count"])) as memory:
@@ -84,13 +86,11 @@ def main(settings: str) -> None:
         task = NetHackTask(**given["task"])
         screens = ("chars", "colors", "cursor")
         games = {slot: Game(task, {name: shared[name][slot] for name in screens}) for slot in range(*given["slots"])}
-        os.write(given["answers"], READY)
-        try:
-            while command := os.read(given["commands"], 1):
+        with contextlib.suppress(ConnectionError), socket.socket(fileno=given["line"]) as line:
+            line.sendall(READY)
+            while command := line.recv(1):
                 _step(games, shared) if command == STEP else _begin(games, shared)
-                os.write(given["answers"], DONE)
-        except BrokenPipeError:
-            pass
+                line.sendall(DONE)
         for game in games.values():
             game.close()
         # The parent removes its workers' folders; this is for a parent that was killed.
