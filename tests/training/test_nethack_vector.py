@@ -120,15 +120,24 @@ def test_a_lost_worker_is_replaced_and_the_others_notice_nothing(stop: signal.Si
         assert vector.worker_pids[1] != pids[1]
 
 
-def test_a_fixed_number_of_games_is_played_once_each() -> None:
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_fixed_number_of_games_is_played_once_each(crash: bool) -> None:
     with NetHackVector(SHORT, count=4, workers=2, games=7) as vector:
-        transition, results = vector.reset(), []
+        transition, results, steps = vector.reset(), [], 0
         while transition.playing.any():
-            assert np.array_equal(transition.playing, transition.playing | transition.start)
-            transition = vector.step(np.zeros(4, int))
+            if crash and steps == 70:  # slots 0, 1 and 2 are in their second games, slot 3 is idle
+                assert transition.playing.tolist() == [True, True, True, False]
+                os.kill(vector.worker_pids[1], signal.SIGKILL)
+                with pytest.warns(RuntimeWarning, match="SIGKILL"):
+                    transition = vector.step(np.zeros(4, int))
+            else:
+                transition = vector.step(np.zeros(4, int))
             results += transition.results
+            steps += 1
+    lengths = {result.game: result.length for result in results if not result.crashed}
     assert sorted(result.game for result in results) == list(range(7))
-    assert all(result.length == 60 and result.truncated for result in results)
+    assert [(result.game, result.length) for result in results if result.crashed] == ([(6, 10)] if crash else [])
+    assert set(lengths.values()) == {60}
 
 
 def test_the_score_of_a_game_is_what_its_rewards_add_up_to() -> None:
