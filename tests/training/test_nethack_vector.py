@@ -15,6 +15,7 @@ from nle import nethack
 from training.config import ConfigError
 from training.games import game_seeds
 from training.nethack.env import Game, NetHackTask
+from training.nethack.process import WorkerProcess
 from training.nethack.vector import NetHackVector
 
 SHORT = NetHackTask(max_steps=60)
@@ -82,6 +83,24 @@ def test_reset_begins_from_the_first_games_even_in_mid_step() -> None:
     with NetHackVector(SHORT, count=2, workers=2) as vector:
         first = record(vector, actions)
         vector.send(actions[0])
+        second = record(vector, actions)
+    for name in first:
+        assert np.array_equal(first[name], second[name]), name
+
+
+def test_an_interrupted_wait_leaves_no_answer_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    actions = actions_for(2, 20)
+    with NetHackVector(SHORT, count=2, workers=2) as vector:
+        first = record(vector, actions)
+        vector.send(actions[0])
+        with monkeypatch.context() as patch:
+
+            def interrupt(self: WorkerProcess) -> bool:
+                raise KeyboardInterrupt
+
+            patch.setattr(WorkerProcess, "answered", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                vector.receive()
         second = record(vector, actions)
     for name in first:
         assert np.array_equal(first[name], second[name]), name

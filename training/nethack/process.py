@@ -47,6 +47,7 @@ class WorkerProcess:
 
     def send(self, command: bytes) -> None:
         """Give a command; a worker that is gone is noticed by `answered`."""
+        self.answered()  # whoever was interrupted while waiting left an answer behind
         self._asked = True
         with contextlib.suppress(ConnectionError):
             self._line.sendall(command)
