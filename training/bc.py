@@ -12,7 +12,6 @@ from training.config import ConfigError, RunConfig, read_config, to_toml
 from training.distributed import Place, place
 from training.flops import flops_per_sample
 from training.learner import Learner
-from training.loader import Batches
 from training.measure import autocast, cloning_loss, measure, precision, to_device
 from training.monitor import Monitor, matrix_rate
 from training.policies import PolicySpec, count_params, spec_for
@@ -38,9 +37,14 @@ def train(config: RunConfig, *, out: Path, table: Path, wandb: bool = False) -> 
         spec = checked_spec(config, shards)
         _claim(config, out, here)
         learner = Learner.begin(config, spec, here, checkpoints)
-        policy, share = here.wrap(learner.policy), {"rank": here.rank, "world": here.world}
-        size = {"batch_size": config.batch_size, "unroll_length": config.unroll_length}
-        batches = Batches(shards, **size, seed=config.seed, **share)
+        policy = here.wrap(learner.policy)
+        batches = shards.batches(
+            batch_size=config.batch_size,
+            unroll_length=config.unroll_length,
+            seed=config.seed,
+            rank=here.rank,
+            world=here.world,
+        )
         batches.seek(learner.update)
         dtype = precision(config, here.device)
         peak = here.world * matrix_rate(here.device, dtype)
@@ -96,7 +100,7 @@ def checked_spec(config: RunConfig, shards: Shards) -> PolicySpec:
             f"flops = {config.flops:.4g} over samples = {config.samples} makes {config.flops_per_sample:.4g} a sample, "
             f"but this policy costs {cost:.4g}; write samples = {config.flops / cost:.0f}, or use `training configure`."
         )
-    available = shards.frames("train")
+    available = shards.samples
     if config.samples > config.max_epochs * available:
         raise ConfigError(
             f"the budget takes {config.samples:,} samples, but {config.data} has {available:,} to learn from: "
@@ -135,7 +139,7 @@ def _row(config: RunConfig, spec: PolicySpec, shards: Shards, update: int, here:
         "samples": samples,
         "flops": samples * flops_per_sample(spec, config.unroll_length),
         "seed": config.seed,
-        "unique_samples": min(samples, shards.frames("train")),
+        "unique_samples": min(samples, shards.samples),
         "update": update,
         **{k: getattr(config, k) for k in ("algorithm", "env", "task", "core", "batch_size", "unroll_length")},
         **{k: getattr(config, k) for k in ("learning_rate", "schedule")},

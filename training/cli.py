@@ -81,9 +81,14 @@ def shard(
     from training.nethack.demonstrations import convert
 
     with _progress(as_json, "converting") as bar:
-        shards = convert(source, folder, holdout=holdout, seed=seed, progress=bar)
-    for game in shards.left_out:
-        err.print(f"left out {game.name}: {game.reason}", markup=False)
+        shards = convert(
+            source,
+            folder,
+            holdout=holdout,
+            seed=seed,
+            progress=lambda done, total, frames: bar(done, total) if bar else None,
+            report=lambda told: err.print(told, markup=False),
+        )
     told = {
         "env": shards.env,
         "games": len(shards.train) + len(shards.heldout),
@@ -160,14 +165,12 @@ def flops(
     as_json: JsonOpt = False,
 ) -> None:
     """Print the exact cost of a sample by layer, forward and backward."""
-    from training.flops import layer_costs, nominal_layer_costs
+    from training.flops import layer_costs
     from training.policies import spec_for
 
     run = read_config(config)
     spec = spec_for(run.env, run.core, run.params, actions=_actions(run))
-    if nominal and run.env != "atari":
-        raise ConfigError("--nominal counts as the published Atari runs did; for NetHack there is no such convention.")
-    costs = nominal_layer_costs(spec) if nominal else layer_costs(spec, run.unroll_length)
+    costs = layer_costs(spec, run.unroll_length, nominal)
     rows = [{**dataclasses.asdict(c), "flops": c.forward + c.backward} for c in costs]
     total = {"name": "all", **{k: sum(r[k] for r in rows) for k in ("params", "forward", "backward", "flops")}}
     if as_json:
@@ -211,6 +214,8 @@ def evaluate(
     episodes: Annotated[int, typer.Option(help="Games to play.")] = 30,
     env: EnvOpt = "nethack",
     task: TaskOpt = None,
+    max_steps: Annotated[int | None, typer.Option(help="Actions after which a game is cut off.")] = None,
+    greedy: Annotated[bool, typer.Option("--greedy", help="The likeliest action in place of a drawn one.")] = False,
     workers: WorkersOpt = None,
     seed: SeedOpt = 0,
     as_json: JsonOpt = False,
@@ -218,17 +223,22 @@ def evaluate(
     """Play games with a policy; the mean return with its standard error."""
     from training.evaluate import RandomPolicy
     from training.evaluate import evaluate as play
+    from training.measure import task_of
 
     if checkpoint == "random":
-        policy: Any = RandomPolicy()
+        known = task_of(env, task or _DEFAULTS["task"], 0, max_steps or 0)
+        policy: Any = RandomPolicy(known.actions)
     else:
         loaded = _load(checkpoint)
-        policy, env, task = loaded.policy, loaded.spec.env, task or loaded.task
-    with _progress(as_json, "playing") as bar:
-        played = play(
-            policy, env=env, task=task or _DEFAULTS["task"], episodes=episodes, workers=workers, seed=seed, progress=bar
-        )
-    told = {"episodes": episodes, "return_mean": played.mean, "return_se": played.se, "cut_off": played.truncated}
+        policy = loaded.policy
+        known = task_of(loaded.spec.env, task or loaded.task, loaded.spec.actions, max_steps or 0)
+    played = play(policy, known, episodes, seed, workers=workers, greedy=greedy)
+    told = {
+        "episodes": episodes,
+        "return_mean": played.mean,
+        "return_se": played.standard_error,
+        "cut_off": played.cut_off,
+    }
     _show({**told, "mean_length": float(played.lengths.mean())}, as_json, checkpoint)
 
 

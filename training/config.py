@@ -68,8 +68,12 @@ class RunConfig:
     """Largest norm of the gradient."""
     checkpoints: tuple[float, ...] = ()
     """Budgets (FLOPs) at which to measure and save, beside `flops`, the last one; a row of the run table each."""
+    heldout_frames: int = 100_000
+    """Held-out frames to measure the loss on, about; 0 takes all."""
     episodes: int = 0
     """Games to play at each checkpoint for the return; 0 measures the loss alone."""
+    episode_steps: int = 0
+    """Actions after which such a game is cut off; 0 is the environment's own limit."""
     max_epochs: float = 4.0
     """Passes over the demonstrations that are accepted before the budget is called too large for them."""
     precision: str = "auto"
@@ -95,8 +99,9 @@ class RunConfig:
         for name in ("warmup", "decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must be a share from 0 to 1, got {getattr(self, name):g}.")
-        if not 0 <= self.episodes <= _MAX_INT:
-            raise ConfigError(f"episodes must be 0 or more, got {self.episodes}.")
+        for name in ("heldout_frames", "episodes", "episode_steps"):
+            if not 0 <= getattr(self, name) <= _MAX_INT:
+                raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name)}.")
         if not 0 <= self.seed <= _MAX_SEED:
             raise ConfigError(f"seed must be between 0 and 2^32 - 1, got {self.seed}.")
         if self.core == "cnn" and self.unroll_length != 1:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ def configure(
     params: float,
     flops: float,
     actions: int | None = None,
-    **choices: object,
+    **choices: Any,
 ) -> RunConfig:
     """The run of a model of about `params` parameters on a budget (FLOPs); `choices` are other fields of RunConfig.
 
@@ -37,17 +38,17 @@ def configure(
     Raises ConfigError for what cannot be built or run.
     """
     core = core or {"nethack": "lstm", "atari": "cnn"}.get(env, "lstm")
+    game: dict[str, Any] = {"task": "Breakout"} if env == "atari" else {}
     checked = RunConfig(
-        env=env, core=core, params=round(params), samples=1, flops=flops, batch_size=1, unroll_length=1,
-        **({"task": "Breakout"} if env == "atari" else {}),
+        env=env, core=core, params=round(params), samples=1, flops=flops, batch_size=1, unroll_length=1, **game
     )  # fmt: skip
     spec = spec_for(checked.env, checked.core, params, actions=actions or ACTIONS[env])
     choices = {"task": checked.task, "learning_rate": step_size(count_params(spec)), **choices}
-    batch_size, unroll_length = int(choices.pop("batch_size", 0)), int(choices.pop("unroll_length", 0))  # type: ignore[call-overload]
-    for _ in range(2):  # the cost of a sample may depend on the unroll, and the unroll on the number of samples
-        cost = flops_per_sample(spec, unroll_length or (1 if core == "cnn" else 64))
-        frames = 2 ** round(math.log2(min(max(flops / cost / _UPDATES, _FRAMES[0]), _FRAMES[1])))
-        unroll_length = unroll_length or (1 if core == "cnn" else 32 if frames < 2048 else 64)
+    batch_size, unroll_length = int(choices.pop("batch_size", 0)), int(choices.pop("unroll_length", 0))
+    # The cost of a sample depends on the unroll, a little, and the unroll on the number of samples.
+    cost = flops_per_sample(spec, unroll_length or (1 if core == "cnn" else 64))
+    frames = 2 ** round(math.log2(min(max(flops / cost / _UPDATES, _FRAMES[0]), _FRAMES[1])))
+    unroll_length = unroll_length or (1 if core == "cnn" else 32 if frames < 2048 else 64)
     cost = flops_per_sample(spec, unroll_length)
     batch_size = batch_size or max(1, frames // unroll_length)
     samples = math.floor(flops / cost)
@@ -58,7 +59,7 @@ def configure(
         )
     return RunConfig(
         env=env, core=core, params=count_params(spec), samples=samples, flops=flops,
-        batch_size=batch_size, unroll_length=unroll_length, **choices,  # type: ignore[arg-type]
+        batch_size=batch_size, unroll_length=unroll_length, **choices,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from training.config import ConfigError
 from training.shards import Game, Shards
 from training.streams import Batch, GameStream, empty_batch
 
+PIECE = 2048
+"""Frames of a held-out game that are read in a row."""
 _AHEAD = 2
 
 
@@ -130,25 +132,27 @@ def heldout(
     *,
     batch_size: int,
     unroll_length: int,
-    games: int | None = None,
+    frames: int | None = None,
     rank: int = 0,
     world: int = 1,
 ) -> Iterator[Batch]:
-    """One pass over every frame of the held-out games (of the first `games` by content), each frame exactly once.
+    """One pass over every frame of the held-out games, each exactly once; or over about `frames` of them.
 
-    Each row streams through whole games, the longest dealt first, and every rank gets as many batches; rows are no more
-    than games, rounded up to a multiple of `world`. Frames that fill the last unrolls have mask False and `game` -1;
-    `game` int64 [B, T] else is the index into `shards.heldout`, for a standard error over games.
+    Games are read in pieces of `PIECE` frames, at whose beginning `start` is True. With `frames`, pieces are taken in
+    an order drawn once for all, the same whatever the policy, until there are enough. Each row streams through pieces,
+    the longest dealt first, and every rank gets as many batches; rows are no more than pieces, rounded up to a multiple
+    of `world`. Frames that fill the last unrolls have mask False and `game` -1; `game` int64 [B, T] else is the index
+    into `shards.heldout`, for a standard error over games.
     """
     check_sizes(batch_size, unroll_length, rank, world)
-    chosen = shards.heldout[:games]
-    rows = min(batch_size, -(-len(chosen) // world) * world)
-    queues: list[list[int]] = [[] for _ in range(rows)]
+    pieces = _pieces(shards.heldout, frames)
+    rows = min(batch_size, -(-len(pieces) // world) * world)
+    queues: list[list[_Piece]] = [[] for _ in range(rows)]
     lengths = [0] * rows
-    for index in sorted(range(len(chosen)), key=lambda index: -chosen[index].frames):
+    for piece in sorted(pieces, key=lambda piece: -piece.frames):
         row = lengths.index(min(lengths))
-        queues[row].append(index)
-        lengths[row] += chosen[index].frames
+        queues[row].append(piece)
+        lengths[row] += piece.frames
     tracks = [_Track(shards, queue) for queue in queues[rank::world]]
 
     def read() -> Batch:
@@ -217,27 +221,51 @@ class _Slot:
             self._given += count
 
 
-class _Track:
-    """One row of the held-out pass: whole games one after the other, then padding."""
+class _Piece(NamedTuple):
+    """Consecutive frames of a held-out game."""
 
-    def __init__(self, shards: Shards, games: list[int]) -> None:
+    game: int
+    first: int
+    frames: int
+
+
+def _pieces(games: Sequence[Game], frames: int | None) -> list[_Piece]:
+    pieces = [
+        _Piece(index, first, min(PIECE, game.frames - first))
+        for index, game in enumerate(games)
+        for first in range(0, game.frames, PIECE)
+    ]
+    if frames is None or frames >= sum(piece.frames for piece in pieces):
+        return pieces
+    order = np.random.default_rng(0).permutation(len(pieces))
+    enough = int(np.searchsorted(np.cumsum([pieces[i].frames for i in order]), frames)) + 1
+    return [pieces[i] for i in order[:enough]]
+
+
+class _Track:
+    """One row of the held-out pass: pieces of games one after the other, then padding."""
+
+    def __init__(self, shards: Shards, pieces: list[_Piece]) -> None:
         self._shards = shards
-        self._games = deque(games)
+        self._pieces = deque(pieces)
         self._stream: GameStream | None = None
+        self._left = 0
 
     def read(self, row: Batch) -> None:
         done, length = 0, len(row["start"])
-        while done < length and self._games:
-            game = self._shards.heldout[self._games[0]]
+        while done < length and self._pieces:
+            piece = self._pieces[0]
             if self._stream is None:
-                self._stream = GameStream(self._shards, game, 0)
+                self._stream = GameStream(self._shards, self._shards.heldout[piece.game], piece.first)
+                self._left = piece.frames
                 row["start"][done] = True
-            count = min(length - done, self._stream.left)
+            count = min(length - done, self._left)
             self._stream.read({name: array[done : done + count] for name, array in row.items() if name != "game"})
-            row["game"][done : done + count] = self._games[0]
+            row["game"][done : done + count] = piece.game
             done += count
-            if self._stream.left == 0:
-                self._games.popleft()
+            self._left -= count
+            if self._left == 0:
+                self._pieces.popleft()
                 self._stream = None
 
 

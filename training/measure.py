@@ -10,15 +10,21 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from training.atari.env import AtariTask
 from training.config import ConfigError, RunConfig
 from training.evaluate import evaluate
 from training.loader import heldout
+from training.nethack.env import NetHackTask
 from training.shards import Shards
+
+_MEASURED_UNROLL = 16  # a cnn learns from single frames but is measured on longer batches, which are faster
+FULL_ACTIONS = 18
+"""Of an Atari console; a game's minimal set has fewer, unless it uses them all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldoutLoss:
-    """Over held-out games: mean loss of the expert's actions (nats a frame), its standard error, what it was taken over."""
+    """Mean loss of the expert's actions over held-out games (nats a frame), and what it was taken over."""
 
     loss: float
     loss_se: float | None
@@ -50,20 +56,30 @@ def cloning_loss(logits: Tensor, action: Tensor, mask: Tensor) -> tuple[Tensor, 
 
 @torch.inference_mode()
 def heldout_loss(
-    policy: Any, shards: Shards, *, batch_size: int, unroll_length: int, dtype: torch.dtype = torch.float32
+    policy: Any,
+    shards: Shards,
+    *,
+    batch_size: int,
+    unroll_length: int,
+    frames: int | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> HeldoutLoss:
-    """The loss over every held-out frame once.
+    """The loss over every held-out frame once, or over about `frames` of them.
 
     Frames of a game are not independent, so the error is that of a ratio of sums over G games: with s and n a game's
     summed loss and frames, sqrt(G/(G-1) · sum (s - loss·n)²) / sum n.
     """
     device = next(policy.parameters()).device
-    sums, counts = np.zeros(shards.games("heldout")), np.zeros(shards.games("heldout"))
+    if not shards.heldout:
+        raise ConfigError(f"{shards.path}: no game is held out; make the shards again with a share held out.")
+    sums, counts = np.zeros(len(shards.heldout)), np.zeros(len(shards.heldout))
     was_training = policy.training
     policy.eval()
-    memory = policy.initial_state(batch_size, device)
-    for arrays in heldout(shards, batch_size=batch_size, unroll_length=unroll_length):
+    memory = None
+    for arrays in heldout(shards, batch_size=batch_size, unroll_length=unroll_length, frames=frames):
         batch = to_device(arrays, device)
+        if memory is None:
+            memory = policy.initial_state(len(arrays["start"]), device)
         with autocast(device, dtype):
             logits, memory = policy(batch, memory)
         each = F.cross_entropy(logits.flatten(0, 1).float(), batch["action"].flatten(), reduction="none")
@@ -72,8 +88,6 @@ def heldout_loss(
         counts += np.bincount(game[mask], minlength=counts.size)
     policy.train(was_training)
     sums, counts = sums[counts > 0], counts[counts > 0]
-    if not counts.size:
-        raise ConfigError(f"{shards.path}: no frame is held out; make the shards again with a share of games held out.")
     loss, n = sums.sum() / counts.sum(), counts.size
     squares = ((sums - loss * counts) ** 2).sum()
     error = math.sqrt(n / (n - 1) * squares) / float(counts.sum()) if n > 1 else None
@@ -81,8 +95,15 @@ def heldout_loss(
 
 
 def measure(config: RunConfig, policy: Any, shards: Shards, dtype: torch.dtype) -> dict[str, Any]:
-    """Columns of the run table that say how good the policy is: held-out loss, and returns if the config has episodes."""
-    found = heldout_loss(policy, shards, batch_size=config.batch_size, unroll_length=config.unroll_length, dtype=dtype)
+    """Columns of the run table that say how good the policy is: held-out loss, and returns where they are asked for."""
+    found = heldout_loss(
+        policy,
+        shards,
+        batch_size=config.batch_size,
+        unroll_length=max(config.unroll_length, _MEASURED_UNROLL),
+        frames=config.heldout_frames or None,
+        dtype=dtype,
+    )
     values = {
         "loss": found.loss,
         "loss_se": found.loss_se,
@@ -92,10 +113,20 @@ def measure(config: RunConfig, policy: Any, shards: Shards, dtype: torch.dtype) 
     if config.episodes:
         was_training = policy.training
         policy.eval()
-        played = evaluate(policy, env=config.env, task=config.task, episodes=config.episodes, seed=config.seed)
+        device = next(policy.parameters()).device
+        task = task_of(config.env, config.task, policy.actions, config.episode_steps)
+        played = evaluate(policy, task, config.episodes, config.seed, device=device)
         policy.train(was_training)
-        values |= {"return_mean": played.mean, "return_se": played.se, "episodes": config.episodes}
+        values |= {"return_mean": played.mean, "return_se": played.standard_error, "episodes": config.episodes}
     return values
+
+
+def task_of(env: str, task: str, actions: int, episode_steps: int = 0) -> NetHackTask | AtariTask:
+    """What a policy with so many actions plays; games are cut off at episode_steps, 0 for the environment's limit."""
+    limit: dict[str, Any] = {"max_steps": episode_steps} if episode_steps else {}
+    if env == "nethack":
+        return NetHackTask(character=task, **limit)
+    return AtariTask(game=task, full_actions=actions == FULL_ACTIONS, **limit)
 
 
 def to_device(arrays: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:

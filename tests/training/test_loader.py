@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from test_shards import LAYOUT, random_game, write
 
+from training import loader
 from training.blocks import Layout
 from training.config import ConfigError
 from training.loader import heldout
@@ -160,10 +161,21 @@ def test_the_heldout_pass_gives_every_frame_once_with_its_game(tmp_path, games, 
     assert scored == sum(game.samples for game in shards.heldout)
 
 
-def test_a_short_heldout_pass_takes_whole_games(tmp_path, games):
+@pytest.mark.parametrize("wanted", [1, 50, 10_000])
+def test_a_short_heldout_pass_takes_pieces_that_begin_with_a_start(tmp_path, games, monkeypatch, wanted):
+    monkeypatch.setattr(loader, "PIECE", 20)
     shards = write(tmp_path / "s", games, holdout=0.6)
-    read = np.concatenate([b["game"].ravel() for b in heldout(shards, batch_size=2, unroll_length=5, games=2)])
-    assert Counter(read[read >= 0].tolist()) == {index: shards.heldout[index].frames for index in (0, 1)}
+    settings = {"batch_size": 3, "unroll_length": 7, "frames": wanted}
+    batches = list(heldout(shards, **settings))
+    whole = {name: np.concatenate([batch[name] for batch in batches], axis=1) for name in batches[0]}
+    names, frames = place(whole)
+    real = whole["game"] >= 0
+    seen = Counter(zip(names[real].tolist(), frames[real].tolist(), strict=True))
+    assert set(seen.values()) == {1}
+    every = sum(game.frames for game in shards.heldout)
+    assert min(wanted, every) <= len(seen) < min(wanted + 20, every + 1)
+    assert (whole["start"][real] == (frames[real] % 20 == 0)).all()
+    assert all(map(np.array_equal, [b["chars"] for b in batches], [b["chars"] for b in heldout(shards, **settings)]))
 
 
 @pytest.mark.parametrize(

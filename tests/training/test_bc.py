@@ -1,0 +1,282 @@
+"""The loop on tiny games whose expert follows a rule: it learns, repeats, resumes bit for bit, and refuses in words."""
+
+import dataclasses
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import forecast
+from training.bc import train
+from training.checkpoint import latest_checkpoint
+from training.config import ConfigError, to_toml
+from training.configure import configure
+from training.flops import flops_per_sample
+from training.learner import load_policy
+from training.measure import cloning_loss, heldout_loss, to_device
+from training.nethack.demonstrations import nethack_writer
+from training.policies import spec_for
+from training.shards import Shards
+
+ACTIONS = 121
+
+
+def game(seed, length):
+    """Screens that show one of four letters in the message line; the expert's action is the letter's number."""
+    rng = np.random.default_rng(seed)
+    letter = rng.integers(0, 4, length)
+    chars = np.full((length, 24, 80), 32, np.uint8)
+    chars[:, 0, :5] = 65 + letter[:, None]
+    return {
+        "chars": chars,
+        "colors": np.full((length, 24, 80), 7, np.uint8),
+        "cursor": np.full((length, 2), 10, np.uint8),
+        "action": letter.astype(np.uint8),
+        "mask": rng.random(length) < 0.9,
+        "score": np.zeros(length, np.int32),
+    }
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bc") / "shards"
+    with nethack_writer(folder, source="test") as writer:
+        for seed, length in enumerate((300, 500, 150, 420, 260, 90, 380)):
+            encoder = writer.game(str(seed))
+            encoder.append(**game(seed, length))
+            writer.add(encoder.finish())
+        writer.finish(holdout=0.4)
+    return folder
+
+
+def config(data, updates=12, params=2.2e4, **choices):
+    spec = spec_for("nethack", "lstm", params, ACTIONS)
+    flops = (updates + 0.5) * 4 * 8 * flops_per_sample(spec, 8)
+    given = {
+        "batch_size": 4,
+        "unroll_length": 8,
+        "data": str(data),
+        "learning_rate": 3e-3,
+        "max_epochs": 100,
+        **choices,
+    }
+    return configure(params=params, flops=flops, **given)
+
+
+def weights(folder):
+    return latest_checkpoint(folder / "checkpoints")[0].tensors["policy"]
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.fixture(scope="module")
+def straight(data, tmp_path_factory):
+    """A run without interruption, with two checkpoints on the way."""
+    folder = tmp_path_factory.mktemp("straight")
+    run = config(data)
+    run = dataclasses.replace(run, checkpoints=(run.flops / 3, run.flops / 2))
+    train(run, out=folder / "run", table=folder / "runs.csv")
+    return run, folder
+
+
+# ---- what it learns and says --------------------------------------------------------------------------------------
+
+
+def test_the_rule_is_learned(data, tmp_path):
+    run = config(data, updates=120, learning_rate=1e-2)
+    train(run, out=tmp_path / "run", table=tmp_path / "runs.csv")
+    row = pd.read_csv(tmp_path / "runs.csv").iloc[-1]
+    # Four equally likely actions: ln 4 nats for whoever does not look at the letter.
+    assert row["loss"] < 0.3 * np.log(4)
+
+
+def test_each_budget_has_its_row_and_its_checkpoint(straight, data):
+    run, folder = straight
+    table = pd.read_csv(folder / "runs.csv")
+    assert table["update"].tolist() == [run.updates_within(b) for b in run.budgets] == [4, 6, 12]
+    spec = spec_for("nethack", "lstm", run.params, ACTIONS)
+    step = 32 * flops_per_sample(spec, 8)
+    assert ((np.array(run.budgets) - table["flops"]).between(0, step, inclusive="left")).all()
+    np.testing.assert_allclose(table["flops"], table["samples"] * flops_per_sample(spec, 8))
+    assert (table["samples"] == table["update"] * 32).all()
+    assert (table["unique_samples"] <= Shards(data).samples).all()
+    assert table["config"].unique().tolist() == [run.identity]
+    assert table["data"].unique().tolist() == [Shards(data).identity]
+    assert table[["hardware", "code", "seed", "algorithm", "core", "width", "frames_per_second"]].notna().all().all()
+    saved = {p.name for p in (folder / "run" / "checkpoints").iterdir()}
+    assert saved == {f"update-{u:010d}" for u in (4, 6, 12)}
+
+
+def test_the_loss_in_the_row_is_that_of_the_saved_weights(straight, data):
+    folder = straight[1]
+    policy, shards = load_policy(folder / "run").policy, Shards(data)
+    row = pd.read_csv(folder / "runs.csv").iloc[-1]
+    sums, counts = [], []
+    for held in shards.heldout:  # game by game, frame by frame
+        frames = game(int(held.name), held.frames)
+        previous = np.concatenate([[0], frames["action"][:-1]]).astype(np.int64)
+        batch = {k: frames[k][None] for k in ("chars", "colors", "cursor")}
+        batch |= {"previous": previous[None], "start": (np.arange(held.frames) == 0)[None]}
+        with torch.inference_mode():
+            logits, _ = policy(to_device(batch, torch.device("cpu")), policy.initial_state(1))
+        log_p = torch.log_softmax(logits[0].double(), -1).numpy()
+        each = -log_p[np.arange(held.frames), frames["action"]]
+        sums.append(each[frames["mask"]].sum())
+        counts.append(frames["mask"].sum())
+    loss = sum(sums) / sum(counts)
+    assert row["loss"] == pytest.approx(loss, rel=1e-5)
+    n = len(sums)
+    residual = np.array(sums) - loss * np.array(counts)
+    assert row["loss_se"] == pytest.approx(np.sqrt(n / (n - 1) * (residual**2).sum()) / sum(counts), rel=1e-4)
+    other = heldout_loss(policy, shards, batch_size=1, unroll_length=13)
+    assert other.loss == pytest.approx(loss, rel=1e-5)
+
+
+def test_cloning_loss_counts_masked_frames_alone():
+    logits = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))
+    action, mask = torch.tensor([[0, 1, 2], [3, 4, 0]]), torch.tensor([[1, 0, 1], [1, 0, 0]], dtype=torch.bool)
+    total, count = cloning_loss(logits, action, mask)
+    p = logits.exp() / logits.exp().sum(-1, keepdim=True)
+    assert float(count) == 3
+    assert float(total) == pytest.approx(-float(p[0, 0, 0].log() + p[0, 2, 2].log() + p[1, 0, 3].log()), rel=1e-5)
+
+
+def test_forecast_reads_what_training_writes(data, tmp_path):
+    table = tmp_path / "runs.csv"
+    for params in (2e4, 3e4, 5e4):
+        run = config(data, updates=8, params=params)
+        run = dataclasses.replace(run, checkpoints=(run.flops / 4, run.flops / 2))
+        train(run, out=tmp_path / f"{params:g}", table=table)
+    runs = forecast.read_runs(table)
+    assert len(runs.table) == 9
+    assert runs.has_trajectories
+    assert runs.groups == ("nethack-lstm",)
+    assert runs.table[["loss", "loss_se", "unique_samples"]].notna().all().all()
+
+
+# ---- interruptions ------------------------------------------------------------------------------------------------
+
+
+def test_same_seed_same_weights_and_another_seed_others(straight, data, tmp_path):
+    run, folder = straight
+    train(run, out=tmp_path / "again", table=tmp_path / "runs.csv")
+    assert same(weights(tmp_path / "again"), weights(folder / "run"))
+    train(dataclasses.replace(run, seed=1), out=tmp_path / "other", table=tmp_path / "runs.csv")
+    assert not same(weights(tmp_path / "other"), weights(folder / "run"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_was_killed_goes_on_to_the_same_weights(straight, tmp_path, number):
+    run, folder = straight
+    (tmp_path / "config.toml").write_text(to_toml(run))
+    code = f"""
+        import pathlib, sys, time
+        import training.bc as bc
+        from training.config import read_config
+        from training.learner import Learner
+        bc.SAVE_EVERY = 0.0
+        step = Learner.step
+        def slow(self, *arguments):
+            time.sleep(0.3)  # so that the signal comes in mid-run
+            return step(self, *arguments)
+        Learner.step = slow
+        folder = pathlib.Path({str(tmp_path)!r})
+        try:
+            bc.train(read_config(folder / "config.toml"), out=folder / "run", table=folder / "runs.csv")
+        except bc.InterruptedRunError as error:
+            print(error, file=sys.stderr)
+            sys.exit(130)
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stderr=subprocess.PIPE, text=True)
+    first = tmp_path / "run" / "checkpoints" / "update-0000000005"
+    end = time.monotonic() + 120
+    while not first.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    process.send_signal(number)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == (130 if number == signal.SIGTERM else -signal.SIGKILL)
+    assert ("start the same command again" in told) == (number == signal.SIGTERM)
+    assert 5 <= latest_checkpoint(tmp_path / "run" / "checkpoints")[0].update < run.updates
+    train(run, out=tmp_path / "run", table=tmp_path / "runs.csv")
+    assert same(weights(tmp_path / "run"), weights(folder / "run"))
+    loss = [pd.read_csv(path / "runs.csv")[["run", "update", "loss"]] for path in (tmp_path, folder)]
+    pd.testing.assert_frame_equal(*loss)
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(straight, tmp_path, monkeypatch):
+    run, folder = straight
+    calls, fsync = [], os.fsync
+
+    def full(fd):
+        calls.append(fd)
+        if len(calls) > 8:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(ConfigError, match="No space left on device"):
+            train(run, out=tmp_path / "run", table=tmp_path / "runs.csv")
+    train(run, out=tmp_path / "run", table=tmp_path / "runs.csv")
+    assert same(weights(tmp_path / "run"), weights(folder / "run"))
+
+
+def test_a_damaged_checkpoint_is_passed_over(straight, tmp_path):
+    run, folder = straight
+    train(run, out=tmp_path / "run", table=tmp_path / "runs.csv")
+    last = tmp_path / "run" / "checkpoints" / "update-0000000012" / "optimizer.safetensors"
+    last.write_bytes(last.read_bytes()[:-100])
+    train(run, out=tmp_path / "run", table=tmp_path / "runs.csv")
+    assert same(weights(tmp_path / "run"), weights(folder / "run"))
+    assert len(pd.read_csv(tmp_path / "runs.csv")) == 3
+
+
+def test_two_processes_train_as_one(straight, tmp_path):
+    run, folder = straight
+    (tmp_path / "config.toml").write_text(to_toml(run))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "training.cli", "bc", str(tmp_path / "config.toml"), "--out", str(tmp_path / "run")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "--table", str(tmp_path / "runs.csv")], capture_output=True, text=True, env=environment, timeout=180
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    alone, shared = pd.read_csv(folder / "runs.csv"), pd.read_csv(tmp_path / "runs.csv")
+    assert shared["processes"].unique().tolist() == [2]
+    np.testing.assert_allclose(shared["loss"], alone["loss"], rtol=1e-4)
+    np.testing.assert_allclose(shared["train_loss"], alone["train_loss"], rtol=1e-4)
+
+
+# ---- what cannot be trained ---------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number_stops_the_run_in_words(data, tmp_path):
+    run = config(data, updates=40, learning_rate=1e30, clip=1e30)
+    with pytest.raises(ConfigError, match=r"no number any more at update \d+.*Lower learning_rate"):
+        train(run, out=tmp_path / "run", table=tmp_path / "runs.csv")
+    found, _ = latest_checkpoint(tmp_path / "run" / "checkpoints")
+    assert found is None or all(torch.isfinite(w).all() for w in found.tensors["policy"].values())
+
+
+def test_every_run_that_cannot_be_is_refused_before_it_begins(straight, data, tmp_path):
+    run, folder = straight
+    refusals = [
+        (dataclasses.replace(run, max_epochs=0.01), tmp_path, r"passes where max_epochs = 0\.01"),
+        (dataclasses.replace(run, flops=run.flops * 3), tmp_path, "write samples = "),
+        (dataclasses.replace(run, seed=9), folder / "run", "holds a run with another config"),
+        (dataclasses.replace(run, data=str(tmp_path / "absent")), tmp_path, "absent"),
+    ]
+    for refused, out, words in refusals:
+        with pytest.raises(ConfigError, match=words):
+            train(refused, out=out, table=tmp_path / "runs.csv")
+    assert not (tmp_path / "runs.csv").exists()
