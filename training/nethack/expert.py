@@ -37,10 +37,22 @@ _SHOP_GREETING = re.compile(r"[Ww]elcome (again )?to .*'s? |leave your pick")
 _IGNORES_ELBERETH = {"minotaur", "shopkeeper", "guard", "unseen"}
 _POISONOUS = 0x10000000
 _BAD_TO_EAT = {"green slime", "bat", "giant bat", "vampire bat", "little dog", "dog", "kitten", "large dog", "housecat"}
-_BAD_TO_EAT |= {"large cat", "leprechaun", "stalker", "chameleon", "doppelganger", "cockatrice", "chickatrice", "Medusa"}
+_BAD_TO_EAT |= {
+    "large cat",
+    "leprechaun",
+    "stalker",
+    "chameleon",
+    "doppelganger",
+    "cockatrice",
+    "chickatrice",
+    "Medusa",
+}
 _BAD_TO_EAT |= {"gremlin", "small mimic", "large mimic", "giant mimic"}
 REQUIRED = (0, 0, 1, 2, 4, 6, 8, 8, 9, 10, 10, 11, 11, 12)
 PATIENCE = 1000
+PRAY_DYING = 500
+REST = 0.8
+HIDE = 0.45
 _FRESH_FOR = 30
 """Turns after a kill in which its corpse is eaten; from 50 on it may kill."""
 
@@ -52,7 +64,9 @@ def _object_glyphs(wanted: int, *, without: tuple[str, ...] = (), only: tuple[st
         [
             nethack.GLYPH_OBJ_OFF + i
             for i, kind in kinds
-            if ord(kind.oc_class) == wanted and nethack.OBJ_NAME(kind) not in without and nethack.OBJ_NAME(kind).endswith(only)
+            if ord(kind.oc_class) == wanted
+            and nethack.OBJ_NAME(kind) not in without
+            and nethack.OBJ_NAME(kind).endswith(only)
         ]
     )
 
@@ -100,6 +114,7 @@ class Level:
     searched: dict[int, int] = field(default_factory=dict)
     spot: int | None = None
     failures: dict[int, int] = field(default_factory=dict)
+    tries: dict[int, int] = field(default_factory=dict)
     peaceful: list[tuple[int, int, int]] = field(default_factory=list)
 
 
@@ -133,9 +148,16 @@ class Bot:
     def act(self, observation: Mapping[str, np.ndarray]) -> int:
         """The action (index into nle.nethack.ACTIONS) for an observation with `screen_reader.OBSERVATION_KEYS`."""
         screen = Screen(observation)
+        self.idle = self.idle + 1 if screen.turn == self.last_turn else 0
+        self.last_turn = screen.turn
         if screen.in_prompt:
             self.asked += 1
             key = self._answer(screen)
+        elif (
+            self.idle > 20 and self.idle % 6 < 2
+        ):  # some prompts do not look like one; the first escape may only empty it
+            self.queue = []
+            key = ESC
         else:
             self.asked = 0
             key = self.queue.pop(0) if self.queue else self._decide(screen)
@@ -168,8 +190,7 @@ class Bot:
 
     def _decide(self, screen: Screen) -> str:
         self._remember(screen)
-        if self.idle > 40:  # time stands still: whatever was tried cannot be done
-            self.idle = 20
+        if self.idle > 40:  # whatever was tried cannot be done
             return "s"
         self.answers, self.line, self.menu, self.target, self.heading = {}, [], [], None, None
         for behaviour in self.BEHAVIOURS:
@@ -181,8 +202,6 @@ class Bot:
 
     def _remember(self, screen: Screen) -> None:
         """Bring the memory of the level up to date with what is seen and with how the last move went."""
-        self.idle = self.idle + 1 if screen.turn == self.last_turn else 0
-        self.last_turn = screen.turn
         key = (screen.dungeon, screen.depth)
         if key != self.key:
             self._enter(screen, key)
@@ -193,7 +212,12 @@ class Bot:
         level.up |= screen.stairs_up
         if self.heading is not None and self.last_here == screen.here:
             failures = level.failures[self.heading] = level.failures.get(self.heading, 0) + 1
-            if failures > (40 if screen.shut >> self.heading & 1 else 8) or "in vain" in message or "Perhaps that's why" in message or "Closed for inv" in message:
+            if (
+                failures > (40 if screen.shut >> self.heading & 1 else 8)
+                or "in vain" in message
+                or "Perhaps that's why" in message
+                or "Closed for inv" in message
+            ):
                 level.blocked |= 1 << self.heading
         if self.fought is not None:
             if "You kill" in message and self.fought.kind < nethack.NUMMONS and EDIBLE[self.fought.kind]:
@@ -220,7 +244,7 @@ class Bot:
     def _pray(self, screen: Screen) -> str:
         dying = screen.hp < 6 or screen.hp * 7 < screen.max_hp
         sick = screen.condition & (nethack.BL_MASK_FOODPOIS | nethack.BL_MASK_TERMILL | nethack.BL_MASK_STONE)
-        if not (dying or sick or screen.hunger >= WEAK) or screen.turn - self.prayed < 900:
+        if not (dying or sick or screen.hunger >= WEAK) or screen.turn - self.prayed < (PRAY_DYING if dying else 900):
             return ""
         if not (dying or sick) and self._rations(screen):
             return ""
@@ -290,11 +314,11 @@ class Bot:
             losing = screen.hp < self.refuge_hp
             self.refuge_hp = screen.hp
             if screen.hp * 4 >= screen.max_hp * 3:
-                self.refuge = None
+                self.refuge, self.engraved = None, 0
                 return ""
             if not losing:
                 return "s" if near else WAIT
-        if screen.hp * 5 >= screen.max_hp * 2 or not near or screen.turn < self.engrave_after:
+        if screen.hp >= HIDE * screen.max_hp or not near or screen.turn < self.engrave_after:
             return ""
         if any(m.name in _IGNORES_ELBERETH or (m.kind < nethack.NUMMONS and HUMAN[m.kind]) for m in near):
             return ""
@@ -367,7 +391,7 @@ class Bot:
         return ""
 
     def _rest(self, screen: Screen) -> str:
-        if screen.hp * 5 >= screen.max_hp * 3 or screen.hunger >= WEAK:
+        if screen.hp >= REST * screen.max_hp or screen.hunger >= WEAK:
             return ""
         return WAIT
 
@@ -530,6 +554,10 @@ class Bot:
         way = paths.path(screen.here, goals, ground, level_doors(self.place, screen))
         if not way or len(way) > limit:
             return ""
+        goal = way[-1]
+        tries = self.place.tries[goal] = self.place.tries.get(goal, 0) + 1
+        if tries > 200 and not (self.place.down | self.place.up) >> goal & 1:  # walking to and fro: give it up
+            self.place.blocked |= 1 << goal
         self.heading = way[0] if all(monster.at != way[0] for monster in screen.monsters) else None
         return self._step(screen, way[0])
 

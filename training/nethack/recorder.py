@@ -93,7 +93,12 @@ def collect(
     """
     if (steps is None) == (games is None):
         raise ConfigError(f"ask for either steps or games, got steps = {steps} and games = {games}.")
-    for name, value in {"steps": steps, "games": games, "workers": workers, "max_episode_steps": max_episode_steps}.items():
+    for name, value in {
+        "steps": steps,
+        "games": games,
+        "workers": workers,
+        "max_episode_steps": max_episode_steps,
+    }.items():
         if value is not None and value < 1:
             raise ConfigError(f"{name} must be at least 1, got {value}.")
     NetHackTask(character=task)  # refuses what is no character
@@ -345,7 +350,9 @@ def read_list(out: Path) -> list[dict[str, Any]]:
     path = out / LIST
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line[-1:] == "\n"]
+    return [
+        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line[-1:] == "\n"
+    ]
 
 
 def _folder(out: Path, append: bool) -> Path:

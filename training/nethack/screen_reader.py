@@ -179,9 +179,7 @@ class Screen:
     @cached_property
     def monsters(self) -> list[Monster]:
         """Monsters in view other than pets and oneself, in map order."""
-        rows, columns = np.nonzero(
-            (self.glyphs < nethack.GLYPH_PET_OFF) | (self.glyphs == nethack.GLYPH_INVISIBLE)
-        )
+        rows, columns = np.nonzero((self.glyphs < nethack.GLYPH_PET_OFF) | (self.glyphs == nethack.GLYPH_INVISIBLE))
         found = (
             Monster(kind=int(self.glyphs[row, column]), at=square(int(row), int(column)))
             for row, column in zip(rows, columns, strict=True)
@@ -191,9 +189,7 @@ class Screen:
     @cached_property
     def swallowed(self) -> bool:
         """Whether a monster holds the player inside."""
-        return bool(
-            ((self.glyphs >= nethack.GLYPH_SWALLOW_OFF) & (self.glyphs < nethack.GLYPH_WARNING_OFF)).any()
-        )
+        return bool(((self.glyphs >= nethack.GLYPH_SWALLOW_OFF) & (self.glyphs < nethack.GLYPH_WARNING_OFF)).any())
 
     def glyph(self, at: int) -> int:
         """The glyph of a square."""

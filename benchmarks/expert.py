@@ -1,0 +1,72 @@
+"""How well and how fast the built-in NetHack expert plays, beside a player that presses keys at random.
+
+    python benchmarks/expert.py --games 30
+
+Games are recorded as `training collect` records them, into a folder that is thrown away. By default they are those of
+seed 1000, on which the expert was not tuned. The time includes the game, the recording and the start of the processes.
+"""
+
+import argparse
+import resource
+import tempfile
+from collections import Counter
+
+import numpy as np
+
+from training.nethack.recorder import Summary, collect, read_list
+
+
+def measure(player: str, options: argparse.Namespace, limit: int) -> float:
+    """Record and report a player's games; returns its mean score."""
+    with tempfile.TemporaryDirectory() as out:
+        used = cpu_seconds()
+        summary = collect(
+            out,
+            task=options.task,
+            games=options.games,
+            player=player,
+            workers=options.processes,
+            seed=options.seed,
+            max_episode_steps=limit,
+        )
+        report(player, read_list(out), summary, cpu_seconds() - used)
+    return summary.mean_score
+
+
+def cpu_seconds() -> float:
+    """Processor time of all child processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def report(player: str, games: list[dict], summary: Summary, seconds: float) -> None:
+    scores = np.array([game["score"] for game in games])
+    error = f" ± {summary.standard_error:.0f}" if summary.standard_error is not None else ""
+    print(
+        f"{player}: mean score {summary.mean_score:.0f}{error}, median {np.median(scores):.0f}, "
+        f"{scores.min()} to {scores.max()}, over {summary.games} games"
+    )
+    print(
+        f"  {summary.steps / summary.games:.0f} steps and {np.mean([game['turns'] for game in games]):.0f} turns a game, "
+        f"{summary.bytes_per_step:.1f} bytes a step, {summary.steps / seconds:,.0f} steps per second of one core, "
+        f"{summary.steps_per_second:,.0f} by the clock with all processes"
+    )
+    ends = Counter(game["cut_off"] and f"cut off: {game['cut_off']}" or game["death"] for game in games)
+    print("  ended: " + "; ".join(f"{end} × {count}" if count > 1 else end for end, count in ends.most_common()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--games", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=1000)
+    parser.add_argument("--task", default="mon-hum-neu-mal", help="role-race-alignment-gender, or @")
+    parser.add_argument("--limit", type=int, default=100_000, help="actions after which a game is cut off")
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args()
+    bot = measure("bot", options, options.limit)
+    chance = measure("random", options, min(options.limit, 5_000))
+    print(f"bot / random (cut off at 5,000 steps): {bot / max(chance, 1):.0f}")
+
+
+if __name__ == "__main__":
+    main()
