@@ -75,6 +75,8 @@ class NetHackPolicy(nn.Module):
         bound = (spec.screen.out + spec.actions) ** -0.5
         for weight in (self.mix_screen.weight, self.mix_screen.bias, self.mix_previous):
             nn.init.uniform_(weight, -bound, bound)
+        if spec.encoder == "scaled":  # as large as the sum over all features that it is added to, so that it is heard
+            nn.init.uniform_(self.mix_previous, -0.5, 0.5)
         self.mix = nn.Linear(width, width)
         self.core = LstmCore(width) if spec.core == "lstm" else TransformerCore(width, spec.context)
         self.policy = nn.Linear(width, spec.actions)
@@ -128,7 +130,7 @@ def spec_for(env: str, core: str, params: float, actions: int) -> PolicySpec:
 
 
 def _widths(core: str) -> list[int]:
-    """Widths to choose from: every one of a cnn, as published; else multiples that tensor cores like, where dense enough."""
+    """Widths to choose from: all of a cnn, as published; else, where dense enough, multiples that tensor cores like."""
     least = _MIN_WIDTHS[core]
     if core == "cnn":
         return list(range(least, 4096))
