@@ -10,10 +10,12 @@ import argparse
 import resource
 import tempfile
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 
-from training.nethack.recorder import Summary, collect, read_list
+from training.nethack.recorder import Summary, collect
+from training.nethack.recordings import read_list
 
 
 def measure(player: str, options: argparse.Namespace, limit: int) -> float:
@@ -29,7 +31,7 @@ def measure(player: str, options: argparse.Namespace, limit: int) -> float:
             seed=options.seed,
             max_episode_steps=limit,
         )
-        report(player, read_list(out), summary, cpu_seconds() - used)
+        report(player, read_list(Path(out)), summary, cpu_seconds() - used)
     return summary.mean_score
 
 
@@ -47,11 +49,11 @@ def report(player: str, games: list[dict], summary: Summary, seconds: float) -> 
         f"{scores.min()} to {scores.max()}, over {summary.games} games"
     )
     print(
-        f"  {summary.steps / summary.games:.0f} steps and {np.mean([game['turns'] for game in games]):.0f} turns a game, "
+        f"  {summary.steps / summary.games:.0f} steps a game, "
         f"{summary.bytes_per_step:.1f} bytes a step, {summary.steps / seconds:,.0f} steps per second of one core, "
         f"{summary.steps_per_second:,.0f} by the clock with all processes"
     )
-    ends = Counter(game["cut_off"] and f"cut off: {game['cut_off']}" or game["death"] for game in games)
+    ends = Counter(f"cut off: {game['cut_off']}" if game["cut_off"] else game["death"] for game in games)
     print("  ended: " + "; ".join(f"{end} × {count}" if count > 1 else end for end, count in ends.most_common()))
 
 

@@ -9,7 +9,8 @@ from nle import nethack
 
 from training.nethack import paths
 from training.nethack.env import NetHackTask, begin, make
-from training.nethack.expert import ACTION, ACTION_COUNT, FIRST_INDEX, Bot
+from training.nethack.expert import Bot
+from training.nethack.lore import ACTION, ACTION_COUNT, FIRST_INDEX
 from training.nethack.players import RandomPlayer
 from training.nethack.screen_reader import OBSERVATION_KEYS, Screen
 
@@ -147,12 +148,12 @@ def test_a_prompt_that_will_not_end_is_met_with_every_way_out(prompt):
 def test_survives_any_prompt_in_a_real_game():
     """A stranger presses random keys and leaves menus, counts and questions behind; the bot gets out and plays on."""
     env = make(NetHackTask(), observation_keys=OBSERVATION_KEYS)
-    chance, bot = RandomPlayer(), Bot()
+    chance = RandomPlayer()
     for game in range(6):
         begin(env, game, game)
         chance.begin(game)
         observation = dict(zip(env._observation_keys, env.nethack._obs, strict=True))
-        bot.reset()
+        bot = Bot()
         for step in range(900):
             stranger = step % 60 < 10
             action = chance.act(observation) if stranger else bot.act(observation)

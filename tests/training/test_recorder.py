@@ -16,11 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from nle import dataset, nethack
+
 from training.config import ConfigError
-from training.nethack import recorder, session
+from training.nethack import recorder
 from training.nethack.players import RandomPlayer
-from training.nethack.recorder import collect, read_list, verify
-from training.nethack.session import Rules, Session, xlog_rows
+from training.nethack.recorder import collect
+from training.nethack.recordings import read_list, verify, xlog_rows
+from training.nethack.session import Rules, Session
 
 NEVER = lambda: False  # noqa: E731
 IGNORE = lambda steps: None  # noqa: E731
@@ -204,7 +206,7 @@ def test_append_records_what_is_missing(recorded, tmp_path):
     out, _ = recorded
     part = tmp_path / "part"
     shutil.copytree(out, part)
-    with pytest.raises(ConfigError, match="not empty.*--append"):
+    with pytest.raises(ConfigError, match=r"not empty.*--append"):
         collect(part, games=5, player="bot", workers=1, seed=7, max_episode_steps=150)
     summary = collect(part, games=5, player="bot", workers=2, seed=7, max_episode_steps=150, append=True)
     assert summary.games == 2
@@ -227,16 +229,17 @@ CHILD = """
 
 
 def begin_recording(tmp_path):
-    """A process that records, and its workers once both have written something."""
+    """A process that records, once both of its workers are at play."""
     program = tmp_path / "record.py"
     program.write_text(textwrap.dedent(CHILD))
     out = tmp_path / "games"
     child = subprocess.Popen([sys.executable, program, out], stdout=subprocess.PIPE, text=True, cwd=os.getcwd())
     deadline = time.monotonic() + 60
-    while len([path for path in out.glob("*/*.bz2") if path.stat().st_size]) < 2:
+    while len(list(out.glob("*/*.bz2"))) < 2:
         assert time.monotonic() < deadline
         assert child.poll() is None
         time.sleep(0.05)
+    time.sleep(0.3)
     return child, out
 
 
@@ -272,7 +275,7 @@ def test_a_worker_that_dies_is_replaced_and_the_rest_goes_on(tmp_path):
     while len(set(workers_of(child.pid)) - {first[0]}) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    time.sleep(0.5)
+    time.sleep(0.3)
     child.send_signal(signal.SIGTERM)
     child.communicate(timeout=60)
     assert child.returncode == 130
@@ -281,7 +284,7 @@ def test_a_worker_that_dies_is_replaced_and_the_rest_goes_on(tmp_path):
 
 def test_a_full_disk_is_one_sentence_and_keeps_the_games(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(session.shutil, "disk_usage", lambda path: usage(2**30, 2**30, 2**20))
+    monkeypatch.setattr(recorder.shutil, "disk_usage", lambda path: usage(2**30, 2**30, 2**20))
     with pytest.raises(ConfigError, match=r"free on the disk; \d+ whole games .* kept") as refused:
         collect(tmp_path / "games", games=50, workers=2, player="random", max_episode_steps=5000)
     assert "\n" not in str(refused.value)

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
-from nle import nethack
 
 from training.config import ConfigError
-from training.nethack.expert import ACTION_COUNT, FIRST_INDEX, Bot
+from training.nethack.expert import Bot
+from training.nethack.lore import ACTION_COUNT, FIRST_INDEX
 from training.nethack.screen_reader import OBSERVATION_KEYS
 
 NAMED = ("bot", "random")
@@ -18,8 +18,10 @@ _SCREEN = ("tty_chars", "tty_colors", "tty_cursor")
 class Player(Protocol):
     """What the recorder asks of a player."""
 
-    keys: tuple[str, ...]
-    """The NLE observations that `act` reads."""
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The NLE observations that `act` reads."""
+        ...
 
     def begin(self, seed: int) -> None:
         """A new game begins; everything random in it follows from `seed`."""
@@ -122,6 +124,3 @@ def make_player(player: Any) -> Player:
 def describe(player: Any) -> str:
     """A player's name in the list of games."""
     return player if isinstance(player, str) else type(player).__name__
-
-
-assert len(nethack.ACTIONS) == ACTION_COUNT

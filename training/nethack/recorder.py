@@ -1,7 +1,6 @@
 """Record NetHack games in NLD-AA's layout, by several processes at once, losing none.
 
-A folder of recordings holds session folders, each with `nle.<pid>.<n>.ttyrec3.bz2` games and the `nle.<pid>.xlogfile` that
-NetHack itself wrote about them, and beside them `games.jsonl`, a line for each game, by which a recording is resumed.
+`training.nethack.recordings` describes the folder and reads it.
 """
 
 import contextlib
@@ -12,8 +11,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,10 +24,10 @@ import numpy as np
 from training.config import ConfigError
 from training.nethack.env import NetHackTask
 from training.nethack.players import describe, make_player
-from training.nethack.session import GameRow, Rules, Session, sessions
+from training.nethack.recordings import LIST, read_list, remove_empty, verify
+from training.nethack.session import GameRow, Rules, Session
 from training.stopping import InterruptedRunError, stop_on_signals
 
-LIST = "games.jsonl"
 STREAM_STEPS = 50_000
 """Steps that one stream of games makes, when steps are asked for: its last game is cut off there."""
 _RESERVE = 64 << 20  # bytes left free on the disk
@@ -109,37 +106,6 @@ def collect(
     recording = _Recording(out, rules, player, label, progress)
     recording.plan(steps, games)
     return recording.run(workers or len(os.sched_getaffinity(0)))
-
-
-def verify(out: str | Path) -> tuple[int, int]:
-    """(games, bytes) of a folder of recordings, after reading each game's first frames back through nle.dataset.
-
-    Raises ConfigError if nle.dataset finds other games than the sessions' logs list, or a game without a frame.
-    """
-    from nle import dataset
-
-    out = Path(out)
-    listed = sum(len(rows) for _, rows in sessions(out))
-    with tempfile.TemporaryDirectory() as scratch, open(os.devnull, "w") as silence:
-        db = os.path.join(scratch, "games.db")
-        dataset.db.create(filename=db)
-        with contextlib.redirect_stdout(silence):
-            dataset.add_nledata_directory(str(out), "games", filename=db)
-        with sqlite3.connect(db) as connection:
-            found = [row[0] for row in connection.execute("SELECT gameid FROM datasets ORDER BY gameid")]
-        if len(found) != listed:
-            raise ConfigError(f"{out}: the logs list {listed} games, but nle.dataset finds {len(found)}; record anew.")
-        empty = []
-        for first in range(0, len(found), 64):
-            part = found[first : first + 64]
-            loader = dataset.TtyrecDataset(
-                "games", batch_size=len(part), seq_length=4, dbfilename=db, gameids=part, shuffle=False
-            )
-            frames = next(iter(loader))["gameids"]
-            empty += [game for game, row in zip(part, frames, strict=True) if (row != game).all()]
-    if empty:
-        raise ConfigError(f"{out}: {len(empty)} of {len(found)} games hold no frame; delete them and record anew.")
-    return len(found), sum(path.stat().st_size for path in out.glob("*/*.ttyrec3.bz2"))
 
 
 class _Recording:
@@ -229,7 +195,7 @@ class _Recording:
         del self.workers[worker.link]
         if worker.left:
             return
-        _remove_empty(self.out, worker.pid)
+        remove_empty(self.out, worker.pid)
         how = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
         self.notes.append(
             f"Worker {worker.pid} died ({how}) after {worker.games} whole games, which are kept; "
@@ -345,16 +311,6 @@ def _after(stream: _Stream | None, row: GameRow) -> _Stream | None:
     return _Stream(stream=stream.stream, number=row.number + 1, quota=stream.quota - row.steps)
 
 
-def read_list(out: Path) -> list[dict[str, Any]]:
-    """The lines of a folder's list of games; a line cut short by a crash is left out."""
-    path = out / LIST
-    if not path.exists():
-        return []
-    return [
-        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line[-1:] == "\n"
-    ]
-
-
 def _folder(out: Path, append: bool) -> Path:
     """The folder, made if need be. Raises ConfigError if it cannot be, or holds something and must not."""
     try:
@@ -364,10 +320,3 @@ def _folder(out: Path, append: bool) -> Path:
     except OSError as error:
         raise ConfigError(f"{out}: games cannot be recorded there ({error.strerror}); choose another folder.") from None
     return out.resolve()
-
-
-def _remove_empty(out: Path, pid: int) -> None:
-    """Remove what a dead worker left if no game of it is whole: nle.dataset cannot read a session without any."""
-    for path, rows in list(sessions(out)):
-        if path.name == f"nle.{pid}.xlogfile" and not rows:
-            shutil.rmtree(path.parent)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from nle import nethack
 
+from training.nethack.lore import NAMES, nethack
 from training.nethack.paths import COLUMNS, ROWS, around, bits, square
 
 OBSERVATION_KEYS = (
@@ -31,9 +31,7 @@ _WALLS = tuple(range(1, 12))
 _FIRST_TRAP, _HOLES, _LAST_TRAP = 42, (54, 55), 64
 _BOULDER = 447
 
-_WALK, _DOOR, _SHUT, _TRAP, _HOLE, _UP, _DOWN, _WALL, _UNSEEN, _STONE_BALL, _ROOM, _THRESHOLD = (
-    1 << i for i in range(12)
-)
+_WALK, _DOOR, _SHUT, _TRAP, _HOLE, _UP, _DOWN, _WALL, _UNSEEN, _ROCK, _ROOM, _THRESHOLD = (1 << i for i in range(12))
 
 
 def _kinds() -> np.ndarray:
@@ -42,7 +40,7 @@ def _kinds() -> np.ndarray:
     # Monsters, objects, corpses and statues lie on ground that can be walked on.
     kinds[: nethack.GLYPH_CMAP_OFF] = _WALK
     kinds[nethack.GLYPH_STATUE_OFF :] = _WALK
-    kinds[nethack.GLYPH_OBJ_OFF + _BOULDER] = _STONE_BALL
+    kinds[nethack.GLYPH_OBJ_OFF + _BOULDER] = _ROCK
     cmap = nethack.GLYPH_CMAP_OFF
     kinds[cmap] = _UNSEEN
     for symbols, flags in (
@@ -70,12 +68,18 @@ class Monster:
     """One monster in view that is no pet."""
 
     kind: int
+    """Its row in NetHack's table of monsters, if it is seen."""
     at: int
 
     @property
+    def seen(self) -> bool:
+        """Whether it is seen, not only remembered to be there."""
+        return self.kind < nethack.NUMMONS
+
+    @property
     def name(self) -> str:
-        """Its name in NetHack's own table ("unseen" for a remembered, unseen one)."""
-        return "unseen" if self.kind >= nethack.NUMMONS else nethack.permonst(self.kind).mname
+        """Its name in NetHack's own table, or unseen."""
+        return NAMES[self.kind] if self.seen else "unseen"
 
 
 class Screen:
@@ -116,6 +120,7 @@ class Screen:
 
     @cached_property
     def kinds(self) -> np.ndarray:
+        """What each square shows, as flags [21, 79]."""
         return _KINDS[self.glyphs]
 
     def _set(self, flags: int) -> int:
@@ -128,42 +133,52 @@ class Screen:
 
     @cached_property
     def doors(self) -> int:
+        """Doors, open or shut."""
         return self._set(_DOOR)
 
     @cached_property
     def shut(self) -> int:
+        """Shut doors."""
         return self._set(_SHUT)
 
     @cached_property
     def traps(self) -> int:
+        """Known traps."""
         return self._set(_TRAP)
 
     @cached_property
     def holes(self) -> int:
+        """Known holes and trap doors."""
         return self._set(_HOLE)
 
     @cached_property
     def stairs_up(self) -> int:
+        """Stairs and ladders up."""
         return self._set(_UP)
 
     @cached_property
     def stairs_down(self) -> int:
+        """Stairs and ladders down."""
         return self._set(_DOWN)
 
     @cached_property
     def walls(self) -> int:
+        """Walls."""
         return self._set(_WALL)
 
     @cached_property
     def unseen(self) -> int:
+        """Squares of which nothing is known."""
         return self._set(_UNSEEN)
 
     @cached_property
     def boulders(self) -> int:
-        return self._set(_STONE_BALL)
+        """Boulders."""
+        return self._set(_ROCK)
 
     @cached_property
     def room(self) -> int:
+        """Bare floor of rooms."""
         return self._set(_ROOM)
 
     @cached_property

@@ -4,16 +4,17 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nle import nethack
 
 from training.nethack.env import NetHackTask, begin, make
+from training.nethack.lore import nethack
 from training.nethack.players import Player
+from training.nethack.recordings import xlog_rows
 
 _ESC, _SPACE = 27, 32
 _QUIT, _SAVE = int(nethack.Command.QUIT), int(nethack.Command.SAVE)
@@ -152,21 +153,3 @@ def seeds(seed: int, stream: int, number: int) -> tuple[int, int, int]:
     """Seeds of NetHack's two generators and of the player for the game that the three numbers name."""
     words = np.random.SeedSequence([seed, stream, number]).generate_state(3, np.uint64)
     return tuple(int(word) >> 1 for word in words)  # type: ignore[return-value]
-
-
-def xlog_rows(path: Path) -> list[dict[str, str]]:
-    """The lines of an xlogfile, whole ones only."""
-    if not path.exists():
-        return []
-    lines = path.read_bytes().decode("latin-1").splitlines(keepends=True)
-    return [
-        dict(field.split("=", 1) for field in line.rstrip("\n").split("\t") if "=" in field)
-        for line in lines
-        if line.endswith("\n")
-    ]
-
-
-def sessions(out: Path) -> Iterator[tuple[Path, list[dict[str, str]]]]:
-    """(xlogfile, its rows) of every session in a folder."""
-    for path in sorted(out.glob("*/*.xlogfile")):
-        yield path, xlog_rows(path)

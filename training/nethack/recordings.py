@@ -1,0 +1,85 @@
+"""Recorded NetHack games on disk, in NLD-AA's layout.
+
+A folder of recordings holds session folders, each with `nle.<pid>.<n>.ttyrec3.bz2` games and the `nle.<pid>.xlogfile`
+that NetHack itself wrote about them, and beside them `games.jsonl`, a line for each game, by which `collect` resumes.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from training.config import ConfigError
+
+LIST = "games.jsonl"
+
+
+def verify(out: str | Path) -> tuple[int, int]:
+    """(games, bytes) of a folder of recordings, after reading each game's first frames back through nle.dataset.
+
+    Raises ConfigError if nle.dataset finds other games than the sessions' logs list, or a game without a frame.
+    """
+    from nle.dataset import TtyrecDataset, add_nledata_directory, db
+
+    out = Path(out)
+    listed = sum(len(rows) for _, rows in sessions(out))
+    with tempfile.TemporaryDirectory() as scratch, open(os.devnull, "w") as silence:
+        file = os.path.join(scratch, "games.db")
+        db.create(filename=file)
+        with contextlib.redirect_stdout(silence):
+            add_nledata_directory(str(out), "games", filename=file)
+        with sqlite3.connect(file) as connection:
+            found = [row[0] for row in connection.execute("SELECT gameid FROM datasets ORDER BY gameid")]
+        if len(found) != listed:
+            raise ConfigError(f"{out}: the logs list {listed} games, but nle.dataset finds {len(found)}; record anew.")
+        empty = []
+        for first in range(0, len(found), 64):
+            part = found[first : first + 64]
+            loader = TtyrecDataset(
+                "games", batch_size=len(part), seq_length=4, dbfilename=file, gameids=part, shuffle=False
+            )
+            frames = next(iter(loader))["gameids"]
+            empty += [game for game, row in zip(part, frames, strict=True) if (row != game).all()]
+    if empty:
+        raise ConfigError(f"{out}: {len(empty)} of {len(found)} games hold no frame; delete them and record anew.")
+    return len(found), sum(path.stat().st_size for path in out.glob("*/*.ttyrec3.bz2"))
+
+
+def read_list(out: Path) -> list[dict[str, Any]]:
+    """The lines of a folder's list of games; a line cut short by a crash is left out."""
+    path = out / LIST
+    if not path.exists():
+        return []
+    return [
+        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line[-1:] == "\n"
+    ]
+
+
+def xlog_rows(path: Path) -> list[dict[str, str]]:
+    """The lines of an xlogfile, whole ones only."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().decode("latin-1").splitlines(keepends=True)
+    return [
+        dict(field.split("=", 1) for field in line.rstrip("\n").split("\t") if "=" in field)
+        for line in lines
+        if line.endswith("\n")
+    ]
+
+
+def sessions(out: Path) -> Iterator[tuple[Path, list[dict[str, str]]]]:
+    """(xlogfile, its rows) of every session in a folder."""
+    for path in sorted(out.glob("*/*.xlogfile")):
+        yield path, xlog_rows(path)
+
+
+def remove_empty(out: Path, pid: int) -> None:
+    """Remove what a dead worker left if no game of it is whole: nle.dataset stumbles over a session without any."""
+    for path, rows in list(sessions(out)):
+        if path.name == f"nle.{pid}.xlogfile" and not rows:
+            shutil.rmtree(path.parent)
