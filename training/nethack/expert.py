@@ -61,13 +61,15 @@ class Bot(Explorer):
         self._line: list[str] = []
         self._menu: list[str] = []
         self._asked, self._idle, self._turn = 0, 0, -1  # keys in this prompt, keys in this turn, the turn
-        self._prayed = -700  # the first prayer is safe from turn 300 on, most of the time from 200
+        self._prayed = -400  # a god may first be asked on turn 100, by the dying
+        self._heard = ""
         self._pushed: int | None = None
         self._fought: Monster | None = None
         self._kill: tuple[int, int, int] | None = None  # square, kind and turn of what may be eaten
         self._may_enhance = False
         self._refuge: tuple[tuple[int, int], int] | None = None
         self._refuge_hp, self._engraved, self._engrave_after = 0, 0, 0
+        self._unread = False  # a letter may have gone wrong
 
     def act(self, observation: Mapping[str, np.ndarray]) -> int:
         """The action (index into nle.nethack.ACTIONS) for an observation with `screen_reader.OBSERVATION_KEYS`."""
@@ -75,6 +77,7 @@ class Bot(Explorer):
         self._idle = self._idle + 1 if screen.turn == self._turn else 0
         self._turn = screen.turn
         if screen.in_prompt:
+            self._heard += screen.message + "  "
             self._asked += 1
             key = self._answer(screen)
         elif self._idle > 20 and self._idle % 6 < 2:
@@ -108,6 +111,8 @@ class Bot(Explorer):
 
     def _decide(self, screen: Screen) -> str:
         """The first key of what to do now; the others follow from the queue."""
+        screen.message = self._heard + screen.message  # what was said before a --More-- counts as well
+        self._heard = ""
         self.remember(screen)
         self._look_at_kill(screen)
         self._pushed, self.target = self.target, None
@@ -131,8 +136,9 @@ class Bot(Explorer):
         dying = screen.hp < 6 or screen.hp * 7 < screen.max_hp  # as NetHack defines it
         sick = screen.condition & (nethack.BL_MASK_FOODPOIS | nethack.BL_MASK_TERMILL | nethack.BL_MASK_STONE)
         starving = screen.hunger >= WEAK and not self._ration(screen)
-        since = screen.turn - self._prayed
-        if not (dying or sick or starving) or since < (DYING_PRAYER_APART if dying else PRAYER_APART):
+        hopeless = dying or (starving and screen.hunger > WEAK)
+        apart = DYING_PRAYER_APART if hopeless else PRAYER_APART
+        if not (dying or sick or starving) or screen.turn - self._prayed < apart:
             return ""
         self._prayed = screen.turn
         self._answers = {"want to pray": "y"}
@@ -156,7 +162,11 @@ class Bot(Explorer):
         assert self.place is not None
         near = self._adjacent(screen)
         if self._refuge == (self.place, screen.here):
-            losing = screen.hp < self._refuge_hp
+            if self._unread:
+                self._unread = False
+                return ":"
+            misspelt = "You read" in screen.message and "Elbereth" not in screen.message
+            losing = misspelt or screen.hp < self._refuge_hp
             self._refuge_hp = screen.hp
             if screen.hp >= LEAVE_REFUGE * screen.max_hp:
                 self._refuge, self._engraved = None, 0
@@ -175,7 +185,7 @@ class Bot(Explorer):
             return ""
         self._refuge, self._refuge_hp = (self.place, screen.here), screen.hp
         self._answers = {"want to write with": "-", "add to the current": "n"}
-        self._line = list("Elbereth" + ENTER)
+        self._line, self._unread = list("Elbereth" + ENTER), True
         return "E"
 
     def _rest(self, screen: Screen) -> str:
@@ -264,13 +274,23 @@ class Bot(Explorer):
         if "door is locked" not in screen.message or self._pushed is None:
             return ""
         offset = self._pushed - screen.here
-        if not screen.shut >> self._pushed & 1 or offset not in paths.ORTHOGONAL:
+        if not (screen.shut & ~self.level.blocked) >> self._pushed & 1 or offset not in paths.ORTHOGONAL:
             return ""
         self._answers = {"In what direction": DIRECTIONS[offset]}
         return KICK
 
     def _leave_mines(self, screen: Screen) -> str:
         return self.climb(screen) if screen.dungeon == MINES else ""
+
+    def _return_wares(self, screen: Screen) -> str:
+        """Drop what was picked up in a shop, whose keeper kills thieves."""
+        if "unpaid" not in screen.belongings:
+            return ""
+        for letter, what in screen.inventory():
+            if "unpaid" in what and ord(letter) in ACTION:
+                self._answers = {"want to drop": letter}
+                return "d"
+        return ""
 
     def _take_gold(self, screen: Screen) -> str:
         return self.walk(screen, paths.bits(GOLD[screen.glyphs]) & ~self.level.blocked)
@@ -348,7 +368,8 @@ class Bot(Explorer):
     def _strong_enough(self, screen: Screen) -> bool:
         """Whether to go one level deeper."""
         needed = REQUIRED[min(screen.depth + 1, len(REQUIRED) - 1)]
-        return screen.level >= needed or screen.turn - self.level.arrived > PATIENCE
+        starving = screen.hunger >= HUNGRY and not self._ration(screen)
+        return screen.level >= needed or screen.turn - self.level.arrived > PATIENCE or starving
 
     def _see_to(self, at: int) -> None:
         self.level.food &= ~(1 << at)
@@ -361,6 +382,7 @@ class Bot(Explorer):
         _escape_stomach,
         _hide,
         _fight,
+        _return_wares,
         _hunt,
         _eat_kill,
         _eat,

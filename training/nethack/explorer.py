@@ -70,6 +70,8 @@ class Explorer:
             most = _TRIES_AT_DOORS if screen.shut >> self._heading & 1 else _TRIES
             if failures > most or HOPELESS_MOVE.search(screen.message):
                 level.blocked |= 1 << self._heading
+        if "Closed for inventory" in screen.message:  # the keeper kills whoever breaks the door
+            level.blocked |= paths.around(1 << screen.here) & screen.shut
         if SHOP_GREETING.search(screen.message):
             self._keep_out_of_shop(screen)
         self._last_here, self._heading = screen.here, None

@@ -39,7 +39,7 @@ CAREFUL |= {"spotted jelly": 45, "ochre jelly": 45, "blue jelly": 60, "gelatinou
 """Hit points from which on a monster is touched that hurts whoever hits it, and that hardly moves."""
 
 SHOP_GREETING = re.compile(r"[Ww]elcome (again )?to .*'s? |leave your pick")
-HOPELESS_MOVE = re.compile(r"in vain|Perhaps that's why|Closed for inv")
+HOPELESS_MOVE = re.compile(r"in vain|Perhaps that's why")
 
 _POISONOUS = 0x10000000  # M1_POIS of monst.h
 _BAD_TO_EAT = {"cockatrice", "chickatrice", "Medusa", "green slime", "gremlin", "leprechaun", "stalker", "chameleon"}
@@ -76,5 +76,6 @@ def _things(wanted: int, *, without: tuple[str, ...] = (), ending: tuple[str, ..
 
 
 GOLD = _things(nethack.COIN_CLASS)
-FOOD = _things(nethack.FOOD_CLASS, without=("corpse", "egg", "tin", "kelp frond"))
+_GLOBS = tuple(f"glob of {what}" for what in ("gray ooze", "brown pudding", "green slime", "black pudding"))
+FOOD = _things(nethack.FOOD_CLASS, without=("corpse", "egg", "tin", "kelp frond", *_GLOBS))
 MISSILES = _things(nethack.WEAPON_CLASS, ending=("dart", "dagger", "knife", "shuriken", "arrow", "bolt"))

@@ -210,12 +210,17 @@ class Screen:
         """The glyph of a square."""
         return int(self.glyphs[at // 80, at % 80])
 
-    def inventory(self, item_class: int) -> list[tuple[str, str]]:
-        """(letter, description) of the items of a class that are carried."""
+    @property
+    def belongings(self) -> str:
+        """The descriptions of everything that is carried."""
+        return self.observation["inv_strs"].tobytes().decode("latin-1")
+
+    def inventory(self, item_class: int | None = None) -> list[tuple[str, str]]:
+        """(letter, description) of the items of a class, or of all, that are carried."""
         classes, letters = self.observation["inv_oclasses"], self.observation["inv_letters"]
         return [
             (chr(letters[i]), self.observation["inv_strs"][i].tobytes().split(b"\0", 1)[0].decode("latin-1"))
-            for i in np.flatnonzero(classes == item_class)
+            for i in np.flatnonzero(letters if item_class is None else classes == item_class)
             if letters[i]
         ]
 
