@@ -1,4 +1,7 @@
-"""A policy with a memory, for recording; in a file of its own so that a worker process can import it."""
+"""Players for the recorder's tests, in a file of their own so that a worker process can import it."""
+
+import os
+import signal
 
 import torch
 from torch import nn
@@ -22,3 +25,18 @@ class Counting(nn.Module):
         logits = torch.full((1, 1, 121), -1e9)
         logits[0, 0, answer] = 0
         return logits, (steps + 1,)
+
+
+class Deadly:
+    """A player whose process dies at its third frame."""
+
+    keys = ("tty_chars",)
+
+    def begin(self, seed):
+        self.frames = 0
+
+    def act(self, observation):
+        self.frames += 1
+        if self.frames == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 0

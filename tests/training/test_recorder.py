@@ -323,6 +323,15 @@ def test_a_policy_is_driven_with_its_memory_and_the_action_before(tmp_path):
     assert torch.is_inference_mode_enabled() is False
 
 
+def test_workers_that_only_die_end_the_recording(tmp_path, capfd):
+    sys.path.insert(0, str(Path(__file__).parent))
+    from recorder_policy import Deadly
+
+    with pytest.raises(ConfigError, match=r"3 workers in a row died.*0 whole games"):
+        collect(tmp_path / "games", games=9, player=Deadly(), workers=1)
+    assert list((tmp_path / "games").iterdir()) == []
+
+
 def test_random_draws_are_the_games_own():
     one, other = RandomPlayer(), RandomPlayer()
     one.begin(3)

@@ -32,6 +32,7 @@ STREAM_STEPS = 50_000
 """Steps that one stream of games makes, when steps are asked for: its last game is cut off there."""
 _RESERVE = 64 << 20  # bytes left free on the disk
 _LOOK_SECONDS = 0.5
+_DEATHS = 3  # of workers, with no whole game between them, that end a recording
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +120,7 @@ class _Recording:
         self.rows: list[GameRow] = []
         self.notes: list[str] = []
         self.streams: list[_Stream] = []
-        self.done = self.total = 0
+        self.done = self.total = self.deaths = 0
         self.trouble = ""
 
     def plan(self, steps: int | None, games: int | None) -> None:
@@ -179,6 +180,7 @@ class _Recording:
         elif kind == "game":
             self.rows.append(value)
             worker.games += 1
+            self.deaths = 0
             worker.playing = _after(worker.playing, value)
             self.done += self.label["counted"] == "games"
             with open(self.out / LIST, "a", encoding="utf-8") as file:
@@ -202,8 +204,12 @@ class _Recording:
             "the game it was in is played again from its start."
         )
         if worker.playing is not None and not self.trouble:
-            if len(self.notes) > 10 and not self.rows:
-                self.trouble = "every worker dies before it ends a game"
+            self.deaths += 1
+            if self.deaths == _DEATHS:
+                self.trouble = (
+                    f"{_DEATHS} workers in a row died before the end of a game (see their errors above; a script that "
+                    'records must be a file, and call collect under `if __name__ == "__main__":`)'
+                )
                 return
             self.todo.append(worker.playing)
             replacement = self._launch()
