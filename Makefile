@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export FORECAST_CACHE ?= $(CURDIR)/.cache/jax
 
-.PHONY: setup report reports test test-slow lint bench clean
+.PHONY: setup report reports test test-slow lint bench demo-training clean
 
 setup: .venv/installed
 
@@ -34,6 +34,13 @@ lint: setup
 bench: setup
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/backtest.py
+	$(BIN)/python benchmarks/stepping.py
+	$(BIN)/python benchmarks/policies.py
+	$(BIN)/python benchmarks/expert.py
+
+# Record games, convert them, clone three sizes over three budgets, play and read the table: the whole path, small.
+demo-training: setup
+	$(BIN)/python benchmarks/demo_training.py --out demo/training
 
 clean:
 	rm -rf .venv .cache build *.egg-info

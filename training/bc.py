@@ -28,7 +28,7 @@ _COST_SLACK = 0.01  # how far samples times cost may lie from the budget: digits
 def train(config: RunConfig, *, out: Path, table: Path, wandb: bool = False) -> None:
     """Train a policy, or go on with the run in `out`; a row of `table` and a checkpoint at each of `config.budgets`.
 
-    Started again after any interruption it ends with the same weights, on a CPU bit for bit. Under torchrun the
+    Started again after any interruption it ends with the same weights, on as many CPU threads bit for bit. Under torchrun the
     processes share each batch. Raises ConfigError for what cannot be trained, InterruptedRunError after a signal.
     """
     checkpoints = out / "checkpoints"
@@ -48,15 +48,24 @@ def train(config: RunConfig, *, out: Path, table: Path, wandb: bool = False) -> 
         batches.seek(learner.update)
         dtype = precision(config, here.device)
         peak = here.world * matrix_rate(here.device, dtype)
-        stops = {config.updates_within(budget): budget for budget in config.budgets}
-        saved = time.monotonic()
+        stops, saved = {config.updates_within(budget) for budget in config.budgets}, time.monotonic()
         with Monitor(config, out, start=learner.update, peak=peak, quiet=not here.leads, wandb=wandb) as monitor:
             for sentence in learner.passed_over:
                 monitor.say(sentence)
-            for arrays in batches:
+            while True:
+                if learner.update in stops and learner.measured < learner.update:
+                    if here.leads:
+                        values = measure(config, learner.policy, shards, dtype, stop)
+                        row = _row(config, spec, shards, learner.update, here)
+                        append_row(table, {**row, **values, "train_loss": learner.loss, **monitor.speed})
+                        monitor.measured(learner.update, values)
+                        monitor.say(_told(row, values))
+                    learner.measured = learner.update
+                    learner.save(checkpoints, keep=True)
                 if learner.update >= config.updates:
                     break
-                batch = to_device(arrays, here.device)
+
+                batch = to_device(next(batches), here.device)
                 with autocast(here.device, dtype):
                     logits, memory = policy(batch, learner.memory)
                 learner.memory = tuple(part.detach() for part in memory)
@@ -66,23 +75,17 @@ def train(config: RunConfig, *, out: Path, table: Path, wandb: bool = False) -> 
                 rate = learning_rate(config, learner.update)
                 norm = learner.step(total * (here.world / count), rate)
 
-                # Asking the others makes them wait, so several processes ask seldom.
-                budget, asking = stops.get(learner.update), here.world == 1 or learner.update % 16 == 0
+                # Asking the other processes makes them wait, so several ask seldom.
+                due, asking = learner.update in stops, here.world == 1 or learner.update % 16 == 0
                 stopping = asking and here.any(stop.raised)
-                if budget or stopping or (asking and here.any(monitor.due)):
-                    loss = float(here.sum(total.detach()) / count)
-                    _check_finite(loss, float(norm), learner.update, checkpoints)
-                    monitor.training(learner.update, loss, rate)
-                if budget and here.leads:
-                    values = measure(config, learner.policy, shards, dtype)
-                    row = _row(config, spec, shards, learner.update, here)
-                    append_row(table, {**row, **values, "train_loss": loss, **monitor.speed})
-                    monitor.measured(learner.update, values)
-                    monitor.say(_told(row, values))
-                if budget or stopping or (asking and here.any(time.monotonic() - saved > SAVE_EVERY)):
-                    learner.save(checkpoints, keep=budget is not None)
+                if due or stopping or (asking and here.any(monitor.due)):
+                    learner.loss = float(here.sum(total.detach()) / count)
+                    _check_finite(learner.loss, float(norm), learner.update, checkpoints)
+                    monitor.training(learner.update, learner.loss, rate)
+                if due or stopping or (asking and here.any(time.monotonic() - saved > SAVE_EVERY)):
+                    learner.save(checkpoints, keep=False)  # before it is measured, which takes time too
                     saved = time.monotonic()
-                if stopping and learner.update < config.updates:
+                if stopping:
                     raise InterruptedRunError(
                         f"stopped after update {learner.update} of {config.updates}, which is saved; start the same "
                         "command again to go on."

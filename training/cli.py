@@ -124,6 +124,8 @@ def configure(
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Print the run of a size on a budget: width, samples, batch, step size, and hours on this machine."""
+    if file is not None and file.exists() and not force:
+        raise ConfigError(f"{file} already exists; pass --force to overwrite it, or choose another --out.")
     given = {
         "core": core,
         "task": task,
@@ -147,8 +149,6 @@ def configure(
     if file is None:
         typer.echo(text, nl=False)
         return
-    if file.exists() and not force:
-        raise ConfigError(f"{file} already exists; pass --force to overwrite it, or choose another --out.")
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -238,6 +238,7 @@ def evaluate(
         "return_mean": played.mean,
         "return_se": played.standard_error,
         "cut_off": played.cut_off,
+        "crashed": int(played.crashed.sum()),
     }
     _show({**told, "mean_length": float(played.lengths.mean())}, as_json, checkpoint)
 

@@ -1,5 +1,6 @@
 """What a run changes as it learns: weights, optimizer and recurrent memory; saved whole, restored bit for bit."""
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,10 @@ from training.policies import PolicySpec, build
 
 @dataclass(kw_only=True)
 class Learner:
-    """update: how many are done. memory: of this process's share of the batch. passed_over: damaged checkpoints."""
+    """update: how many are done; measured: the last that has its row; loss: of its batch (nats a frame).
+
+    memory: of this process's share of the batch. passed_over: a sentence for each damaged checkpoint.
+    """
 
     config: RunConfig
     spec: PolicySpec
@@ -31,6 +35,8 @@ class Learner:
     optimizer: torch.optim.Optimizer
     memory: tuple[Tensor, ...]
     update: int = 0
+    measured: int = 0
+    loss: float = math.nan
     passed_over: tuple[str, ...] = ()
 
     @classmethod
@@ -67,7 +73,8 @@ class Learner:
                 "optimizer": optimizer_tensors(self.optimizer),
                 "memory": {str(i): part for i, part in enumerate(memory)},
             }
-            state = {"keep": keep, "policy": asdict(self.spec), "task": self.config.task}
+            state = {"keep": keep, "policy": asdict(self.spec), "task": self.config.task, "measured": self.measured}
+            state |= {"loss": self.loss if math.isfinite(self.loss) else None}
             save_checkpoint(folder, Checkpoint(update=self.update, tensors=tensors, state=state))
         self.here.wait()
 
@@ -77,7 +84,9 @@ class Learner:
         own = slice(self.here.rank, None, self.here.world)
         parts = (found.tensors["memory"][str(i)][own] for i in range(len(self.memory)))
         self.memory = tuple(part.contiguous().to(self.here.device) for part in parts)
-        self.update = found.update
+        self.update, self.measured = found.update, int(found.state["measured"])
+        loss = found.state["loss"]
+        self.loss = math.nan if loss is None else float(loss)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from training.evaluate import evaluate
 from training.loader import heldout
 from training.nethack.env import NetHackTask
 from training.shards import Shards
+from training.stopping import InterruptedRunError, StopFlag
 
 _MEASURED_UNROLL = 16  # a cnn learns from single frames but is measured on longer batches, which are faster
 FULL_ACTIONS = 18
@@ -63,6 +64,7 @@ def heldout_loss(
     unroll_length: int,
     frames: int | None = None,
     dtype: torch.dtype = torch.float32,
+    stop: StopFlag | None = None,
 ) -> HeldoutLoss:
     """The loss over every held-out frame once, or over about `frames` of them.
 
@@ -77,6 +79,8 @@ def heldout_loss(
     policy.eval()
     memory = None
     for arrays in heldout(shards, batch_size=batch_size, unroll_length=unroll_length, frames=frames):
+        if stop is not None and stop.raised:
+            raise InterruptedRunError("stopped while the loss was measured; start the same command again to go on.")
         batch = to_device(arrays, device)
         if memory is None:
             memory = policy.initial_state(len(arrays["start"]), device)
@@ -94,7 +98,9 @@ def heldout_loss(
     return HeldoutLoss(loss=float(loss), loss_se=error, games=n, frames=int(counts.sum()))
 
 
-def measure(config: RunConfig, policy: Any, shards: Shards, dtype: torch.dtype) -> dict[str, Any]:
+def measure(
+    config: RunConfig, policy: Any, shards: Shards, dtype: torch.dtype, stop: StopFlag | None = None
+) -> dict[str, Any]:
     """Columns of the run table that say how good the policy is: held-out loss, and returns where they are asked for."""
     found = heldout_loss(
         policy,
@@ -102,6 +108,7 @@ def measure(config: RunConfig, policy: Any, shards: Shards, dtype: torch.dtype) 
         batch_size=config.batch_size,
         unroll_length=max(config.unroll_length, _MEASURED_UNROLL),
         frames=config.heldout_frames or None,
+        stop=stop,
         dtype=dtype,
     )
     values = {

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 from training.atari.network import AtariCnn
 from training.config import CORES, ConfigError
 from training.cores import LstmCore, TransformerCore
-from training.nethack.screen import ScreenEncoder, ScreenSizes
+from training.nethack.screen import ResidualPair, ScreenEncoder, ScreenSizes
 
 MAX_PARAMS = 1e9
 TOLERANCE = 0.10
@@ -75,11 +75,28 @@ class NetHackPolicy(nn.Module):
         bound = (spec.screen.out + spec.actions) ** -0.5
         for weight in (self.mix_screen.weight, self.mix_screen.bias, self.mix_previous):
             nn.init.uniform_(weight, -bound, bound)
-        if spec.encoder == "scaled":  # as large as the sum over all features that it is added to, so that it is heard
-            nn.init.uniform_(self.mix_previous, -0.5, 0.5)
         self.mix = nn.Linear(width, width)
         self.core = LstmCore(width) if spec.core == "lstm" else TransformerCore(width, spec.context)
         self.policy = nn.Linear(width, spec.actions)
+        if spec.encoder == "scaled":
+            self._init_scaled()
+
+    def _init_scaled(self) -> None:
+        """Weights by He et al. (2015, arXiv 1502.01852), so that a character on the screen is heard in the logits.
+
+        With torch's own, as in the paper's variant, its effect shrinks in each of some ten layers, and without batch
+        normalisation a policy learns much later to look at the screen (benchmarks/LOG.md).
+        """
+        for layer in (self.mix_screen, self.mix, self.policy, *self.screen.modules()):
+            if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+        for layer in self.screen.modules():
+            if isinstance(layer, ResidualPair):
+                layer.begin_at_zero()
+        # As large as the sum over all features that it is added to.
+        nn.init.uniform_(self.mix_previous, -1.5, 1.5)
 
     def initial_state(self, batch_size: int, device: torch.device | str | None = None) -> tuple[Tensor, ...]:
         """The core's memory before the first frame."""

@@ -153,8 +153,11 @@ class ResidualPair(nn.Module):
         super().__init__()
         self.first, self.second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
         self.first_norm, self.second_norm = (nn.BatchNorm2d(channels) if norm else nn.Identity() for _ in range(2))
-        if not norm:
-            nn.init.zeros_(self.second.weight)
+
+    def begin_at_zero(self) -> None:
+        """Make the branch zero, the pair the identity."""
+        for value in self.second.parameters():
+            nn.init.zeros_(value)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, channels, rows, columns] to the same."""

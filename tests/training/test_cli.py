@@ -1,0 +1,161 @@
+"""The command as people type it: what it prints, what it refuses, and that it never shows a traceback."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from training.cli import main
+from training.config import read_config
+from training.flops import flops_per_sample
+from training.policies import count_params, spec_for
+
+RECOMMENDATION = """\
+schema = 1
+[recommendation]
+flops = 2e13
+params = {recommended = 31000.4, median = 1.7e7}
+samples = {recommended = 8.96e9, q05 = 6e9}
+"""
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """The command in this process: exit code, stdout, stderr."""
+
+    def invoke(*arguments):
+        monkeypatch.setattr(sys, "argv", ["training", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return invoke
+
+
+def assert_refused(done, *words):
+    code, out, err = done
+    assert code == 2, done
+    assert out == ""
+    assert err.startswith("training: ")
+    assert err.count("\n") == 1
+    for word in words:
+        assert word in err
+
+
+def test_every_command_shows_an_example(run):
+    for name in ("collect", "shard", "configure", "flops", "bc", "evaluate", "check"):
+        code, out, _ = run(name, "--help")
+        assert code == 0
+        assert f"Example: training {name}" in " ".join(out.split())
+
+
+def test_help_and_check_need_no_torch():
+    code = "import sys, training.cli; sys.exit(bool({'torch', 'nle', 'forecast', 'jax'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_configure_prints_a_run_whose_samples_cost_the_budget(run, tmp_path):
+    code, out, _ = run("configure", "--params", "5e4", "--flops", "1e12", "--checkpoints", "1e11,3e11", "--seed", 4)
+    assert code == 0
+    path = tmp_path / "run.toml"
+    path.write_text(out)
+    found = read_config(path)
+    assert found.params == pytest.approx(5e4, rel=0.1)
+    spec = spec_for("nethack", "lstm", found.params, actions=121)
+    assert count_params(spec) == found.params
+    cost = flops_per_sample(spec, found.unroll_length)
+    assert 0 <= found.flops - found.samples * cost < cost
+    assert (found.core, found.seed, found.checkpoints) == ("lstm", 4, (1e11, 3e11))
+    assert f"# width {spec.width}" in out
+    assert "hours on this machine" in out
+
+
+def test_larger_models_take_smaller_steps_and_larger_budgets_larger_batches(run, tmp_path):
+    found = []
+    for params, flops in ((3e4, 1e12), (3e4, 1e16), (3e6, 1e16)):
+        path = tmp_path / f"{params}-{flops}.toml"
+        assert run("configure", "--params", params, "--flops", flops, "--out", path)[0] == 0
+        found.append(read_config(path))
+    assert found[0].learning_rate == found[1].learning_rate > found[2].learning_rate
+    assert found[0].samples_per_update < found[1].samples_per_update
+
+
+def test_a_recommendation_becomes_a_run_of_its_size_and_budget(run, tmp_path):
+    source, path = tmp_path / "recommendation.toml", tmp_path / "run.toml"
+    source.write_text(RECOMMENDATION)
+    code, _, err = run("configure", source, "--out", path)
+    assert code == 0, err
+    found = read_config(path)
+    assert found.params == pytest.approx(31000, rel=0.1)
+    assert found.flops == 2e13
+    assert "recommends 8.96e+09 samples; this policy's cost makes them" in err
+    assert_refused(run("configure", source, "--out", path), "already exists", "--force")
+    assert run("configure", source, "--out", path, "--force")[0] == 0
+    assert_refused(run("configure", source, "--params", "1e6"), "leave out --params")
+
+
+def test_flops_prints_layers_that_add_up(run, tmp_path):
+    path = tmp_path / "run.toml"
+    assert run("configure", "--params", "3e4", "--flops", "1e12", "--out", path)[0] == 0
+    code, out, _ = run("flops", path, "--json")
+    assert code == 0
+    found, config = json.loads(out), read_config(path)
+    spec = spec_for("nethack", "lstm", config.params, actions=121)
+    assert sum(layer["params"] for layer in found["layers"]) == found["total"]["params"] == config.params
+    assert found["total"]["flops"] == flops_per_sample(spec, config.unroll_length)
+    assert_refused(run("flops", path, "--nominal"), "Atari")
+    code, out, _ = run("flops", path)
+    assert code == 0
+    assert "core.recurrent" in out
+
+
+def test_check_shows_what_follows_from_a_config(run, tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("params = 1e7\nsamples = 2_000_000_000\nflops = 1.2e17\n")
+    code, out, _ = run("check", path, "--json")
+    assert code == 0
+    assert json.loads(out)["updates"] == 2_000_000_000 // 10_240
+    assert "10,000,000" in run("check", path)[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("check", "absent.toml"), ["absent.toml", "cannot be read"]),
+        (("configure", "--params", "1e6"), ["give --params and --flops"]),
+        (("configure", "--params", "1e12", "--flops", "1e20"), ["1e9", "1e+12"]),
+        (("configure", "--params", "1e6", "--flops", "1e9"), ["less than one update"]),
+        (("configure", "--params", "1e6", "--flops", "1e15", "--checkpoints", "x"), ["--checkpoints", "'x'"]),
+        (("configure", "--params", "1e6", "--flops", "1e15", "--core", "gru"), ["core", "'gru'"]),
+        (("configure", "--params", "1e6", "--flops", "1e15", "--data", "absent"), ["absent"]),
+        (("bc", "absent.toml"), ["absent.toml", "cannot be read"]),
+        (("evaluate", "absent"), ["absent", "no checkpoint"]),
+        (("evaluate", "random", "--task", "dwarf"), ["'dwarf'"]),
+        (("shard", "absent", "out"), ["absent"]),
+        (("collect", "out"), ["either steps or games"]),
+    ],
+)
+def test_bad_input_is_one_sentence(run, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    assert_refused(run(*arguments), *words)
+    assert list(Path().iterdir()) == []
+
+
+def test_a_run_without_demonstrations_says_what_to_give(run, tmp_path):
+    path = tmp_path / "run.toml"
+    assert run("configure", "--params", "3e4", "--flops", "1e12", "--out", path)[0] == 0
+    assert_refused(run("bc", path), "names no demonstrations", "--data")
+
+
+def test_random_play_is_seeded_and_has_a_standard_error(run):
+    told = [run("evaluate", "random", "--episodes", 3, "--max-steps", 60, "--workers", 1, "--json") for _ in range(2)]
+    assert told[0] == told[1]
+    found = json.loads(told[0][1])
+    assert (found["episodes"], found["crashed"]) == (3, 0)
+    assert found["return_se"] >= 0
+    assert 0 < found["mean_length"] <= 60
