@@ -1,4 +1,4 @@
-"""The whole path on two CPU cores: record games, convert them, clone them at three sizes over three budgets, play, read.
+"""The whole path on two CPU cores: record games, convert them, clone them at three sizes, play, read the run table.
 
     python benchmarks/demo_training.py --out demo/training
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 STEPS = 200_000
 SIZES = (2.2e4, 4.4e4, 8.8e4)
-BUDGETS = (2e10, 6e10, 1.8e11)
+BUDGETS = (4e10, 1.8e11, 8e11)
 EPISODES = 10
 EPISODE_STEPS = 2_000
 

@@ -28,8 +28,9 @@ _COST_SLACK = 0.01  # how far samples times cost may lie from the budget: digits
 def train(config: RunConfig, *, out: Path, table: Path, wandb: bool = False) -> None:
     """Train a policy, or go on with the run in `out`; a row of `table` and a checkpoint at each of `config.budgets`.
 
-    Started again after any interruption it ends with the same weights, on as many CPU threads bit for bit. Under torchrun the
-    processes share each batch. Raises ConfigError for what cannot be trained, InterruptedRunError after a signal.
+    Started again after any interruption it ends with the same weights, on as many CPU threads bit for bit. Under
+    torchrun the processes share each batch. Raises ConfigError for what cannot be trained, InterruptedRunError after a
+    signal.
     """
     checkpoints = out / "checkpoints"
     with place() as here, stop_on_signals() as stop:

@@ -15,7 +15,7 @@ from training.policies import PolicySpec, build, count_params, spec_for
 ACTIONS = {"nethack": 121, "atari": 18}
 """Where no demonstrations say otherwise."""
 _UPDATES = 4000
-_FRAMES = (512, 8192)
+_FRAMES = (256, 8192)
 
 
 def configure(
@@ -31,7 +31,7 @@ def configure(
 
     Samples follow from the budget and the exact cost of the policy. Batch and step size follow rules:
 
-    - a batch holds 1/4000 of the samples, a power of two of frames between 512 and 8,192 (published runs: 128 × 80), in
+    - a batch holds 1/4000 of the samples, a power of two of frames between 256 and 8,192 (published runs: 128 × 80), in
       unrolls of 32 frames below 2,048 and of 64 from there on; single frames for a cnn, which has no memory;
     - Adam's step size is 1e-3 · (N / 1e5)^(-1/4), between 1e-4 and 2e-3: larger models take smaller steps.
 
