@@ -21,7 +21,7 @@ reports: report
 	$(BIN)/forecast report atari-cnn --out reports/atari-cnn
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

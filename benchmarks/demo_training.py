@@ -14,7 +14,7 @@ from pathlib import Path
 
 STEPS = 200_000
 SIZES = (2.2e4, 4.4e4, 8.8e4)
-BUDGETS = (4e10, 1.8e11, 8e11)
+BUDGETS = (2e10, 6e10, 1.8e11)
 EPISODES = 10
 EPISODE_STEPS = 2_000
 
