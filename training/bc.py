@@ -14,7 +14,7 @@ from training.flops import flops_per_sample
 from training.learner import Learner
 from training.measure import autocast, cloning_loss, measure, precision, to_device
 from training.monitor import Monitor, matrix_rate
-from training.policies import PolicySpec, count_params, spec_for
+from training.policies import PolicySpec, count_params, spec_of
 from training.record import append_row, code_version, processor, write_atomically
 from training.schedule import learning_rate
 from training.shards import Shards
@@ -97,7 +97,7 @@ def checked_spec(config: RunConfig, shards: Shards) -> PolicySpec:
     """The policy of a run, after every check that needs its cost or its data."""
     if shards.env != config.env:
         raise ConfigError(f"{config.data} holds demonstrations of {shards.env}, but env = {config.env!r}; correct one.")
-    spec = spec_for(config.env, config.core, config.params, actions=shards.actions)
+    spec = spec_of(config, shards.actions)
     cost = flops_per_sample(spec, config.unroll_length)
     if abs(config.flops_per_sample / cost - 1) > _COST_SLACK:
         raise ConfigError(

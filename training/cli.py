@@ -166,10 +166,10 @@ def flops(
 ) -> None:
     """Print the exact cost of a sample by layer, forward and backward."""
     from training.flops import layer_costs
-    from training.policies import spec_for
+    from training.policies import spec_of
 
     run = read_config(config)
-    spec = spec_for(run.env, run.core, run.params, actions=_actions(run))
+    spec = spec_of(run, _actions(run))
     costs = layer_costs(spec, run.unroll_length, nominal)
     rows = [{**dataclasses.asdict(c), "flops": c.forward + c.backward} for c in costs]
     total = {"name": "all", **{k: sum(r[k] for r in rows) for k in ("params", "forward", "backward", "flops")}}
@@ -298,9 +298,9 @@ def _recommended(path: Path, choices: dict[str, Any]) -> RunConfig:
 def _comments(run: RunConfig) -> str:
     from training.configure import frames_per_second
     from training.flops import flops_per_sample
-    from training.policies import spec_for
+    from training.policies import spec_of
 
-    spec = spec_for(run.env, run.core, run.params, actions=_actions(run))
+    spec = spec_of(run, _actions(run))
     speed = frames_per_second(spec, run)
     return (
         f"# width {spec.width}, {flops_per_sample(spec, run.unroll_length):.4g} FLOPs a sample, "

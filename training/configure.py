@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,8 @@ def configure(
     cost = flops_per_sample(spec, unroll_length or (1 if core == "cnn" else 64))
     frames = 2 ** round(math.log2(min(max(flops / cost / _UPDATES, _FRAMES[0]), _FRAMES[1])))
     unroll_length = unroll_length or (1 if core == "cnn" else 32 if frames < 2048 else 64)
+    if core == "transformer":
+        spec = replace(spec, context=unroll_length)
     cost = flops_per_sample(spec, unroll_length)
     batch_size = batch_size or max(1, frames // unroll_length)
     samples = math.floor(flops / cost)

@@ -3,14 +3,14 @@
 import functools
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from training.atari.network import AtariCnn
-from training.config import CORES, ConfigError
+from training.config import CORES, ConfigError, RunConfig
 from training.cores import LstmCore, TransformerCore
 from training.nethack.screen import ResidualPair, ScreenEncoder, ScreenSizes
 
@@ -144,6 +144,12 @@ def spec_for(env: str, core: str, params: float, actions: int) -> PolicySpec:
             f"got {params:g}; choose another size."
         )
     return best
+
+
+def spec_of(config: RunConfig, actions: int) -> PolicySpec:
+    """The policy of a run; a transformer attends to as many frames as an unroll has."""
+    spec = spec_for(config.env, config.core, config.params, actions)
+    return replace(spec, context=config.unroll_length) if config.core == "transformer" else spec
 
 
 def _widths(core: str) -> list[int]:

@@ -75,6 +75,16 @@ def test_configure_prints_a_run_whose_samples_cost_the_budget(run, tmp_path):
     assert "hours on this machine" in out
 
 
+@pytest.mark.parametrize(("core", "env"), [("transformer", "nethack"), ("cnn", "atari")])
+def test_other_cores_cost_their_budget_too(run, tmp_path, core, env):
+    path = tmp_path / "run.toml"
+    assert run("configure", "--env", env, "--core", core, "--params", "3e5", "--flops", "1e14", "--out", path)[0] == 0
+    found = read_config(path)
+    cost = json.loads(run("flops", path, "--json")[1])["total"]["flops"]
+    assert 0 <= found.flops - found.samples * cost < cost
+    assert (found.unroll_length == 1) == (core == "cnn")
+
+
 def test_larger_models_take_smaller_steps_and_larger_budgets_larger_batches(run, tmp_path):
     found = []
     for params, flops in ((3e4, 1e12), (3e4, 1e16), (3e6, 1e16)):
