@@ -39,17 +39,25 @@ WorkersOpt = Annotated[int | None, typer.Option(help="Processes; all cores unles
 @app.command(epilog="Example: training collect games --steps 200000")
 def collect(
     folder: Annotated[Path, typer.Argument(help="Where the games go; NLD-AA's layout.", metavar="FOLDER")],
+    env: EnvOpt = "nethack",
     task: TaskOpt = None,
-    steps: Annotated[int | None, typer.Option(help="Record at least so many actions.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Record so many actions.")] = None,
     games: Annotated[int | None, typer.Option(help="Record so many games, in place of --steps.")] = None,
-    player: Annotated[str, typer.Option(help="bot, random, or a checkpoint of a policy.")] = "bot",
-    max_steps: Annotated[int, typer.Option(help="Actions after which a game is ended.")] = 100_000,
+    player: Annotated[str, typer.Option(help="bot (NetHack), random, or a checkpoint of a policy.")] = "bot",
+    max_steps: Annotated[int | None, typer.Option(help="Actions after which a game is ended.")] = None,
     workers: WorkersOpt = None,
     seed: SeedOpt = 0,
     append: Annotated[bool, typer.Option("--append", help="Go on in a folder that holds games.")] = False,
     as_json: JsonOpt = False,
 ) -> None:
-    """Record an expert's NetHack games."""
+    """Record an expert's games: NetHack's in NLD-AA's layout, Atari's as shards."""
+    if env == "atari":
+        if games is None or steps is not None or append:
+            raise ConfigError(
+                "Atari games are recorded whole into a new folder; give --games, not --steps or --append."
+            )
+        _show(_collect_atari(folder, task, player, games, max_steps, workers, seed, as_json), as_json, str(folder))
+        return
     from training.nethack.recorder import collect as record
 
     chosen = player if player in ("bot", "random") else _load(player).policy
@@ -60,7 +68,7 @@ def collect(
             steps=steps,
             games=games,
             player=chosen,
-            max_episode_steps=max_steps,
+            max_episode_steps=max_steps or 100_000,
             workers=workers,
             seed=seed,
             append=append,
@@ -266,6 +274,41 @@ def main() -> None:
 
 
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(RunConfig)}
+
+
+def _collect_atari(
+    folder: Path,
+    task: str | None,
+    player: str,
+    games: int,
+    max_steps: int | None,
+    workers: int | None,
+    seed: int,
+    quiet: bool,
+) -> dict[str, Any]:
+    from training.atari.demonstrations import collect as record
+    from training.evaluate import RandomPolicy
+    from training.measure import task_of
+
+    if player == "bot":
+        raise ConfigError("there is no built-in Atari player; give --player CHECKPOINT or random.")
+    loaded = None if player == "random" else _load(player)
+    known: Any = task_of(
+        "atari", task or (loaded.task if loaded else "Breakout"), loaded.spec.actions if loaded else 0, max_steps or 0
+    )
+    policy = RandomPolicy(known.actions) if loaded is None else loaded.policy
+    with _progress(quiet, "recording") as bar:
+        shards, played = record(
+            folder, policy, known, games=games, source=player, seed=seed, threads=workers, progress=bar,
+            report=lambda told: err.print(told, markup=False),
+        )  # fmt: skip
+    told = {
+        "games": games,
+        "samples": shards.samples,
+        "mean_score": played.mean,
+        "standard_error": played.standard_error,
+    }
+    return {**told, "cut_off": played.cut_off, "bytes": shards.bytes, "identity": shards.identity}
 
 
 def _configured(params: float, budget: float, choices: dict[str, Any]) -> RunConfig:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -93,6 +94,18 @@ def evaluate(
         return play(policy, vector, seed, temperature=temperature, greedy=greedy, device=device)
 
 
+class Watcher(Protocol):
+    """Looks on while games are played."""
+
+    def chosen(self, frame: Transition, actions: np.ndarray) -> None:
+        """The frame and the actions [count] chosen in it, before they are taken."""
+        ...
+
+    def stepped(self, frame: Transition) -> None:
+        """What came of them."""
+        ...
+
+
 @torch.inference_mode()
 def play(
     policy: nn.Module,
@@ -102,6 +115,7 @@ def play(
     temperature: float = 1.0,
     greedy: bool = False,
     device: torch.device | str | None = None,
+    watcher: Watcher | None = None,
 ) -> Returns:
     """Play the games of a vector with a fixed number of games until all have ended; settings as in `evaluate`."""
     _check(policy, vector, temperature)
@@ -129,7 +143,11 @@ def play(
             else:
                 uniform = np.array([_uniform(noise, seed, int(game)) for game in frame.game[rows[chosen]]])
                 actions[rows[chosen]] = sample(last / temperature, uniform)
+            if watcher:
+                watcher.chosen(frame, actions)
             frame = vector.step(actions)
+            if watcher:
+                watcher.stepped(frame)
             results += frame.results
     finally:
         policy.train(training)

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from training.atari.demonstrations import atari_writer
+from training.atari.demonstrations import atari_writer, collect
 from training.atari.env import AtariTask, AtariVector
+from training.evaluate import RandomPolicy
 
 
 def test_loaded_stacks_are_those_the_environment_showed(tmp_path):
@@ -52,3 +53,31 @@ def test_loaded_stacks_are_those_the_environment_showed(tmp_path):
             for pixels, action in zip(batch["pixels"][0, 8:], batch["action"][0, 8:], strict=True):
                 found += stacks[pixels.tobytes()] == action
     assert found == len(shards.train) * 52
+
+
+def test_collected_games_are_those_played(tmp_path):
+    """The shards hold every picture that was shown, the action taken in it and what it earned."""
+    task = AtariTask(game="Pong", max_steps=70)
+    shards, returns = collect(
+        tmp_path / "s", RandomPolicy(task.actions), task, games=3, source="random", seed=5, slots=2
+    )
+    assert sorted(game.frames for game in shards.games) == sorted(returns.lengths.tolist()) == [70] * 3
+    assert sum(game.heldout for game in shards.games) == 1
+    for game in shards.games:
+        number = int(game.name.split()[-1])
+        frames = {
+            "pixels": np.zeros((70, 84, 84), np.uint8),
+            "action": np.zeros(70, np.int64),
+            "reward": np.zeros(70, np.float32),
+        }
+        shards.open(game).read(frames)
+        with AtariVector(task, count=1, seed=5, games=3) as vector:
+            now = vector.reset()
+            while now.game[0] != number:
+                now = vector.step(np.zeros(1, np.int64))
+            for t in range(70):
+                np.testing.assert_array_equal(now.fields["pixels"][0, -1], frames["pixels"][t])
+                now = vector.step(frames["action"][t : t + 1])
+                assert now.reward[0] == frames["reward"][t]
+        assert frames["reward"].sum() == returns.scores[number]
+    assert len(np.unique(frames["action"])) > 2

@@ -1,16 +1,96 @@
-"""Atari demonstrations: a writer of shards for the games of one task."""
+"""Atari demonstrations: games that a policy plays, recorded into shards."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from ale_py import ALEInterface, LoggerMode, roms
 
-from training.atari.env import AtariTask
-from training.shard_writer import ShardWriter
-from training.shards import ATARI_LAYOUT
+from training.atari.env import AtariTask, AtariVector
+from training.config import ConfigError
+from training.evaluate import Returns, play
+from training.games import Transition
+from training.shard_writer import GameEncoder, ShardWriter
+from training.shards import ATARI_LAYOUT, Shards
 
 BLOCK = 64
 """Frames a block: short, because shuffled frames are read from anywhere."""
+
+
+def collect(
+    out: str | Path,
+    policy: Any,
+    task: AtariTask,
+    *,
+    games: int,
+    source: str,
+    seed: int = 0,
+    slots: int = 16,
+    threads: int | None = None,
+    holdout: float = 0.05,
+    progress: Callable[[int, int], None] | None = None,
+    report: Callable[[str], None] = lambda sentence: None,
+) -> tuple[Shards, Returns]:
+    """Record exactly `games` games of a policy into the new folder `out`; the shards, and the games' returns.
+
+    Actions are drawn from the policy's softmax. The same seed records the same games, whatever the number of `threads`.
+    Raises ConfigError for settings that cannot be recorded, and where `out` exists or cannot be written.
+    """
+    if games < 2:
+        raise ConfigError(f"games is {games}; record 2 or more, of which one is held out.")
+    with atari_writer(out, task, source=source, report=report) as writer:
+        recorder = _Recorder(writer, games, progress or (lambda done, total: None))
+        with AtariVector(task, count=min(slots, games), threads=threads, seed=seed, games=games) as vector:
+            returns = play(policy, vector, seed, watcher=recorder)
+        return writer.finish(holdout=holdout, seed=seed), returns
+
+
+class _Recorder:
+    """A watcher that hands whole games to a writer."""
+
+    def __init__(self, writer: ShardWriter, games: int, progress: Callable[[int, int], None]) -> None:
+        self._writer, self._total, self._progress = writer, games, progress
+        self._encoders: dict[int, GameEncoder] = {}
+        self._frames: dict[int, list[dict[str, Any]]] = {}
+        self._played = np.zeros(0, np.int64)
+        self._done = 0
+
+    def chosen(self, frame: Transition, actions: np.ndarray) -> None:
+        """Keep the newest picture of each game, and the action."""
+        self._played = np.where(frame.playing, frame.game, -1)
+        for slot in np.flatnonzero(frame.playing):
+            seen = {"pixels": frame.fields["pixels"][slot, -1].copy(), "action": actions[slot], "mask": True}
+            self._frames.setdefault(int(frame.game[slot]), []).append(seen)
+
+    def stepped(self, frame: Transition) -> None:
+        """Keep what the action earned; write games that ended."""
+        for slot, game in enumerate(self._played.tolist()):
+            if game < 0:
+                continue
+            self._frames[game][-1]["reward"] = frame.reward[slot]
+            if len(self._frames[game]) == BLOCK:
+                self._flush(game)
+        for result in frame.results:
+            self._flush(result.game)
+            self._writer.add(self._encoders.pop(result.game).finish(points=round(result.score)))
+            del self._frames[result.game]
+            self._done += 1
+            self._progress(self._done, self._total)
+
+    def _flush(self, game: int) -> None:
+        if game not in self._encoders:
+            self._encoders[game] = self._writer.game(f"game {game}")
+        frames = self._frames[game]
+        if frames:
+            columns = {name: [frame[name] for frame in frames] for name in frames[0]}
+            self._encoders[game].append(
+                pixels=np.stack(columns["pixels"]),
+                action=np.array(columns["action"], np.uint8),
+                mask=np.array(columns["mask"], bool),
+                reward=np.array(columns["reward"], np.float32),
+            )
+        self._frames[game] = []
 
 
 def atari_writer(
