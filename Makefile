@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export FORECAST_CACHE ?= $(CURDIR)/.cache/jax
 
-.PHONY: setup report reports test test-slow lint bench demo-training clean
+.PHONY: setup setup-training report reports test test-slow lint bench demo-training clean
 
 setup: .venv/installed
 
@@ -14,24 +14,31 @@ setup: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+# Forecasting needs no torch, whose wheel for a GPU is gigabytes; training and its tests do.
+setup-training: .venv/installed-training
+
+.venv/installed-training: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,training]'
+	@touch $@
+
 report: setup
 	$(BIN)/forecast report nethack-transformer --out reports/nethack-transformer
 
 reports: report
 	$(BIN)/forecast report atari-cnn --out reports/atari-cnn
 
-test: setup
+test: setup-training
 	$(BIN)/python -m pytest -n 2
 
-test-slow: setup
+test-slow: setup-training
 	$(BIN)/python -m pytest -m slow
 
-lint: setup
+lint: setup-training
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 
-bench: setup
+bench: setup-training
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/backtest.py
 	$(BIN)/python benchmarks/stepping.py
@@ -39,7 +46,7 @@ bench: setup
 	$(BIN)/python benchmarks/expert.py
 
 # Record games, convert them, clone three sizes over three budgets, play and read the table: the whole path, small.
-demo-training: setup
+demo-training: setup-training
 	$(BIN)/python benchmarks/demo_training.py --out demo/training
 
 clean:
