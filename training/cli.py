@@ -240,7 +240,8 @@ def evaluate(
         loaded = _load(checkpoint)
         policy = loaded.policy
         known = task_of(loaded.spec.env, task or loaded.task, loaded.spec.actions, max_steps or 0)
-    played = play(policy, known, episodes, seed, workers=workers, greedy=greedy)
+    with _progress(as_json, "playing") as bar:
+        played = play(policy, known, episodes, seed, workers=workers, greedy=greedy, progress=bar)
     told = {
         "episodes": episodes,
         "return_mean": played.mean,

@@ -1,6 +1,7 @@
 """How well a policy plays: returns over a fixed list of games, with their standard error."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -74,13 +75,15 @@ def evaluate(
     temperature: float = 1.0,
     greedy: bool = False,
     device: torch.device | str | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Returns:
     """Play exactly `episodes` games, `slots` at a time, each to its end.
 
     Actions are drawn from the softmax of logits / temperature, or are the likeliest with `greedy`. A game and the
     choices in it are seeded by (seed, number of the game), so that the scores do not depend on `workers`, and on
     `slots` only as far as a network's rounding depends on its batch size. `device` is where the policy's weights lie.
-    Raises ConfigError for settings or a policy that cannot play the task, and for logits that are not a number.
+    `progress` is called after each step with the games ended and all games. Raises ConfigError for settings or a policy
+    that cannot play the task, and for logits that are not a number.
     """
     if episodes < 1 or slots < 1:
         raise ConfigError(f"At least one game must be played in at least one slot, got {episodes} in {slots}.")
@@ -91,7 +94,8 @@ def evaluate(
     else:
         vector = AtariVector(task, threads=workers, **settings)
     with vector:
-        return play(policy, vector, seed, temperature=temperature, greedy=greedy, device=device)
+        watcher = _Counter(episodes, progress) if progress else None
+        return play(policy, vector, seed, temperature=temperature, greedy=greedy, device=device, watcher=watcher)
 
 
 class Watcher(Protocol):
@@ -104,6 +108,20 @@ class Watcher(Protocol):
     def stepped(self, frame: Transition) -> None:
         """What came of them."""
         ...
+
+
+class _Counter:
+    """A watcher that counts games that ended."""
+
+    def __init__(self, games: int, progress: Callable[[int, int], None]) -> None:
+        self._done, self._games, self._progress = 0, games, progress
+
+    def chosen(self, frame: Transition, actions: np.ndarray) -> None:
+        pass
+
+    def stepped(self, frame: Transition) -> None:
+        self._done += len(frame.results)
+        self._progress(self._done, self._games)
 
 
 @torch.inference_mode()
