@@ -79,9 +79,11 @@ def test_seeds_name_the_game() -> None:
 
 
 def test_the_largest_seeds_are_taken() -> None:
-    game = Game(NetHackTask())
-    game.begin(2**63 - 1, 2**63 - 1)
-    game.close()
+    actions = np.zeros(3, np.int64)
+    first, again = (frames_of_game(NetHackTask(), (2**63 - 1, 2**63 - 1), actions)[0][0] for _ in range(2))
+    assert np.array_equal(first, again)
+    other = frames_of_game(NetHackTask(), (2**63 - 2, 2**63 - 1), actions)[0][0]
+    assert not np.array_equal(first, other)
 
 
 def last_log_line(game: Game) -> dict[str, str]:
