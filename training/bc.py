@@ -46,11 +46,12 @@ def train(config: RunConfig, *, out: Path, table: Path, wandb: bool = False) -> 
             rank=here.rank,
             world=here.world,
         )
-        batches.seek(learner.update)
         dtype = precision(config, here.device)
         peak = here.world * matrix_rate(here.device, dtype)
         stops, saved = {config.updates_within(budget) for budget in config.budgets}, time.monotonic()
-        with Monitor(config, out, start=learner.update, peak=peak, quiet=not here.leads, wandb=wandb) as monitor:
+        monitor = Monitor(config, out, start=learner.update, peak=peak, quiet=not here.leads, wandb=wandb)
+        with batches, monitor:
+            batches.seek(learner.update)
             for sentence in learner.passed_over:
                 monitor.say(sentence)
             while True:
@@ -97,6 +98,9 @@ def checked_spec(config: RunConfig, shards: Shards) -> PolicySpec:
     """The policy of a run, after every check that needs its cost or its data."""
     if shards.env != config.env:
         raise ConfigError(f"{config.data} holds demonstrations of {shards.env}, but env = {config.env!r}; correct one.")
+    game = shards.header["options"].get("game")
+    if game is not None and game.replace("_", "") != config.task.replace("_", "").lower():
+        raise ConfigError(f"{config.data} holds games of {game}, but task = {config.task!r}; correct one.")
     spec = spec_of(config, shards.actions)
     cost = flops_per_sample(spec, config.unroll_length)
     if abs(config.flops_per_sample / cost - 1) > _COST_SLACK:

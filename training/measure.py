@@ -92,6 +92,8 @@ def heldout_loss(
         counts += np.bincount(game[mask], minlength=counts.size)
     policy.train(was_training)
     sums, counts = sums[counts > 0], counts[counts > 0]
+    if not counts.size:
+        raise ConfigError(f"{shards.path}: no held-out frame has an action to learn; record more games.")
     loss, n = sums.sum() / counts.sum(), counts.size
     squares = ((sums - loss * counts) ** 2).sum()
     error = math.sqrt(n / (n - 1) * squares) / float(counts.sum()) if n > 1 else None
@@ -118,12 +120,9 @@ def measure(
         "heldout_frames": found.frames,
     }
     if config.episodes:
-        was_training = policy.training
-        policy.eval()
         device = next(policy.parameters()).device
         task = task_of(config.env, config.task, policy.actions, config.episode_steps)
         played = evaluate(policy, task, config.episodes, config.seed, device=device)
-        policy.train(was_training)
         values |= {"return_mean": played.mean, "return_se": played.standard_error, "episodes": config.episodes}
     return values
 

@@ -1,9 +1,13 @@
 """Atari shards against what the environment showed while they were recorded."""
 
 import numpy as np
+import pytest
 
 from training.atari.demonstrations import atari_writer, collect
 from training.atari.env import AtariTask, AtariVector
+from training.bc import checked_spec
+from training.config import ConfigError
+from training.configure import configure
 from training.evaluate import RandomPolicy
 
 
@@ -81,3 +85,14 @@ def test_collected_games_are_those_played(tmp_path):
                 assert now.reward[0] == frames["reward"][t]
         assert frames["reward"].sum() == returns.scores[number]
     assert len(np.unique(frames["action"])) > 2
+    data = {
+        "data": str(tmp_path / "s"),
+        "actions": shards.actions,
+        "env": "atari",
+        "params": 2e4,
+        "flops": 1e9,
+        "batch_size": 32,
+    }
+    assert checked_spec(configure(task="Pong", **data), shards).core == "cnn"
+    with pytest.raises(ConfigError, match="holds games of pong, but task = 'Breakout'"):
+        checked_spec(configure(task="Breakout", **data), shards)
