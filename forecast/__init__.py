@@ -8,17 +8,16 @@
 `forecast.classical` holds the methods it is measured against, `forecast.published` the bundled tables.
 """
 
-from forecast.sampler import prepare_jax
+from forecast import backtest
+from forecast.fit import compare, fit, prior_predictive
+from forecast.points import predict_points, read_points
+from forecast.posterior import Posterior, Prediction, load_posterior
+from forecast.published import datasets
+from forecast.recommend import Recommendation, Required, recommend, required
+from forecast.runs import Runs, TableError, read_columns, read_runs
+from forecast.sampler import keep_compilations
 
-prepare_jax()  # before anything touches jax, which settles its devices once
-
-from forecast import backtest  # noqa: E402
-from forecast.fit import compare, fit, prior_predictive  # noqa: E402
-from forecast.points import predict_points, read_points  # noqa: E402
-from forecast.posterior import Posterior, Prediction, load_posterior  # noqa: E402
-from forecast.published import datasets  # noqa: E402
-from forecast.recommend import Recommendation, Required, recommend, required  # noqa: E402
-from forecast.runs import Runs, TableError, read_columns, read_runs  # noqa: E402
+keep_compilations()
 
 __all__ = [
     "Posterior",

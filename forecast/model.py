@@ -65,11 +65,11 @@ SKILL_KNOTS = Knots(spacing=0.7, below=3, above=3)
 """Of the drifting elasticity: one a factor of two in loss."""
 GROUP_MARK = "@"
 """Between the name of a site and the index of its group."""
-PACE = 0.15
+PACE = 0.13
 """The fall of the frontier's log loss beyond the largest compute of the table, h factors of ten ahead, is multiplied by
 exp(PACE · sqrt(h) · t), t Student with `PACE_DOF` degrees of freedom: a law is wrong in ways its own data cannot show.
 Chosen on back-tests of the bundled tables (benchmarks/LOG.md)."""
-PACE_DOF = 4.0
+PACE_DOF = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)

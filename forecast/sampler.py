@@ -2,11 +2,14 @@
 
 numpyro's own `MCMC` closes over the data, so every new table would compile anew. Here the data is an argument of the
 compiled functions: tables of the same padded shape, and every later process on this machine, re-use the compilation.
+A chain is a thread; the programs of a chain are compiled side by side.
 """
 
 import functools
 import os
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -15,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
+from jax.flatten_util import ravel_pytree
 from numpyro.infer.hmc import hmc
 from numpyro.infer.util import constrain_fn, log_likelihood, potential_energy
 
@@ -30,10 +34,10 @@ from forecast.model import (
     sample_parameters,
 )
 
-_DEVICES = 4
 _BLOCK = 100  # iterations between two reports of progress
 Progress = Callable[[int, int], None]
-"""Called with iterations done and in all, of one chain, warm-up included; `all` grows where draws are added."""
+"""Called with iterations done and in all, of the chain furthest behind, warm-up included; `all` grows where draws are
+added. One call at a time, from any thread."""
 Enough = Callable[[Mapping[str, np.ndarray]], bool]
 """Whether draws, site -> [chain, draw, ...], are enough."""
 
@@ -61,9 +65,8 @@ class Settings:
     max_tree_depth: tuple[int, int] = (6, 8)
 
 
-def prepare_jax() -> None:
-    """One CPU device a chain, and compilations kept on disk; before the first use of jax, after it without effect."""
-    numpyro.set_host_device_count(_DEVICES)
+def keep_compilations() -> None:
+    """Have jax keep what it compiles on disk, for later processes; `FORECAST_CACHE` says where."""
     cache = os.environ.get("FORECAST_CACHE", str(Path.home() / ".cache" / "forecast"))
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -83,29 +86,77 @@ def sample(
 
     weights: in place of the data's, one set a chain [chains, n]. enough: None takes the first `settings.draws`.
     """
-    report = progress or (lambda done, total: None)
+    own = np.broadcast_to(data.weight, (settings.chains, len(data.weight))) if weights is None else weights
     with jax.enable_x64(True):
-        start, block, finish = _compiled(spec, replace(settings, draws=0, max_draws=0))  # not compiled in
+        data = Data(*(jnp.asarray(x) for x in data))
+        programs = _compiled(spec, replace(settings, draws=0, max_draws=0), jax.tree.map(jax.typeof, data))
         keys = jax.random.split(jax.random.PRNGKey(seed), settings.chains)
-        own = np.broadcast_to(data.weight, (settings.chains, len(data.weight))) if weights is None else weights
-        data = Data(*(jnp.asarray(x) for x in data._replace(weight=own)))
-        state = start(keys, data)
-        kept: list[Any] = []
-        draws, done = settings.draws, 0
-        while True:
-            total = settings.warmup + draws
-            while done < total:
-                report(done, total)
-                state, out = block(state, data)
-                if done >= settings.warmup:
-                    kept.append(jax.tree.map(np.asarray, out))
-                done += _BLOCK
-            report(done, total)
-            z, diverging, steps = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *kept)
-            values = {k: np.asarray(v) for k, v in finish(z, data._replace(weight=data.weight[0])).items()}
-            if enough is None or draws >= settings.max_draws or enough(values):
-                return Draws(values, diverging, steps)
-            draws = min(2 * draws, settings.max_draws)
+    board = _Board(settings.chains, progress)
+    chains = [
+        _Chain(programs, key, data._replace(weight=w), settings.warmup, functools.partial(board.mark, k))
+        for k, (key, w) in enumerate(zip(keys, own, strict=True))
+    ]
+    draws = settings.draws
+    while True:
+        board.run(chains, settings.warmup + draws)
+        z, diverging, steps = jax.tree.map(lambda *x: np.stack(x), *(chain.draws() for chain in chains))
+        with jax.enable_x64(True):
+            values = {k: np.asarray(v) for k, v in programs.finish(z, data).items()}
+        if enough is None or draws >= settings.max_draws or enough(values):
+            return Draws(values, diverging, steps)
+        draws = min(2 * draws, settings.max_draws)
+
+
+class _Board:
+    """Runs chains side by side and tells how far they are; if one fails or the wait is broken off, all stop."""
+
+    def __init__(self, chains: int, progress: Progress | None) -> None:
+        self._done, self._total = [0] * chains, 0
+        self._report = progress or (lambda done, total: None)
+        self._lock, self._stopped = threading.Lock(), False
+
+    def run(self, chains: "list[_Chain]", total: int) -> None:
+        """Take every chain to `total` iterations."""
+        self._total = total
+        with ThreadPoolExecutor(len(chains)) as pool:
+            try:
+                for chain in [pool.submit(chain.run, total) for chain in chains]:
+                    chain.result()
+            except BaseException:
+                self._stopped = True
+                raise
+
+    def mark(self, chain: int, done: int) -> bool:
+        """Note how far a chain is; whether it may go on."""
+        with self._lock:
+            self._done[chain] = done
+            self._report(min(self._done), self._total)
+        return not self._stopped
+
+
+class _Chain:
+    """One chain, whose state and draws live on between calls of `run`."""
+
+    def __init__(self, programs: "_Programs", key: Any, data: Data, warmup: int, mark: Callable[[int], bool]) -> None:
+        self._programs, self._data, self._warmup, self._mark = programs, data, warmup, mark
+        self._key, self._state, self._done = key, None, 0
+        self._kept: list[Any] = []
+
+    def run(self, total: int) -> None:
+        """Go on to `total` iterations, warm-up included."""
+        with jax.enable_x64(True):
+            if self._state is None:
+                self._state = self._programs.start(self._key, self._data)
+            while self._mark(self._done) and self._done < total:
+                self._state, out = self._programs.block(self._state, self._data)
+                out = jax.tree.map(np.asarray, out)  # waits for the block
+                if self._done >= self._warmup:
+                    self._kept.append(out)
+                self._done += _BLOCK
+
+    def draws(self) -> Any:
+        """(z, diverging, steps) of all iterations after warm-up, arrays [draw, ...]."""
+        return jax.tree.map(lambda *x: np.concatenate(x), *self._kept)
 
 
 def constrained_parameters(spec: Spec, data: Data, draws: Mapping[str, np.ndarray]) -> Parameters:
@@ -130,10 +181,8 @@ def prior_parameters(spec: Spec, data: Data, count: int, seed: int) -> Parameter
 def row_likelihoods(spec: Spec, data: Data, draws: Mapping[str, np.ndarray]) -> np.ndarray:
     """Log density of each row's log loss given the run's checkpoint before, [chain, draw, n], padding 0."""
     with jax.enable_x64(True):
-        data = Data(*(jnp.asarray(x) for x in data))
-        values = {k: jnp.asarray(v) for k, v in draws.items()}
-        found = log_likelihood(run_model, values, data, spec, batch_ndims=2)
-    return np.asarray(found["log_loss"])
+        found = _likelihoods(spec)(dict(draws), Data(*(jnp.asarray(x) for x in data)))
+    return np.asarray(found)
 
 
 def row_forecasts(parameters: Parameters, data: Data) -> tuple[np.ndarray, np.ndarray]:
@@ -156,6 +205,11 @@ def _joined(draws: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=16)
+def _likelihoods(spec: Spec) -> Callable:
+    return jax.jit(lambda values, data: log_likelihood(run_model, values, data, spec, batch_ndims=2)["log_loss"])
+
+
+@functools.lru_cache(maxsize=16)
 def _parameters(spec: Spec) -> Callable:
     def one(values: Any, data: Data) -> Parameters:
         with numpyro.handlers.substitute(data=values), numpyro.handlers.seed(rng_seed=0):
@@ -164,24 +218,34 @@ def _parameters(spec: Spec) -> Callable:
     return jax.jit(jax.vmap(one, (0, None)))
 
 
+class _Programs(NamedTuple):
+    """start(key, data) -> state; block(state, data) -> state, draws; of one chain. finish(z, data) -> sites, of all."""
+
+    start: Callable
+    block: Callable
+    finish: Callable
+
+
 @functools.lru_cache(maxsize=16)
-def _compiled(spec: Spec, settings: Settings) -> tuple[Callable, Callable, Callable]:
-    """start(keys, data) -> state, block(state, data) -> state and draws, finish(draws, data) -> sites; per chain."""
+def _compiled(spec: Spec, settings: Settings, data: Data) -> _Programs:
+    """The programs of a chain, for arrays of the shapes of `data`."""
+    shapes = jax.eval_shape(functools.partial(_sites, spec), data)
+    sites = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    unpack = functools.partial(_unpacked, sites)
 
     def potential(data: Data) -> Callable:
-        return functools.partial(potential_energy, run_model, (data, spec), {})
+        return lambda z: potential_energy(run_model, (data, spec), {}, unpack(z))
 
     init_kernel, sample_kernel = hmc(potential_fn_gen=potential, algo="NUTS")
 
     def start(key: Any, data: Data) -> Any:
         key_init, key_run = jax.random.split(key)
-        point = _start_point(spec, data, key_init)
         return init_kernel(
-            point,
+            _start_point(spec, data, key_init),
             settings.warmup,
             target_accept_prob=settings.target_accept,
             max_tree_depth=cast(Any, settings.max_tree_depth),
-            dense_mass=cast(Any, _blocks(point)),
+            dense_mass=cast(Any, [(block,) for block in _blocks(sites)]),
             model_args=(data,),
             rng_key=key_run,
         )
@@ -194,29 +258,50 @@ def _compiled(spec: Spec, settings: Settings) -> tuple[Callable, Callable, Calla
         return jax.lax.scan(step, state, None, length=_BLOCK)
 
     def finish(z: Any, data: Data) -> Any:
-        one = lambda z: constrain_fn(run_model, (data, spec), {}, z, return_deterministic=True)  # noqa: E731
+        one = lambda z: constrain_fn(run_model, (data, spec), {}, unpack(z), return_deterministic=True)  # noqa: E731
         return jax.vmap(jax.vmap(one))(z)
 
-    by_chain = 0, Data(*(0 if name == "weight" else None for name in Data._fields))
-    if settings.chains <= jax.local_device_count():
-        return jax.pmap(start, in_axes=by_chain), jax.pmap(block, in_axes=by_chain), jax.jit(finish)
-    return jax.jit(jax.vmap(start, by_chain)), jax.jit(jax.vmap(block, by_chain)), jax.jit(finish)
+    # Traced one after the other, because numpyro keeps what it traces in one place; compiled side by side.
+    started = jax.jit(start).lower(jax.random.PRNGKey(0), data)
+    blocked = jax.jit(block).lower(started.out_info, data)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.submit(started.compile), pool.submit(blocked.compile)
+        return _Programs(first.result(), second.result(), jax.jit(finish))
 
 
-def _blocks(sites: Any) -> list[tuple[str, ...]]:
+def _blocks(sites: Mapping[str, Any]) -> dict[str, list[str]]:
     """Sites whose covariance is learned together: the losses and the returns of each group, and what groups share.
 
     They hardly know of each other, and small blocks are learned from few draws.
     """
-    blocks: dict[tuple[str, bool], list[str]] = {}
+    blocks: dict[str, list[str]] = {}
+    many = any(GROUP_MARK + "1" in name for name in sites)
     for name in sorted(sites):
-        group = name.partition(GROUP_MARK)[2] if any(GROUP_MARK + "1" in s for s in sites) else ""
-        blocks.setdefault((group, "return" in name), []).append(name)
-    return [tuple(block) for block in blocks.values()]
+        group = name.partition(GROUP_MARK)[2] if many else ""
+        blocks.setdefault(("returns" if "return" in name else "losses") + group, []).append(name)
+    return blocks
+
+
+# The sampler sees one vector a block in place of twenty scalars: half the time to sample and two thirds to compile.
+def _packed(sites: Mapping[str, Any]) -> dict[str, Any]:
+    """block -> vector of the values of its sites."""
+    return {name: ravel_pytree({k: sites[k] for k in block})[0] for name, block in _blocks(sites).items()}
+
+
+def _unpacked(sites: Mapping[str, Any], vectors: Mapping[str, Any]) -> dict[str, Any]:
+    """site -> value, from block -> vector; sites: any values of the right shapes."""
+    values: dict[str, Any] = {}
+    for name, block in _blocks(sites).items():
+        values.update(ravel_pytree({k: sites[k] for k in block})[1](vectors[name]))
+    return values
 
 
 def _sites(spec: Spec, data: Data) -> dict[str, Any]:
-    """The sites of the model that are sampled, by name."""
+    """A value of every site that the model samples, by name."""
+    return {k: site["value"] for k, site in _latent(spec, data).items()}
+
+
+def _latent(spec: Spec, data: Data) -> dict[str, Any]:
     with numpyro.handlers.seed(rng_seed=0):
         trace = numpyro.handlers.trace(run_model).get_trace(data, spec)
     return {k: s for k, s in trace.items() if s["type"] == "sample" and not s["is_observed"]}
@@ -224,15 +309,14 @@ def _sites(spec: Spec, data: Data) -> dict[str, Any]:
 
 def site_names(spec: Spec, data: Data) -> set[str]:
     """Names of what the model samples; draws that lack one were made by another model."""
-    return set(_sites(spec, data))
+    return set(_latent(spec, data))
 
 
 def _start_point(spec: Spec, data: Data, key: Any) -> Any:
-    """Unconstrained starting values: the prior's mean, jittered."""
-    sites, values = _sites(spec, data), {}
-    for (name, site), k in zip(sorted(sites.items()), jax.random.split(key, len(sites)), strict=True):
+    """Unconstrained starting values by block: the prior's mean, jittered."""
+    middle = {}
+    for name, site in _latent(spec, data).items():
         transform = numpyro.distributions.biject_to(site["fn"].support)
-        shape = jnp.shape(site["value"])
-        middle = transform.inv(jnp.broadcast_to(site["fn"].mean, shape))
-        values[name] = middle + 0.1 * jax.random.normal(k, shape)
-    return values
+        middle[name] = transform.inv(jnp.broadcast_to(site["fn"].mean, jnp.shape(site["value"])))
+    vector, unravel = ravel_pytree(_packed(middle))
+    return unravel(vector + 0.1 * jax.random.normal(key, vector.shape))
