@@ -1,7 +1,7 @@
 """What every vectorised environment shares: how games are numbered and seeded, and what a step returns."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 import numpy as np
@@ -51,6 +51,9 @@ class Transition:
     """bool [count]: the game was cut off; its last state is not an end."""
     results: tuple[GameResult, ...]
     """The games that ended in this step, by slot."""
+    final: Mapping[int, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    """By slot, for a game that was cut off but not by a crash: its last frame, copies of what `fields` would have held
+    had the game gone on. What a state is worth that was not an end is asked of this frame."""
 
 
 class Vector(Protocol):

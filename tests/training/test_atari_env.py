@@ -116,6 +116,35 @@ def test_a_limit_truncates_after_so_many_actions() -> None:
     assert seen["game"][[0, 30, 60], 0].tolist() == [0, 2, 4]
 
 
+@pytest.mark.parametrize("games", [None, 2])
+def test_a_game_cut_off_shows_its_last_frame(games: int | None) -> None:
+    """That of the same game where it may go on."""
+    actions = np.random.default_rng(0).integers(0, 4, (30, 2))
+    with AtariVector(AtariTask(game="Breakout"), count=2, seed=3) as vector:
+        longer = record(vector, actions)
+    with AtariVector(AtariTask(game="Breakout", max_steps=30), count=2, seed=3, games=games) as vector:
+        transition = vector.reset()
+        for action in actions:
+            assert not transition.final
+            transition = vector.step(action)
+        pixels = transition.fields["pixels"]
+    assert sorted(transition.final) == [0, 1]
+    for slot in range(2):
+        assert np.array_equal(transition.final[slot]["pixels"], longer["pixels"][30, slot])
+        assert not np.array_equal(transition.final[slot]["pixels"], pixels[slot])
+
+
+def test_a_game_that_ended_by_itself_shows_no_last_frame() -> None:
+    ended = 0
+    with AtariVector("Breakout", count=2, seed=3) as vector:
+        vector.reset()
+        for action in np.random.default_rng(0).integers(0, 4, (300, 2)):
+            transition = vector.step(action)
+            ended += int(transition.terminated.sum())
+            assert not transition.final
+    assert ended >= 2
+
+
 def test_scores_are_unclipped() -> None:
     rng, results, total, biggest = np.random.default_rng(0), [], np.zeros(2), 0.0
     with AtariVector(AtariTask(game="MsPacman", max_steps=100), count=2) as vector:

@@ -78,6 +78,39 @@ def test_seeds_slots_and_game_numbers_give_different_games() -> None:
     assert len(first) == len(set(first.values())) == 12
 
 
+def test_a_game_cut_off_shows_its_last_frame() -> None:
+    """That of the same game where it may go on; the games beside it, in other processes, change nothing."""
+    actions = actions_for(3, 61)
+    with NetHackVector(NetHackTask(max_steps=100), count=3, workers=2, seed=3) as vector:
+        longer = record(vector, actions)
+    with NetHackVector(SHORT, count=3, workers=2, seed=3) as vector:
+        assert not vector.reset().final
+        for step, action in enumerate(actions, 1):
+            transition = vector.step(action)
+            assert sorted(transition.final) == ([0, 1, 2] if step == 60 else [])
+            if step == 60:
+                final = transition.final
+    for slot in range(3):
+        assert not np.array_equal(longer["chars"][60, slot], longer["chars"][0, slot])
+        assert sorted(final[slot]) == sorted(FIELDS)
+        for name in FIELDS:
+            assert np.array_equal(final[slot][name], longer[name][60, slot]), (slot, name)
+
+
+def test_a_game_that_ended_by_itself_shows_no_last_frame() -> None:
+    quitting = [nethack.ACTIONS.index(nethack.Command.QUIT), nethack.ACTIONS.index(ord("y"))]
+    keys = [*quitting, *[nethack.ACTIONS.index(nethack.Command.ESC)] * 10]
+    ended = 0
+    with NetHackVector(SHORT, count=2, workers=1) as vector:
+        vector.reset()
+        for key in keys:
+            transition = vector.step(np.array([key, 0]))
+            ended += len(transition.results)
+            assert not transition.final
+            assert not transition.truncated.any()
+    assert ended >= 1
+
+
 def test_reset_begins_from_the_first_games_even_in_mid_step() -> None:
     actions = actions_for(2, 20)
     with NetHackVector(SHORT, count=2, workers=2) as vector:
@@ -124,6 +157,7 @@ def test_a_lost_worker_is_replaced_and_the_others_notice_nothing(stop: signal.Si
                 assert transition.start.tolist() == [False, False, True, True]
                 assert not transition.terminated.any()
                 assert not transition.reward[2:].any()
+                assert not transition.final
                 results = [(r.slot, r.game, r.length, r.truncated, r.crashed) for r in transition.results]
                 assert results == [(2, 2, 10, True, True), (3, 3, 10, True, True)]
                 game = Game(SHORT)

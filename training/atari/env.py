@@ -16,6 +16,9 @@ from ale_py.vector_env import AtariVectorEnv
 from training.config import ConfigError
 from training.games import Deal, GameResult, Transition, checked_actions, game_seeds
 
+# The emulator's own limit leaves a half-made last frame, so `AtariVector` counts the actions itself.
+_NEVER = 2**31 - 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class AtariTask:
@@ -85,7 +88,7 @@ class AtariVector:
             frameskip=self.task.frame_skip,
             full_action_space=self.task.full_actions,
             noop_max=self.task.noops,
-            max_num_frames_per_episode=self.task.max_steps * self.task.frame_skip,
+            max_num_frames_per_episode=_NEVER,
             reward_clipping=False,
             use_fire_reset=False,
         )
@@ -105,7 +108,9 @@ class AtariVector:
         self._deal = Deal(self.count, self._games)
         everyone, nothing = np.ones(self.count, bool), np.zeros(self.count, bool)
         pixels = self._begin(everyone, seeded=True)
-        return self._transition(pixels, self._playing.copy(), np.zeros(self.count, np.float32), nothing, nothing, ())
+        return self._transition(
+            pixels, self._playing.copy(), np.zeros(self.count, np.float32), nothing, nothing, (), {}
+        )
 
     def step(self, actions: np.ndarray) -> Transition:
         """Take one action (integers [count]) in every slot; entries of slots that play nothing are ignored."""
@@ -125,18 +130,19 @@ class AtariVector:
         self._check_open()
         if not self._sent:
             raise RuntimeError("Call send() before receive().")
-        pixels, reward, terminated, truncated, _ = self._env.recv()
+        pixels, reward, terminated, _, _ = self._env.recv()
         self._sent = False
         reward = np.where(self._playing, reward, 0).astype(np.float32)
         terminated = terminated & self._playing
-        truncated = truncated & self._playing & ~terminated
         self._scores += reward
         self._lengths += self._playing
+        truncated = self._playing & ~terminated & (self._lengths >= self.task.max_steps)
         ended = terminated | truncated
         results = tuple(self._result(int(slot), bool(truncated[slot])) for slot in np.flatnonzero(ended))
+        final = {int(slot): {"pixels": pixels[slot].copy()} for slot in np.flatnonzero(truncated)}
         if results:
             pixels = self._begin(ended, seeded=self._games is not None)
-        return self._transition(pixels, ended & self._playing, reward, terminated, truncated, results)
+        return self._transition(pixels, ended & self._playing, reward, terminated, truncated, results, final)
 
     def close(self) -> None:
         """Free the emulators; more than once is harmless."""
@@ -173,7 +179,7 @@ class AtariVector:
             crashed=False,
         )
 
-    def _transition(self, pixels, start, reward, terminated, truncated, results) -> Transition:
+    def _transition(self, pixels, start, reward, terminated, truncated, results, final) -> Transition:
         return Transition(
             fields={"pixels": pixels},
             start=start,
@@ -183,6 +189,7 @@ class AtariVector:
             terminated=terminated,
             truncated=truncated,
             results=results,
+            final=final,
         )
 
     def _check_open(self) -> None:

@@ -26,6 +26,7 @@ from training.nethack.env import NetHackTask
 from training.nethack.process import WorkerProcess
 
 _ATTEMPTS = 3
+_SCREEN = ("chars", "colors", "cursor")
 
 
 class NetHackVector:
@@ -85,7 +86,7 @@ class NetHackVector:
             self._shared[name][:] = 0
         results: list[GameResult] = []
         self._begin(range(self.count), results)
-        return self._transition(results)
+        return self._transition(results, {})
 
     def step(self, actions: np.ndarray) -> Transition:
         """Take one action (integers [count]) in every slot; entries of slots that play nothing are ignored."""
@@ -117,9 +118,10 @@ class NetHackVector:
         crashed = {result.slot for result in results}
         ended = np.flatnonzero(self._shared["terminated"] | self._shared["truncated"])
         results += [self._result(int(slot), crashed=False) for slot in ended if slot not in crashed]
+        final = {r.slot: self._frame(r.slot) for r in results if r.truncated and not r.crashed}
         if results:
             self._begin([result.slot for result in results], results)
-        return self._transition(results)
+        return self._transition(results, final)
 
     def close(self) -> None:
         """End the workers and free the memory; more than once is harmless. Also done at exit, and when collected."""
@@ -189,10 +191,13 @@ class NetHackVector:
             crashed=crashed,
         )
 
-    def _transition(self, results: list[GameResult]) -> Transition:
+    def _frame(self, slot: int) -> dict[str, np.ndarray]:
+        return {name: self._shared[name][slot].copy() for name in _SCREEN}
+
+    def _transition(self, results: list[GameResult], final: dict[int, dict[str, np.ndarray]]) -> Transition:
         shared = self._shared
         return Transition(
-            fields={name: shared[name] for name in ("chars", "colors", "cursor")},
+            fields={name: shared[name] for name in _SCREEN},
             start=shared["start"],
             playing=shared["playing"],
             game=self._numbers,
@@ -200,6 +205,7 @@ class NetHackVector:
             terminated=shared["terminated"],
             truncated=shared["truncated"],
             results=tuple(sorted(results, key=lambda result: (result.slot, result.game))),
+            final=final,
         )
 
     def _check_open(self) -> None:
