@@ -29,7 +29,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
 SeedOpt = Annotated[int, typer.Option(help="Same seed, same result.")]
 EnvOpt = Annotated[str, typer.Option(help="nethack or atari.")]
-TaskOpt = Annotated[str | None, typer.Option(help="NetHack character (role-race-alignment-gender, @) or Atari game.")]
+TaskOpt = Annotated[str | None, typer.Option(help="NetHack character, NetHackScore[:character], or Atari game.")]
 ConfigArg = Annotated[Path, typer.Argument(help="A run config in TOML.", metavar="CONFIG.toml")]
 WorkersOpt = Annotated[int | None, typer.Option(help="Processes; all cores unless given.")]
 

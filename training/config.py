@@ -20,6 +20,8 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 # NetHack's character option as NLE takes it: role-race-alignment-gender, or @ for a random one.
 _ROLES = "arc bar cav hea kni mon pri ran rog sam tou val wiz".replace(" ", "|")
 _CHARACTER = re.compile(rf"@|({_ROLES})-(hum|elf|dwa|gno|orc)-(law|neu|cha)-(mal|fem)")
+# What `training.nethack.env.NetHackTask.of` reads: a task, a character, or a task:character.
+_NETHACK_TASK = re.compile(rf"(NetHackChallenge|NetHackScore)(:({_CHARACTER.pattern}))?|{_CHARACTER.pattern}")
 _GAME = re.compile(r"[A-Z][A-Za-z0-9]*")
 _MAX_INT = 2**63 - 1  # the largest integer that every TOML reader must take
 _MAX_SEED = 2**32 - 1  # numpy's legacy generators and NLE take no more
@@ -45,7 +47,8 @@ class RunConfig:
     env: str = "nethack"
     """nethack or atari."""
     task: str = "mon-hum-neu-mal"
-    """NetHack character (role-race-alignment-gender, @ for random) or Atari game (Breakout)."""
+    """NetHack character (role-race-alignment-gender, @ for random), NetHackScore or NetHackScore:character; or Atari
+    game (Breakout)."""
     algorithm: str = "bc"
     """How the policy learns; bc is behavioural cloning of recorded experts."""
     core: str = "lstm"
@@ -155,9 +158,10 @@ class RunConfig:
                 )
 
     def _check_task(self) -> None:
-        if self.env == "nethack" and not _CHARACTER.fullmatch(self.task):
+        if self.env == "nethack" and not _NETHACK_TASK.fullmatch(self.task):
             raise ConfigError(
-                f"task must be a NetHack character such as 'mon-hum-neu-mal' (or '@', random), got {self.task!r}."
+                "task must be a NetHack character such as 'mon-hum-neu-mal' (or '@', random), NetHackScore, or both as "
+                f"'NetHackScore:mon-hum-neu-mal', got {self.task!r}."
             )
         if self.env == "atari" and not _GAME.fullmatch(self.task):
             raise ConfigError(f"task must be the name of an Atari game such as 'Breakout', got {self.task!r}.")

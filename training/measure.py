@@ -128,10 +128,10 @@ def measure(
 
 
 def task_of(env: str, task: str, actions: int, episode_steps: int = 0) -> NetHackTask | AtariTask:
-    """What a policy with so many actions plays; games are cut off at episode_steps, 0 for the environment's limit."""
+    """What `task` names, for a policy with so many actions; games are cut off at episode_steps, 0 for its own limit."""
     limit: dict[str, Any] = {"max_steps": episode_steps} if episode_steps else {}
     if env == "nethack":
-        return NetHackTask(character=task, **limit)
+        return NetHackTask.of(task, **limit)
     return AtariTask(game=task, full_actions=actions == FULL_ACTIONS, **limit)
 
 

@@ -42,7 +42,9 @@ def write(folder, text, name="run.toml"):
 def configs(draw):
     env = draw(st.sampled_from(sorted(CORES)))
     core = draw(st.sampled_from(CORES[env]))
-    nethack = st.sampled_from(["mon-hum-neu-mal", "val-dwa-law-fem", "@"])
+    nethack = st.sampled_from(
+        ["mon-hum-neu-mal", "val-dwa-law-fem", "@", "NetHackScore", "NetHackScore:val-hum-neu-fem"]
+    )
     atari = st.from_regex(r"[A-Z][A-Za-z0-9]{0,20}", fullmatch=True)
     batch_size = draw(st.integers(1, 4096))
     unroll_length = 1 if core == "cnn" else draw(st.integers(1, 512))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from nle import nethack
 
-from training.config import ConfigError
+from training.config import ConfigError, RunConfig
 from training.nethack.env import Game, NetHackTask, begin, make
 
 MOVES = [0, 1, 2, 3, 4, 5, 6, 7]
@@ -131,6 +131,28 @@ def test_the_score_is_what_nethack_logs() -> None:
 def test_a_task_that_cannot_be_played_is_refused(settings: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         NetHackTask(**settings)
+
+
+TEXTS = {
+    "val-dwa-law-fem": ("NetHackChallenge", "val-dwa-law-fem"),
+    "@": ("NetHackChallenge", "@"),
+    "NetHackScore": ("NetHackScore", "mon-hum-neu-mal"),
+    "NetHackChallenge": ("NetHackChallenge", "mon-hum-neu-mal"),
+    "NetHackScore:@": ("NetHackScore", "@"),
+    "NetHackChallenge:sam-hum-law-mal": ("NetHackChallenge", "sam-hum-law-mal"),
+}
+WRONG = ("", ":", "NetHackScore:", ":@", "NetHackGold:@", "nethackscore", "NetHackScore:monk", "@:NetHackScore", "@:@")
+
+
+def test_a_text_names_a_task_and_a_config_takes_the_same_texts() -> None:
+    for text, (name, character) in TEXTS.items():
+        assert NetHackTask.of(text, max_steps=7) == NetHackTask(name=name, character=character, max_steps=7)
+        assert RunConfig(params=1, samples=10**5, flops=1, task=text).task == text
+    for text in WRONG:
+        with pytest.raises(ConfigError):
+            NetHackTask.of(text)
+        with pytest.raises(ConfigError):
+            RunConfig(params=1, samples=10**5, flops=1, task=text)
 
 
 def test_nothing_is_recorded_unless_asked(tmp_path) -> None:

@@ -54,6 +54,17 @@ class NetHackTask:
                 f"no_progress = {self.no_progress}."
             )
 
+    @classmethod
+    def of(cls, text: str, **limits: int) -> "NetHackTask":
+        """The task named by NetHackScore, by mon-hum-neu-mal (of NetHackChallenge) or by NetHackScore:mon-hum-neu-mal.
+
+        `limits` are the further fields. Raises ConfigError for what names no task.
+        """
+        name, colon, character = text.partition(":")
+        if colon:
+            return cls(name=name, character=character, **limits)
+        return cls(name=name, **limits) if name in TASKS else cls(character=name, **limits)
+
     @property
     def step_limit(self) -> int:
         """Actions after which a game is cut off."""

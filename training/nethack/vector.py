@@ -50,7 +50,7 @@ class NetHackVector:
         games: int | None = None,
         patience: float = 60.0,
     ) -> None:
-        self.task = NetHackTask(character=task) if isinstance(task, str) else task
+        self.task = NetHackTask.of(task) if isinstance(task, str) else task
         self.count = count
         self.actions = self.task.actions
         self._seed, self._games = seed, games
