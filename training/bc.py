@@ -1,21 +1,18 @@
 """Behavioural cloning: the loop, top to bottom."""
 
-import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from training.config import ConfigError, RunConfig, read_config, to_toml
+from training.config import ConfigError, RunConfig
 from training.distributed import Place, place
 from training.flops import flops_per_sample
 from training.learner import Learner
+from training.ledger import check_finite, claim, row_of, told
 from training.measure import autocast, cloning_loss, measure, precision, to_device
 from training.monitor import Monitor, matrix_rate
-from training.policies import PolicySpec, count_params, spec_of
-from training.record import append_row, code_version, processor, write_atomically
+from training.policies import PolicySpec, spec_of
+from training.record import append_row
 from training.schedule import learning_rate
 from training.shards import Shards
 from training.stopping import InterruptedRunError, stop_on_signals
@@ -36,7 +33,7 @@ def train(config: RunConfig, *, out: Path, table: Path, wandb: bool = False) -> 
     with place() as here, stop_on_signals() as stop:
         shards = Shards(config.data)
         spec = checked_spec(config, shards)
-        _claim(config, out, here)
+        claim(config, out, here)
         learner = Learner.begin(config, spec, here, checkpoints)
         policy = here.wrap(learner.policy)
         batches = shards.batches(
@@ -61,7 +58,7 @@ def train(config: RunConfig, *, out: Path, table: Path, wandb: bool = False) -> 
                         row = _row(config, spec, shards, learner.update, here)
                         append_row(table, {**row, **values, "train_loss": learner.loss, **monitor.speed})
                         monitor.measured(learner.update, values)
-                        monitor.say(_told(row, values))
+                        monitor.say(told(row, values))
                     learner.measured = learner.update
                     learner.save(checkpoints, keep=True)
                 if learner.update >= config.updates:
@@ -76,13 +73,14 @@ def train(config: RunConfig, *, out: Path, table: Path, wandb: bool = False) -> 
                 # DDP takes the mean of the processes' gradients; the loss is the mean over all their frames.
                 rate = learning_rate(config, learner.update)
                 norm = learner.step(total * (here.world / count), rate)
+                learner.update += 1
 
                 # Asking the other processes makes them wait, so several ask seldom.
                 due, asking = learner.update in stops, here.world == 1 or learner.update % 16 == 0
                 stopping = asking and here.any(stop.raised)
                 if due or stopping or (asking and here.any(monitor.due)):
                     learner.loss = float(here.sum(total.detach()) / count)
-                    _check_finite(learner.loss, float(norm), learner.update, checkpoints)
+                    check_finite(learner.loss, float(norm), learner.update, checkpoints)
                     monitor.training(learner.update, learner.loss, rate)
                 if due or stopping or (asking and here.any(time.monotonic() - saved > SAVE_EVERY)):
                     learner.save(checkpoints, keep=False)  # before it is measured, which takes time too
@@ -118,60 +116,11 @@ def checked_spec(config: RunConfig, shards: Shards) -> PolicySpec:
     return spec
 
 
-def _claim(config: RunConfig, out: Path, here: Place) -> None:
-    """Make `out` the folder of this run, unless it is that of another."""
-    if config.batch_size % here.world:
-        raise ConfigError(f"batch_size = {config.batch_size} cannot be shared by {here.world} processes evenly.")
-    path = out / "config.toml"
-    if path.exists() and read_config(path) != config:
-        raise ConfigError(f"{out} holds a run with another config; choose another --out.")
-    here.wait()
-    if here.leads:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, to_toml(config).encode())
-        except OSError as error:
-            raise ConfigError(
-                f"{out}: the folder cannot be written ({error.strerror}); choose another --out."
-            ) from None
-
-
 def _row(config: RunConfig, spec: PolicySpec, shards: Shards, update: int, here: Place) -> dict[str, Any]:
     """Columns of the run table that say what was trained, with what and where."""
     samples = update * config.samples_per_update
-    cuda = here.device.type == "cuda"
     return {
-        "group": f"nethack-{config.core}" if config.env == "nethack" else config.task,
-        "run": f"{config.env}-{config.core}-{count_params(spec):.3g}-{config.identity}",
-        "params": count_params(spec),
-        "samples": samples,
-        "flops": samples * flops_per_sample(spec, config.unroll_length),
-        "seed": config.seed,
+        **row_of(config, spec, update, flops_per_sample(spec, config.unroll_length), here),
         "unique_samples": min(samples, shards.samples),
-        "update": update,
-        **{k: getattr(config, k) for k in ("algorithm", "env", "task", "core", "batch_size", "unroll_length")},
-        **{k: getattr(config, k) for k in ("learning_rate", "schedule")},
-        "width": spec.width,
-        "config": config.identity,
         "data": shards.identity,
-        "hardware": torch.cuda.get_device_name(here.device) if cuda else processor(),
-        "processes": here.world,
-        "code": code_version(),
     }
-
-
-def _told(row: Mapping[str, Any], values: Mapping[str, Any]) -> str:
-    told = f"{row['params']:,} parameters at {row['flops']:.3g} FLOPs: held-out loss {values['loss']:.4f}"
-    told += "" if values["loss_se"] is None else f" ± {values['loss_se']:.4f}"
-    if "return_mean" in values:
-        error = "" if values["return_se"] is None else f" ± {values['return_se']:.2g}"
-        told += f", return {values['return_mean']:.4g}{error} over {values['episodes']} games"
-    return told
-
-
-def _check_finite(loss: float, norm: float, update: int, checkpoints: Path) -> None:
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise ConfigError(
-            f"the loss or its gradient is no number any more at update {update}; the last good checkpoint is in "
-            f"{checkpoints}. Lower learning_rate or clip, and choose another --out."
-        )

@@ -10,10 +10,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 ENVS = ("nethack", "atari")
-ALGORITHMS = ("bc",)
+ALGORITHMS = ("bc", "ppo", "vtrace")
 CORES = {"nethack": ("lstm", "transformer"), "atari": ("cnn",)}
 SCHEDULES = ("constant", "cosine", "wsd")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -32,8 +32,8 @@ class ConfigError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """One behavioural-cloning run. Whole floats are taken for integers, so that `params = 1e7` reads well in TOML.
+class TrainingConfig:
+    """What every run has. Whole floats are taken for integers, so that `params = 1e7` reads well in TOML.
 
     Raises ConfigError on construction for any value that no run can have.
     """
@@ -43,22 +43,20 @@ class RunConfig:
     samples: int
     """Training samples D: environment frames with one action each."""
     flops: float
-    """Training compute C (FLOPs), forward and backward."""
+    """Training compute C (FLOPs), forward and backward; of reinforcement learning also the forward passes of acting."""
     env: str = "nethack"
     """nethack or atari."""
     task: str = "mon-hum-neu-mal"
     """NetHack character (role-race-alignment-gender, @ for random), NetHackScore or NetHackScore:character; or Atari
     game (Breakout)."""
     algorithm: str = "bc"
-    """How the policy learns; bc is behavioural cloning of recorded experts."""
+    """How the policy learns: bc (cloning of recorded experts), ppo or vtrace (reinforcement learning)."""
     core: str = "lstm"
     """Sequence core: lstm or transformer in NetHack, cnn in Atari."""
-    data: str = ""
-    """Folder of shards to learn from, made by `training shard`."""
     batch_size: int = 128
-    """Sequences per update."""
+    """Sequences per batch."""
     unroll_length: int = 80
-    """Consecutive frames per sequence; 1 for a cnn, which has no memory."""
+    """Consecutive frames per sequence, through which gradients flow back."""
     learning_rate: float = 2e-4
     """Peak step size of Adam."""
     schedule: str = "constant"
@@ -71,14 +69,10 @@ class RunConfig:
     """Largest norm of the gradient."""
     checkpoints: tuple[float, ...] = ()
     """Budgets (FLOPs) at which to measure and save, beside `flops`, the last one; a row of the run table each."""
-    heldout_frames: int = 100_000
-    """Held-out frames to measure the loss on, about; 0 takes all."""
     episodes: int = 0
     """Games to play at each checkpoint for the return; 0 measures the loss alone."""
     episode_steps: int = 0
     """Actions after which such a game is cut off; 0 is the environment's own limit."""
-    max_epochs: float = 4.0
-    """Passes over the demonstrations that are accepted before the budget is called too large for them."""
     precision: str = "auto"
     """float32 or bfloat16 arithmetic; auto takes bfloat16 where the GPU has it."""
     seed: int = 0
@@ -96,32 +90,30 @@ class RunConfig:
         for name in ("params", "samples", "batch_size", "unroll_length"):
             if not 1 <= getattr(self, name) <= _MAX_INT:
                 raise ConfigError(f"{name} must be between 1 and 2^63 - 1, got {getattr(self, name)}.")
-        for name in ("flops", "learning_rate", "clip", "max_epochs"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} must be positive, got {getattr(self, name):g}.")
-        for name in ("warmup", "decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} must be a share from 0 to 1, got {getattr(self, name):g}.")
-        for name in ("heldout_frames", "episodes", "episode_steps"):
-            if not 0 <= getattr(self, name) <= _MAX_INT:
-                raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name)}.")
+        self._check_positive("flops", "learning_rate", "clip")
+        self._check_shares("warmup", "decay")
+        self._check_counts("episodes", "episode_steps")
         if not 0 <= self.seed <= _MAX_SEED:
             raise ConfigError(f"seed must be between 0 and 2^32 - 1, got {self.seed}.")
-        if self.core == "cnn" and self.unroll_length != 1:
-            raise ConfigError(
-                f"unroll_length must be 1 for the core cnn, which has no memory, got {self.unroll_length}."
-            )
+        self._check_algorithm()
         if self.samples < self.samples_per_update:
             raise ConfigError(
-                f"samples = {self.samples} is less than one update of batch_size × unroll_length = "
-                f"{self.samples_per_update}; raise samples or lower batch_size."
+                f"samples = {self.samples} is less than one update of {self._update} = {self.samples_per_update}; "
+                f"raise samples or lower {self._update.partition(' ')[0]}."
             )
         self._check_checkpoints()
 
+    _update: ClassVar[str]
+    """The factors of `samples_per_update`, for people."""
+
     @property
     def samples_per_update(self) -> int:
-        """Frames in one batch."""
-        return self.batch_size * self.unroll_length
+        """Frames that an update takes."""
+        raise NotImplementedError
+
+    def _check_algorithm(self) -> None:
+        """Raise ConfigError for what this way of learning cannot do."""
+        raise NotImplementedError
 
     @property
     def updates(self) -> int:
@@ -147,6 +139,21 @@ class RunConfig:
         """The most whole updates that a budget (FLOPs) pays for."""
         return min(int(budget / self.flops * self.samples / self.samples_per_update * (1 + 1e-12)), self.updates)
 
+    def _check_positive(self, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} must be positive, got {getattr(self, name):g}.")
+
+    def _check_shares(self, *names: str) -> None:
+        for name in names:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} must be a share from 0 to 1, got {getattr(self, name):g}.")
+
+    def _check_counts(self, *names: str) -> None:
+        for name in names:
+            if not 0 <= getattr(self, name) <= _MAX_INT:
+                raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name)}.")
+
     def _check_checkpoints(self) -> None:
         for budget in self.checkpoints:
             if not 0 < budget <= self.flops:
@@ -154,7 +161,8 @@ class RunConfig:
             if self.updates_within(budget) < 1:
                 raise ConfigError(
                     f"the checkpoint at {budget:g} FLOPs comes before the first update, which costs "
-                    f"{self.flops_per_sample * self.samples_per_update:.3g}; raise it or lower batch_size."
+                    f"{self.flops_per_sample * self.samples_per_update:.3g}; raise it or lower "
+                    f"{self._update.partition(' ')[0]}."
                 )
 
     def _check_task(self) -> None:
@@ -167,13 +175,112 @@ class RunConfig:
             raise ConfigError(f"task must be the name of an Atari game such as 'Breakout', got {self.task!r}.")
 
 
-def read_config(path: str | Path) -> RunConfig:
-    """Read a RunConfig from the top-level keys of a TOML file.
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(TrainingConfig):
+    """One behavioural-cloning run."""
+
+    data: str = ""
+    """Folder of shards to learn from, made by `training shard`."""
+    heldout_frames: int = 100_000
+    """Held-out frames to measure the loss on, about; 0 takes all."""
+    max_epochs: float = 4.0
+    """Passes over the demonstrations that are accepted before the budget is called too large for them."""
+
+    _update = "batch_size × unroll_length"
+
+    @property
+    def samples_per_update(self) -> int:
+        """Frames in one batch."""
+        return self.batch_size * self.unroll_length
+
+    def _check_algorithm(self) -> None:
+        _one_of("algorithm of a cloning run", self.algorithm, ("bc",))
+        self._check_positive("max_epochs")
+        self._check_counts("heldout_frames")
+        if self.core == "cnn" and self.unroll_length != 1:
+            raise ConfigError(
+                f"unroll_length must be 1 for the core cnn, which has no memory, got {self.unroll_length}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforcementConfig(TrainingConfig):
+    """One run of reinforcement learning.
+
+    An update plays `rollout` frames in each of `envs` games, cuts them into sequences of `unroll_length` frames, and
+    learns from them in batches of `batch_size` sequences, `epochs` times over.
+    """
+
+    algorithm: str = "ppo"
+    """ppo (Schulman et al., arXiv 1707.06347) or vtrace (IMPALA, Espeholt et al., arXiv 1802.01561)."""
+    envs: int = 16
+    """Games played side by side."""
+    rollout: int = 128
+    """Frames of each game in an update."""
+    batch_size: int = 16
+    """Sequences per gradient step."""
+    unroll_length: int = 32
+    """Consecutive frames per sequence, through which gradients flow back; divides `rollout`."""
+    epochs: int = 2
+    """Passes over the frames of an update."""
+    discount: float = 0.99
+    """Of rewards, a frame."""
+    gae_lambda: float = 0.95
+    """ppo: of the generalised advantage estimate (Schulman et al., arXiv 1506.02438)."""
+    ratio_clip: float = 0.2
+    """ppo: how far the probability of an action may move from that of acting before its gradient is cut."""
+    value_cost: float = 0.5
+    """Weight of the loss of the value, whose targets have unit variance."""
+    entropy: float = 0.01
+    """Bonus for entropy (nats)."""
+    reward_clip: float = 0.0
+    """Rewards are cut to this size for learning, never for what is reported; 0 leaves them as they are."""
+    init: str = ""
+    """Run or checkpoint whose policy to start from."""
+    kl: float = 0.0
+    """Weight of KL(policy of `init` || policy), a frame (nats): how much to stay like it while learning."""
+    episodes: int = 30
+    """Games to play at each checkpoint for the return."""
+
+    _update = "envs × rollout"
+
+    @property
+    def samples_per_update(self) -> int:
+        """Frames played for one update."""
+        return self.envs * self.rollout
+
+    def _check_algorithm(self) -> None:
+        _one_of("algorithm of reinforcement learning", self.algorithm, ("ppo", "vtrace"))
+        self._check_shares("discount", "gae_lambda")
+        self._check_positive("ratio_clip")
+        for name in ("envs", "rollout", "epochs", "episodes"):
+            if not 1 <= getattr(self, name) <= _MAX_INT:
+                raise ConfigError(f"{name} must be 1 or more, got {getattr(self, name)}.")
+        for name in ("value_cost", "entropy", "reward_clip", "kl"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name):g}.")
+        if self.rollout % self.unroll_length:
+            raise ConfigError(
+                f"rollout = {self.rollout} must be a multiple of unroll_length = {self.unroll_length}; change one."
+            )
+        sequences = self.samples_per_update // self.unroll_length
+        if sequences % self.batch_size:
+            raise ConfigError(
+                f"batch_size = {self.batch_size} does not divide the {sequences} sequences of an update (envs × "
+                "rollout / unroll_length); change one."
+            )
+        if self.kl and not self.init:
+            raise ConfigError("kl needs a policy to stay like; give init, a run or a checkpoint.")
+
+
+def read_config(path: str | Path) -> RunConfig | ReinforcementConfig:
+    """Read a run from the top-level keys of a TOML file; `algorithm` says of which kind.
 
     Raises ConfigError, naming the file, when it cannot be read, a key is unknown or missing, or a value is refused.
     """
     content = _read_toml(path)
-    fields = {field.name: field for field in dataclasses.fields(RunConfig)}
+    kind = RunConfig if content.get("algorithm", "bc") == "bc" else ReinforcementConfig
+    fields = {field.name: field for field in dataclasses.fields(kind)}
     for key in content:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=3)
@@ -183,12 +290,12 @@ def read_config(path: str | Path) -> RunConfig:
     if missing:
         raise ConfigError(f"{path}: {' and '.join(missing)} missing; add a line such as `{missing[0]} = 1e7`.")
     try:
-        return RunConfig(**content)
+        return kind(**content)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def to_toml(config: RunConfig) -> str:
+def to_toml(config: TrainingConfig) -> str:
     """The config as flat TOML, which `read_config` reads back to an equal config."""
     return "".join(f"{key} = {_toml_value(value)}\n" for key, value in dataclasses.asdict(config).items())
 

@@ -18,7 +18,7 @@ Conventions
 from dataclasses import dataclass
 
 from training.atari import network
-from training.config import ConfigError
+from training.config import ConfigError, ReinforcementConfig
 from training.cores import FEED_FORWARD, LAYERS, heads_of
 from training.nethack import screen
 from training.policies import PolicySpec
@@ -55,6 +55,20 @@ def layer_costs(spec: PolicySpec, unroll_length: int = 80, nominal: bool = False
 def flops_per_sample(spec: PolicySpec, unroll_length: int = 80, nominal: bool = False) -> float:
     """Training cost of one frame, forward and backward."""
     return sum(layer.forward + layer.backward for layer in layer_costs(spec, unroll_length, nominal))
+
+
+def reinforcement_flops(spec: PolicySpec, config: ReinforcementConfig) -> float:
+    """Cost of one frame of reinforcement learning: acting and learning, with the critic's head.
+
+    Every frame is looked at once to act, frame by frame, and its successor at the end of a rollout once more for its
+    value; then each epoch passes over it forward and backward. Fine-tuning with a KL term adds a forward pass of the
+    policy it starts from. Not counted: the value of the last frame of a game cut off, and games played to measure.
+    """
+    head = _linear("critic", spec.features, 1)
+    acting = sum(layer.forward for layer in [*layer_costs(spec, 1), head])
+    learning = sum(layer.forward + layer.backward for layer in [*layer_costs(spec, config.unroll_length), head])
+    imitated = sum(layer.forward for layer in layer_costs(spec, 1)) if config.kl else 0.0
+    return acting * (1 + 1 / config.rollout) + config.epochs * learning + imitated
 
 
 def _linear(name: str, inputs: int, outputs: int, bias: bool = True) -> LayerCost:

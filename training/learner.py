@@ -16,7 +16,8 @@ from training.checkpoint import (
     optimizer_tensors,
     save_checkpoint,
 )
-from training.config import ConfigError, RunConfig
+from training.config import ConfigError, TrainingConfig
+from training.critic import Critic
 from training.distributed import Place
 from training.policies import PolicySpec, build
 
@@ -25,13 +26,15 @@ from training.policies import PolicySpec, build
 class Learner:
     """update: how many are done; measured: the last that has its row; loss: of its batch (nats a frame).
 
-    memory: of this process's share of the batch. passed_over: a sentence for each damaged checkpoint.
+    critic: the value of a frame, in reinforcement learning. memory: of this process's share of the batch; empty where
+    it is not carried from update to update. passed_over: a sentence for each damaged checkpoint.
     """
 
-    config: RunConfig
+    config: TrainingConfig
     spec: PolicySpec
     here: Place
     policy: Any
+    critic: Critic | None
     optimizer: torch.optim.Optimizer
     memory: tuple[Tensor, ...]
     update: int = 0
@@ -40,13 +43,23 @@ class Learner:
     passed_over: tuple[str, ...] = ()
 
     @classmethod
-    def begin(cls, config: RunConfig, spec: PolicySpec, here: Place, folder: Path) -> "Learner":
+    def begin(
+        cls, config: TrainingConfig, spec: PolicySpec, here: Place, folder: Path, *, critic: bool = False
+    ) -> "Learner":
         """From the newest whole checkpoint in `folder`, or anew from the config's seed."""
         torch.manual_seed(config.seed)
         policy: Any = build(spec).to(here.device)
-        optimizer = torch.optim.Adam(policy.parameters(), lr=config.learning_rate, fused=True)
-        memory = policy.initial_state(config.batch_size // here.world, here.device)
-        learner = cls(config=config, spec=spec, here=here, policy=policy, optimizer=optimizer, memory=memory)
+        head = Critic(spec.features).to(here.device) if critic else None
+        parameters = [*policy.parameters(), *(head.parameters() if head else ())]
+        learner = cls(
+            config=config,
+            spec=spec,
+            here=here,
+            policy=policy,
+            critic=head,
+            optimizer=torch.optim.Adam(parameters, lr=config.learning_rate, eps=1e-5 if head else 1e-8, fused=True),
+            memory=() if head else policy.initial_state(config.batch_size // here.world, here.device),
+        )
         found, passed_over = latest_checkpoint(folder)
         learner.passed_over = tuple(passed_over)
         if found is not None:
@@ -54,14 +67,14 @@ class Learner:
         return learner
 
     def step(self, loss: Tensor, rate: float) -> Tensor:
-        """One update at this step size; the norm of the gradient before it was clipped."""
+        """One gradient step of this size; the norm of the gradient before it was clipped."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.clip)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, self.config.clip)
         self.optimizer.step()
-        self.update += 1
         return norm
 
     def save(self, folder: Path, *, keep: bool) -> None:
@@ -73,6 +86,8 @@ class Learner:
                 "optimizer": optimizer_tensors(self.optimizer),
                 "memory": {str(i): part for i, part in enumerate(memory)},
             }
+            if self.critic:
+                tensors["critic"] = self.critic.state_dict()
             state = {"keep": keep, "policy": asdict(self.spec), "task": self.config.task, "measured": self.measured}
             state |= {"loss": self.loss if math.isfinite(self.loss) else None}
             save_checkpoint(folder, Checkpoint(update=self.update, tensors=tensors, state=state))
@@ -80,6 +95,8 @@ class Learner:
 
     def _restore(self, found: Checkpoint) -> None:
         self.policy.load_state_dict(found.tensors["policy"])
+        if self.critic:
+            self.critic.load_state_dict(found.tensors["critic"])
         load_optimizer(self.optimizer, found.tensors["optimizer"])
         own = slice(self.here.rank, None, self.here.world)
         parts = (found.tensors["memory"][str(i)][own] for i in range(len(self.memory)))

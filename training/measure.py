@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from training.atari.env import AtariTask
-from training.config import ConfigError, RunConfig
+from training.config import ConfigError, RunConfig, TrainingConfig
 from training.evaluate import evaluate
 from training.loader import heldout
 from training.nethack.env import NetHackTask
@@ -34,7 +34,7 @@ class HeldoutLoss:
     frames: int
 
 
-def precision(config: RunConfig, device: torch.device) -> torch.dtype:
+def precision(config: TrainingConfig, device: torch.device) -> torch.dtype:
     """The arithmetic of a run on this device."""
     able = device.type == "cuda" and torch.cuda.is_bf16_supported()
     wanted = {"auto": able, "bfloat16": True, "float32": False}[config.precision]

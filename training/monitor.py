@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from training.config import ConfigError, RunConfig, to_toml
+from training.config import ConfigError, TrainingConfig, to_toml
 
 EVERY = 1.0
 """Seconds between two readings of the loss; reading it makes a GPU wait."""
@@ -21,7 +21,7 @@ class Monitor:
     """A context manager; `quiet` for processes that do not lead."""
 
     def __init__(
-        self, config: RunConfig, out: Path, *, start: int, peak: float, quiet: bool, wandb: bool = False
+        self, config: TrainingConfig, out: Path, *, start: int, peak: float, quiet: bool, wandb: bool = False
     ) -> None:
         """start: update to go on from. peak: measured matrix rate of the device (FLOP/s)."""
         self._config, self._peak, self._quiet = config, peak, quiet

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from training.atari.network import AtariCnn
-from training.config import CORES, ConfigError, RunConfig
+from training.atari.network import SIDES, AtariCnn, channels
+from training.config import CORES, ConfigError, TrainingConfig
 from training.cores import LstmCore, TransformerCore
 from training.nethack.screen import ResidualPair, ScreenEncoder, ScreenSizes
 
@@ -51,6 +51,11 @@ class PolicySpec:
         for name in ("actions", "context"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+
+    @property
+    def features(self) -> int:
+        """What the head of the policy sees of a frame, and the critic."""
+        return channels(self.width)[-1] * SIDES[-1] ** 2 if self.env == "atari" else self.width
 
     @property
     def screen(self) -> ScreenSizes:
@@ -104,12 +109,17 @@ class NetHackPolicy(nn.Module):
 
     def forward(self, batch: Mapping[str, Tensor], state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Logits [B, T, actions] and the state after the last frame."""
+        x, state = self.features(batch, state)
+        return self.policy(x).float(), state
+
+    def features(self, batch: Mapping[str, Tensor], state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What the head sees [B, T, width] and the state after the last frame."""
         frames = batch["previous"].shape
         features = self.screen(*(batch[name].flatten(0, 1) for name in ("chars", "colors", "cursor")))
         x = self.mix_screen(features) + self.mix_previous.index_select(0, batch["previous"].flatten())
         x = F.relu(self.mix(F.relu(x))).unflatten(0, frames)
         x, state = self.core(x, batch["start"], state)
-        return self.policy(x).float(), tuple(part.detach() for part in state)
+        return x, tuple(part.detach() for part in state)
 
 
 def build(spec: PolicySpec) -> nn.Module:
@@ -146,7 +156,7 @@ def spec_for(env: str, core: str, params: float, actions: int) -> PolicySpec:
     return best
 
 
-def spec_of(config: RunConfig, actions: int) -> PolicySpec:
+def spec_of(config: TrainingConfig, actions: int) -> PolicySpec:
     """The policy of a run; a transformer attends to as many frames as an unroll has."""
     spec = spec_for(config.env, config.core, config.params, actions)
     return replace(spec, context=config.unroll_length) if config.core == "transformer" else spec

@@ -2,10 +2,10 @@
 
 import math
 
-from training.config import RunConfig
+from training.config import TrainingConfig
 
 
-def learning_rate(config: RunConfig, update: int) -> float:
+def learning_rate(config: TrainingConfig, update: int) -> float:
     """Step size of the update with this number, from 0.
 
     A linear rise over the first `warmup` share; then constant, or a cosine to a tenth of the peak, or (wsd, Hu et al.,

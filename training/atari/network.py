@@ -35,9 +35,14 @@ class AtariCnn(nn.Module):
         return ()
 
     def forward(self, batch: Mapping[str, Tensor], state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Logits [B, T, actions] of `pixels` [B, T, 4, 84, 84], which are scaled to 0..1, and the empty state."""
+        """Logits [B, T, actions] of `pixels` [B, T, 4, 84, 84] and the empty state."""
+        x, state = self.features(batch, state)
+        return self.policy(x).float(), state
+
+    def features(self, batch: Mapping[str, Tensor], state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What the head sees [B, T, 98 · width], of `pixels` scaled to 0..1, and the empty state."""
         pixels = batch["pixels"]
         x = pixels.flatten(0, 1).contiguous(memory_format=torch.channels_last).float() / 255
         first, second, third = self.convs
         x = third(F.relu(second(F.relu(first(x), inplace=True)), inplace=True))
-        return self.policy(x.flatten(1)).float().unflatten(0, pixels.shape[:2]), state
+        return x.flatten(1).unflatten(0, pixels.shape[:2]), state

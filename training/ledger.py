@@ -1,0 +1,78 @@
+"""What runs of every kind write down: whose folder it is, what a row of the run table says, what is told of it."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.config import ConfigError, TrainingConfig, read_config, to_toml
+from training.distributed import Place
+from training.policies import PolicySpec, count_params
+from training.record import code_version, processor, write_atomically
+
+
+def claim(config: TrainingConfig, out: Path, here: Place) -> None:
+    """Make `out` the folder of this run. Raises ConfigError if it is that of another, or cannot be written."""
+    if config.batch_size % here.world:
+        raise ConfigError(f"batch_size = {config.batch_size} cannot be shared by {here.world} processes evenly.")
+    path = out / "config.toml"
+    if path.exists() and read_config(path) != config:
+        raise ConfigError(f"{out} holds a run with another config; choose another --out.")
+    here.wait()
+    if here.leads:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, to_toml(config).encode())
+        except OSError as error:
+            raise ConfigError(
+                f"{out}: the folder cannot be written ({error.strerror}); choose another --out."
+            ) from None
+
+
+def row_of(config: TrainingConfig, spec: PolicySpec, update: int, cost: float, here: Place) -> dict[str, Any]:
+    """Columns of the run table that say what was trained and where. cost: FLOPs a sample."""
+    samples = update * config.samples_per_update
+    learned = "" if config.algorithm == "bc" else f"-{config.algorithm}"
+    cuda = here.device.type == "cuda"
+    return {
+        "group": f"nethack-{config.core}{learned}" if config.env == "nethack" else f"{config.task}{learned}",
+        "run": f"{config.env}-{config.core}{learned}-{count_params(spec):.3g}-{config.identity}",
+        "params": count_params(spec),
+        "samples": samples,
+        "flops": samples * cost,
+        "seed": config.seed,
+        "update": update,
+        **{k: getattr(config, k) for k in ("algorithm", "env", "task", "core", "batch_size", "unroll_length")},
+        **{k: getattr(config, k) for k in ("learning_rate", "schedule")},
+        "width": spec.width,
+        "config": config.identity,
+        "hardware": torch.cuda.get_device_name(here.device) if cuda else processor(),
+        "processes": here.world,
+        "code": code_version(),
+    }
+
+
+def told(row: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """A checkpoint in a sentence."""
+    parts = []
+    if "loss" in values:
+        parts.append(f"held-out loss {values['loss']:.4f}{_plus_minus(values['loss_se'], '.4f')}")
+    if "return_mean" in values:
+        error = _plus_minus(values["return_se"], ".2g")
+        parts.append(f"return {values['return_mean']:.4g}{error} over {values['episodes']} games")
+    return f"{row['params']:,} parameters at {row['flops']:.3g} FLOPs: {', '.join(parts)}"
+
+
+def check_finite(loss: float, norm: float, update: int, checkpoints: Path) -> None:
+    """Raise ConfigError where training went astray."""
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise ConfigError(
+            f"the loss or its gradient is no number any more at update {update}; the last good checkpoint is in "
+            f"{checkpoints}. Lower learning_rate or clip, and choose another --out."
+        )
+
+
+def _plus_minus(error: float | None, digits: str) -> str:
+    return "" if error is None else f" ± {error:{digits}}"
