@@ -2,34 +2,38 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from training.config import ConfigError, RunConfig
+from training.config import ConfigError, RunConfig, read_recommendation
 from training.flops import flops_per_sample
 from training.measure import autocast, cloning_loss, precision, to_device
-from training.policies import PolicySpec, build, count_params, spec_for
+from training.policies import PolicySpec, build, count_params, spec_for, spec_of
+from training.shards import Shards
 
 ACTIONS = {"nethack": 121, "atari": 18}
 """Where no demonstrations say otherwise."""
 _UPDATES = 4000
 _FRAMES = (256, 8192)
+_MOST = 2**62
 
 
 def configure(
     *,
-    env: str = "nethack",
+    env: str | None = None,
     core: str | None = None,
     params: float,
     flops: float,
-    actions: int | None = None,
     **choices: Any,
 ) -> RunConfig:
     """The run of a model of about `params` parameters on a budget (FLOPs); `choices` are other fields of RunConfig.
 
+    Without an `env` it is that of the demonstrations, which name the Atari game too; without those it is nethack.
     Samples follow from the budget and the exact cost of the policy. Batch and step size follow rules:
 
     - a batch holds 1/4000 of the samples, a power of two of frames between 256 and 8,192 (published runs: 128 × 80), in
@@ -38,22 +42,28 @@ def configure(
 
     Raises ConfigError for what cannot be built or run.
     """
+    shards = Shards(choices["data"]) if choices.get("data") else None
+    env = env or (shards.env if shards else "nethack")
+    if shards and shards.env != env:
+        raise ConfigError(f"{shards.path} holds demonstrations of {shards.env}, but env = {env!r}; correct one.")
     core = core or {"nethack": "lstm", "atari": "cnn"}.get(env, "lstm")
-    game: dict[str, Any] = {"task": "Breakout"} if env == "atari" else {}
+    choices = {"task": _game(shards) if env == "atari" else RunConfig.task, **choices}
+    given = {name: choices.pop(name) for name in ("batch_size", "unroll_length") if name in choices}
     checked = RunConfig(
-        env=env, core=core, params=round(params), samples=1, flops=flops, batch_size=1, unroll_length=1, **game
+        env=env, core=core, task=choices["task"], flops=flops, samples=_MOST,
+        params=round(params) if math.isfinite(params) else params,  # type: ignore[arg-type]
+        **{"batch_size": 1, "unroll_length": _unroll(core, 0), **given},
     )  # fmt: skip
-    spec = spec_for(checked.env, checked.core, params, actions=actions or ACTIONS[env])
-    choices = {"task": checked.task, "learning_rate": step_size(count_params(spec)), **choices}
-    batch_size, unroll_length = int(choices.pop("batch_size", 0)), int(choices.pop("unroll_length", 0))
+    spec = spec_for(env, core, checked.params, actions=shards.actions if shards else ACTIONS[env])
+    choices = {"learning_rate": step_size(count_params(spec)), **choices}
     # The cost of a sample depends on the unroll, a little, and the unroll on the number of samples.
-    cost = flops_per_sample(spec, unroll_length or (1 if core == "cnn" else 64))
+    cost = flops_per_sample(spec, given.get("unroll_length", _unroll(core, _FRAMES[1])))
     frames = 2 ** round(math.log2(min(max(flops / cost / _UPDATES, _FRAMES[0]), _FRAMES[1])))
-    unroll_length = unroll_length or (1 if core == "cnn" else 32 if frames < 2048 else 64)
+    unroll_length = given.get("unroll_length", _unroll(core, frames))
     if core == "transformer":
         spec = replace(spec, context=unroll_length)
     cost = flops_per_sample(spec, unroll_length)
-    batch_size = batch_size or max(1, frames // unroll_length)
+    batch_size = given.get("batch_size", max(1, frames // unroll_length))
     samples = math.floor(flops / cost)
     if samples < batch_size * unroll_length:
         raise ConfigError(
@@ -64,6 +74,48 @@ def configure(
         env=env, core=core, params=count_params(spec), samples=samples, flops=flops,
         batch_size=batch_size, unroll_length=unroll_length, **choices,
     )  # fmt: skip
+
+
+def recommended(path: Path, choices: dict[str, Any], say: Callable[[str], None]) -> RunConfig:
+    """The run of a recommendation.toml: its size and its budget; samples follow from the exact cost of our policy.
+
+    `choices` as for `configure`. Raises ConfigError for a file that is none.
+    """
+    found = read_recommendation(path)
+    if found is None:
+        raise ConfigError(
+            f"{path}: there is no table [recommendation]; write the file with `forecast recommend --out`."
+        )
+    run = configure(params=found.params, flops=found.flops, **choices)
+    if abs(run.samples / found.samples - 1) > 0.1:
+        say(f"{path} recommends {found.samples:.3g} samples; this policy's cost makes them {run.samples:.3g}.")
+    return run
+
+
+def actions_of(env: str, data: str) -> int:
+    """Number of actions in a folder of shards; without one, the most that the environment has."""
+    return Shards(data).actions if data else ACTIONS[env]
+
+
+def remarks(run: RunConfig) -> str:
+    """Comments for the top of its TOML: width, cost, and hours on this machine from a rate measured now."""
+    spec = spec_of(run, actions_of(run.env, run.data))
+    speed = frames_per_second(spec, run)
+    return (
+        f"# width {spec.width}, {flops_per_sample(spec, run.unroll_length):.4g} FLOPs a sample, "
+        f"{run.updates:,} updates\n"
+        f"# about {run.samples / speed / 3600:.3g} hours on this machine, at {speed:,.0f} frames/s measured just now\n"
+    )
+
+
+def _unroll(core: str, frames: int) -> int:
+    return 1 if core == "cnn" else 32 if frames < 2048 else 64
+
+
+def _game(shards: Shards | None) -> str:
+    """The Atari game that was recorded, spelled as configs have it."""
+    recorded = shards.header["options"].get("game") if shards else None
+    return "".join(word.capitalize() for word in recorded.split("_")) if recorded else "Breakout"
 
 
 def step_size(params: float) -> float:

@@ -148,6 +148,10 @@ def test_check_shows_what_follows_from_a_config(run, tmp_path):
         (("evaluate", "random", "--task", "dwarf"), ["'dwarf'"]),
         (("shard", "absent", "out"), ["absent"]),
         (("collect", "out"), ["either steps or games"]),
+        (("collect", "out", "--env", "doom", "--games", "2"), ["--env", "'doom'"]),
+        (("evaluate", "random", "--env", "doom"), ["--env", "'doom'"]),
+        (("configure", "--params", "nan", "--flops", "1e15"), ["params", "nan"]),
+        (("configure", "--params", "1e5", "--flops", "1e15", "--batch-size", "0"), ["batch_size", "got 0"]),
     ],
 )
 def test_bad_input_is_one_sentence(run, tmp_path, monkeypatch, arguments, words):
@@ -169,3 +173,15 @@ def test_random_play_is_seeded_and_has_a_standard_error(run):
     assert (found["episodes"], found["crashed"]) == (3, 0)
     assert found["return_se"] >= 0
     assert 0 < found["mean_length"] <= 60
+
+
+def test_demonstrations_settle_the_game(run, tmp_path):
+    shards, path = tmp_path / "shards", tmp_path / "run.toml"
+    told = run("collect", shards, "--env", "atari", "--task", "MsPacman", "--player", "random",
+               "--games", 2, "--max-steps", 20)  # fmt: skip
+    assert told[0] == 0, told
+    assert run("configure", "--params", "1e5", "--flops", "1e12", "--data", shards, "--out", path)[0] == 0
+    found = read_config(path)
+    assert (found.env, found.core, found.task) == ("atari", "cnn", "MsPacman")
+    asked = ("configure", "--params", "1e5", "--flops", "1e12", "--data", shards, "--env", "nethack")
+    assert_refused(run(*asked), "demonstrations of atari", "'nethack'")

@@ -1,0 +1,140 @@
+"""The commands that make demonstrations: `training collect` and `training shard`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from training.config import ConfigError
+from training.options import GAMES, EnvOpt, JsonOpt, SeedOpt, TaskOpt, WorkersOpt, checked_env
+from training.terminal import progress, say, show
+
+PlayerOpt = Annotated[str, typer.Option(help="bot (NetHack), random, or a run or checkpoint of a policy.")]
+
+
+def collect(
+    folder: Annotated[Path, typer.Argument(help="Where the games go; NLD-AA's layout.", metavar="FOLDER")],
+    env: EnvOpt = "nethack",
+    task: TaskOpt = None,
+    steps: Annotated[int | None, typer.Option(help="Record so many actions.")] = None,
+    games: Annotated[int | None, typer.Option(help="Record so many games, in place of --steps.")] = None,
+    player: PlayerOpt = "bot",
+    max_steps: Annotated[int | None, typer.Option(help="Actions after which a game is ended.")] = None,
+    workers: WorkersOpt = None,
+    seed: SeedOpt = 0,
+    append: Annotated[bool, typer.Option("--append", help="Go on in a folder that holds games.")] = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Record an expert's games: NetHack's in NLD-AA's layout, Atari's as shards."""
+    if checked_env(env) == "atari":
+        if games is None or steps is not None or append:
+            raise ConfigError(
+                "Atari games are recorded whole into a new folder; give --games, not --steps or --append."
+            )
+        told = _collect_atari(folder, task, player, games, max_steps, workers, seed, as_json)
+        show(told, as_json, str(folder))
+        return
+    from training.nethack.recorder import collect as record
+
+    chosen = player if player in ("bot", "random") else _loaded(player, env).policy
+    with progress(as_json, "recording") as bar:
+        summary = record(
+            folder,
+            task=task or GAMES[env],
+            steps=steps,
+            games=games,
+            player=chosen,
+            max_episode_steps=max_steps or 100_000,
+            workers=workers,
+            seed=seed,
+            append=append,
+            progress=bar,
+        )
+    show(dataclasses.asdict(summary), as_json, str(folder))
+
+
+def shard(
+    source: Annotated[Path, typer.Argument(help="Games in NLD-AA's layout.", metavar="GAMES")],
+    folder: Annotated[Path, typer.Argument(help="Where the shards go.", metavar="SHARDS")],
+    holdout: Annotated[float, typer.Option(help="Share of the games held out, to measure the loss on.")] = 0.05,
+    seed: SeedOpt = 0,
+    as_json: JsonOpt = False,
+) -> None:
+    """Turn recorded games into shards, once, which load several times faster."""
+    from training.nethack.demonstrations import convert
+
+    with progress(as_json, "converting") as bar:
+        shards = convert(
+            source,
+            folder,
+            holdout=holdout,
+            seed=seed,
+            progress=lambda done, total, frames: bar(done, total) if bar else None,
+            report=say,
+        )
+    told = {
+        "env": shards.env,
+        "games": len(shards.train) + len(shards.heldout),
+        "held_out_games": len(shards.heldout),
+        "samples": shards.samples,
+        "left_out": len(shards.left_out),
+        "bytes": shards.bytes,
+        "identity": shards.identity,
+    }
+    show(told, as_json, str(folder))
+
+
+def _collect_atari(
+    folder: Path,
+    task: str | None,
+    player: str,
+    games: int,
+    max_steps: int | None,
+    workers: int | None,
+    seed: int,
+    quiet: bool,
+) -> dict[str, Any]:
+    from training.atari.demonstrations import collect as record
+    from training.evaluate import RandomPolicy
+    from training.measure import task_of
+
+    if player == "bot":
+        raise ConfigError("there is no built-in Atari player; give --player CHECKPOINT or random.")
+    if player == "random":
+        known: Any = task_of("atari", task or GAMES["atari"], 0, max_steps or 0)
+        policy: Any = RandomPolicy(known.actions)
+    else:
+        loaded = _loaded(player, "atari")
+        known = task_of("atari", task or loaded.task, loaded.spec.actions, max_steps or 0)
+        policy = loaded.policy
+    with progress(quiet, "recording") as bar:
+        shards, played = record(
+            folder,
+            policy,
+            known,
+            games=games,
+            source=player,
+            seed=seed,
+            threads=workers,
+            progress=bar,
+            report=say,
+        )
+    return {
+        "games": games,
+        "samples": shards.samples,
+        "mean_score": played.mean,
+        "standard_error": played.standard_error,
+        "cut_off": played.cut_off,
+        "bytes": shards.bytes,
+        "identity": shards.identity,
+    }
+
+
+def _loaded(player: str, env: str) -> Any:
+    from training.learner import load_policy
+
+    loaded = load_policy(Path(player))
+    if loaded.spec.env != env:
+        raise ConfigError(f"{player} plays {loaded.spec.env}, not {env}; give --env {loaded.spec.env}, or another.")
+    return loaded

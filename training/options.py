@@ -1,0 +1,28 @@
+"""Options that several commands take, and what they are unless given."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from training.config import ENVS, ConfigError, RunConfig
+
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
+SeedOpt = Annotated[int, typer.Option(help="Same seed, same result.")]
+EnvOpt = Annotated[str, typer.Option(help="nethack or atari.")]
+TaskOpt = Annotated[str | None, typer.Option(help="NetHack character, NetHackScore[:character], or Atari game.")]
+ConfigArg = Annotated[Path, typer.Argument(help="A run config in TOML.", metavar="CONFIG.toml")]
+WorkersOpt = Annotated[int | None, typer.Option(help="Processes; all cores unless given.")]
+
+DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(RunConfig)}
+"""Of a run."""
+GAMES = {"nethack": DEFAULTS["task"], "atari": "Breakout"}
+"""What is played where no task is given."""
+
+
+def checked_env(env: str) -> str:
+    """The environment asked for. Raises ConfigError for one that there is not."""
+    if env not in ENVS:
+        raise ConfigError(f"--env must be {' or '.join(ENVS)}, got {env!r}.")
+    return env
