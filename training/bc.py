@@ -54,7 +54,7 @@ def train(config: RunConfig, *, out: Path, table: Path, wandb: bool = False) -> 
             while True:
                 if learner.update in stops and learner.measured < learner.update:
                     if here.leads:
-                        values = measure(config, learner.policy, shards, dtype, stop)
+                        values = measure(config, learner.policy, shards, dtype, stop, monitor.measuring)
                         row = _row(config, spec, shards, learner.update, here)
                         append_row(table, {**row, **values, "train_loss": learner.loss, **monitor.speed})
                         monitor.measured(learner.update, values)

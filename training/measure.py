@@ -1,7 +1,7 @@
 """How good a policy is: its loss on games it has not learned from, and the games it plays."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from training.nethack.env import NetHackTask
 from training.shards import Shards
 from training.stopping import InterruptedRunError, StopFlag
 
+Tell = Callable[[str, int, int], None]
+"""Is told what is being measured, how much of it is done, and how much there is."""
 _MEASURED_UNROLL = 16  # a cnn learns from single frames but is measured on longer batches, which are faster
 FULL_ACTIONS = 18
 """Of an Atari console; a game's minimal set has fewer, unless it uses them all."""
@@ -65,6 +67,7 @@ def heldout_loss(
     frames: int | None = None,
     dtype: torch.dtype = torch.float32,
     stop: StopFlag | None = None,
+    tell: Tell = lambda what, done, total: None,
 ) -> HeldoutLoss:
     """The loss over every held-out frame once, or over about `frames` of them.
 
@@ -78,9 +81,10 @@ def heldout_loss(
     was_training = policy.training
     policy.eval()
     memory = None
+    read, asked = 0, sum(game.frames for game in shards.heldout)
+    asked = asked if frames is None else min(asked, frames)
     for arrays in heldout(shards, batch_size=batch_size, unroll_length=unroll_length, frames=frames):
-        if stop is not None and stop.raised:
-            raise InterruptedRunError("stopped while the loss was measured; start the same command again to go on.")
+        _check_stop(stop)
         batch = to_device(arrays, device)
         if memory is None:
             memory = policy.initial_state(len(arrays["start"]), device)
@@ -90,6 +94,8 @@ def heldout_loss(
         mask, game = arrays["mask"].ravel(), arrays["game"].ravel()
         sums += np.bincount(game[mask], each.double().cpu().numpy()[mask], minlength=sums.size)
         counts += np.bincount(game[mask], minlength=counts.size)
+        read += int((game >= 0).sum())
+        tell("held-out loss", min(read, asked), asked)
     policy.train(was_training)
     sums, counts = sums[counts > 0], counts[counts > 0]
     if not counts.size:
@@ -101,17 +107,26 @@ def heldout_loss(
 
 
 def measure(
-    config: RunConfig, policy: Any, shards: Shards, dtype: torch.dtype, stop: StopFlag | None = None
+    config: RunConfig,
+    policy: Any,
+    shards: Shards,
+    dtype: torch.dtype,
+    stop: StopFlag | None = None,
+    tell: Tell = lambda what, done, total: None,
 ) -> dict[str, Any]:
-    """Columns of the run table that say how good the policy is: held-out loss, and returns where they are asked for."""
+    """Columns of the run table that say how good the policy is: held-out loss, and returns where they are asked for.
+
+    Raises InterruptedRunError when `stop` is raised meanwhile.
+    """
     found = heldout_loss(
         policy,
         shards,
         batch_size=config.batch_size,
         unroll_length=max(config.unroll_length, _MEASURED_UNROLL),
         frames=config.heldout_frames or None,
-        stop=stop,
         dtype=dtype,
+        stop=stop,
+        tell=tell,
     )
     values = {
         "loss": found.loss,
@@ -120,11 +135,32 @@ def measure(
         "heldout_frames": found.frames,
     }
     if config.episodes:
-        device = next(policy.parameters()).device
         task = task_of(config.env, config.task, policy.actions, config.episode_steps)
-        played = evaluate(policy, task, config.episodes, config.seed, device=device)
-        values |= {"return_mean": played.mean, "return_se": played.standard_error, "episodes": config.episodes}
+        values |= measured_return(config, policy, task, stop, tell)
     return values
+
+
+def measured_return(
+    config: TrainingConfig,
+    policy: Any,
+    task: NetHackTask | AtariTask,
+    stop: StopFlag | None = None,
+    tell: Tell = lambda what, done, total: None,
+) -> dict[str, Any]:
+    """Columns of the run table that say how well the policy plays; raises InterruptedRunError as `measure` does."""
+
+    def watched(done: int, total: int) -> None:
+        _check_stop(stop)
+        tell("playing", done, total)
+
+    device = next(policy.parameters()).device
+    played = evaluate(policy, task, config.episodes, config.seed, device=device, progress=watched)
+    return {"return_mean": played.mean, "return_se": played.standard_error, "episodes": config.episodes}
+
+
+def _check_stop(stop: StopFlag | None) -> None:
+    if stop is not None and stop.raised:
+        raise InterruptedRunError("stopped while the policy was measured; start the same command again to go on.")
 
 
 def task_of(env: str, task: str, actions: int, episode_steps: int = 0) -> NetHackTask | AtariTask:

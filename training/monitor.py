@@ -2,19 +2,22 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from training.config import ConfigError, TrainingConfig, to_toml
+from training.games import GameResult
 
 EVERY = 1.0
 """Seconds between two readings of the loss; reading it makes a GPU wait."""
+_GAMES = 100  # the last ones, whose mean return is shown
 
 
 class Monitor:
@@ -27,10 +30,13 @@ class Monitor:
         self._config, self._peak, self._quiet = config, peak, quiet
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._bar: Progress | None = None
+        self._measuring: TaskID | None = None
         self._writer: Any = None
         self._wandb: Any = None
         self._last, self._seen = time.perf_counter(), start
         self._frames, self._seconds = 0, 0.0
+        self._scores: deque[float] = deque(maxlen=_GAMES)
+        self._waited: float | None = None
         if quiet:
             return
         from torch.utils.tensorboard import SummaryWriter  # slow to import
@@ -79,10 +85,18 @@ class Monitor:
         """Columns of the run table: the rate of training so far in this process, measuring left out."""
         frames = self._frames / self._seconds if self._seconds else None
         share = None if frames is None else frames * self._config.flops_per_sample / self._peak
-        return {"frames_per_second": frames, "share_of_peak": share}
+        found = {"frames_per_second": frames, "share_of_peak": share}
+        if self._waited is not None:
+            found["waiting_share"] = self._waited / self._seconds if self._seconds else None
+        return found
 
-    def training(self, update: int, loss: float, rate: float) -> None:
-        """The loss (nats) and step size after `update` updates."""
+    def played(self, results: Iterable[GameResult], waited: float) -> None:
+        """Games that ended while learning from play, and seconds spent waiting for environments."""
+        self._scores.extend(result.score for result in results)
+        self._waited = waited + (self._waited or 0.0)
+
+    def training(self, update: int, loss: float, rate: float, parts: Mapping[str, float] | None = None) -> None:
+        """The loss (nats) and step size after `update` updates; parts: what the loss is made of."""
         now = time.perf_counter()
         frames = (update - self._seen) * self._config.samples_per_update
         elapsed, self._last, self._seen = now - self._last, now, update
@@ -91,20 +105,37 @@ class Monitor:
         flops = speed * self._config.flops_per_sample
         values = {
             "loss/training": loss,
+            **{f"loss/{name}": value for name, value in (parts or {}).items()},
             "learning_rate": rate,
             "speed/frames_per_second": speed,
             "speed/flops_per_second": flops,
             "speed/share_of_peak": flops / self._peak,
         }
+        told = f"loss {loss:.3f}"
+        if self._scores:
+            values["return/last_games"] = sum(self._scores) / len(self._scores)
+            told = f"return {values['return/last_games']:.4g}"
         self._log(values, update)
         if self._bar:
-            told = f"loss {loss:.3f} · {speed:,.0f} frames/s · {flops:.2g} FLOP/s · {flops / self._peak:.0%} of peak"
+            told = f"{told} · {speed:,.0f} frames/s · {flops:.2g} FLOP/s · {flops / self._peak:.0%} of peak"
             self._bar.update(self._task, completed=update, told=told)
+
+    def measuring(self, what: str, done: int, total: int) -> None:
+        """How far the measuring at a checkpoint has come, and what is being done."""
+        if self._bar:
+            told = f"{done:,} of {total:,}"
+            if self._measuring is None:
+                self._measuring = self._bar.add_task(what, completed=done, total=total, told=told)
+            self._bar.update(self._measuring, description=what, completed=done, total=total, told=told)
 
     def measured(self, update: int, values: Mapping[str, float | None]) -> None:
         """What was measured at a checkpoint; the time it took does not count as training."""
         self._log({f"measured/{name}": value for name, value in values.items() if value is not None}, update)
         self._last = time.perf_counter()
+        if self._bar and self._measuring is not None:
+            self._bar.remove_task(self._measuring)
+            self._bar.refresh()
+            self._measuring = None
 
     def say(self, sentence: str) -> None:
         """A sentence for the user, on stderr."""
