@@ -18,11 +18,10 @@ import numpy as np
 import pandas as pd
 
 from forecast import classical
-from forecast.encode import return_offset
 from forecast.fit import fit
 from forecast.laws import LAWS
 from forecast.recommend import recommend
-from forecast.runs import Runs
+from forecast.runs import Runs, return_offset
 
 METHODS = ("ours", *classical.METHODS)
 BELOW_1 = "huber_lse_below_1"
@@ -179,11 +178,14 @@ def backtest(
     cutoffs: of each group; 10, or fewer where there are more than three groups. workers: processes, one for every four
     cores unless given, since the chains of a fit run side by side. progress: called with fits done and in all. Same
     seed, same forecasts.
-    Raises ValueError for an unknown method, or a table whose compute spans too little to leave anything ahead.
+    Raises ValueError for an unknown method, a table without losses, or one whose compute spans too little to leave
+    anything ahead.
     """
     unknown = [m for m in methods if m not in (*METHODS, BELOW_1)]
     if unknown:
         raise ValueError(f"there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}.")
+    if not runs.has_losses:
+        raise ValueError(f"{runs.source} has no losses, which back-tests score; use the other commands on it.")
     if law not in LAWS:
         raise ValueError(f"there is no law {law!r}; choose one of {', '.join(LAWS)}.")
     if cutoffs is not None and not 1 <= cutoffs <= 100:
@@ -272,6 +274,8 @@ def _ours(past: Runs, later: pd.DataFrame, budgets: np.ndarray, offset: float, t
     drawn = posterior.predict(later["params"], later["samples"], flops=later["flops"])
     chosen = [recommend(posterior, flops=c, objective="loss") for c in budgets]
     run = posterior.predict(np.array([r.params for r in chosen]), np.array([r.samples for r in chosen]))
+    assert drawn.loss is not None
+    assert run.loss is not None
     returns = None
     if drawn.returns is not None:
         returns = np.quantile(np.log(np.maximum(drawn.returns + offset, 1e-3 * offset)), LEVELS, axis=0)

@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 
 from forecast.model import Data
-from forecast.runs import Runs
+from forecast.runs import Runs, return_offset
 
 _ROW_BLOCK = 64  # rows are padded to a multiple of this, so that similar tables share a compilation
 _NO_GAP = 1e6  # log samples since a checkpoint that does not exist; finite, for its gradient
 _NOTHING = 0.01  # a weight below this is 0
 _WIDEN = 8  # doublings of a locality, at most
 _NEAR = 0.15  # log loss above the running minimum: what counts as near the frontier
+_NEAR_RETURN = 0.5  # log return below the running maximum, which is the luckiest seed's
 LOCALITIES = ((0.15, 0.7), (0.4, np.inf))
 """Scales of log loss and of factors of ten of compute over which rows count less; the chains take them in turn.
 
@@ -27,7 +28,8 @@ class Reference:
     """The point of a group's frontier around which its law is written.
 
     Geometric means over the near-frontier rows of the last factor of ten of compute. offset: added to returns before
-    the log is taken, 1% of the best return, plus what lifts the lowest to 0.
+    the log is taken, 1% of the best return, plus what lifts the lowest to 0. loss (nats): without losses, 1 over the
+    return so lifted.
     """
 
     params: float
@@ -35,6 +37,11 @@ class Reference:
     flops: float
     loss: float
     return_offset: float = 0.0
+
+    @property
+    def returns(self) -> float:
+        """Return at the reference, of a table without losses."""
+        return 1 / self.loss - self.return_offset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +70,17 @@ def row_weights(runs: Runs) -> pd.DataFrame:
     over the scale of the locality. Losses above the best of the group's smallest budget, where its frontier begins,
     weigh nothing. Where less than 10 rows' worth (or half of fewer than 20 rows) or 3 sizes would be left to a group,
     all its losses count and its scales are doubled until enough is left.
+
+    Without losses compute alone decides: seeds of one configuration differ in return by tens of percent, so that the
+    rows near the best are the lucky ones, and a law of lucky rows promises too much.
     """
-    table = runs.table.assign(excess=runs.frontier_excess())
+    table = runs.table.assign(loss=runs.falling, excess=runs.frontier_excess())
+    if not runs.has_losses:
+        table["excess"] = 0.0
     found = pd.DataFrame(1.0, index=table.index, columns=range(len(LOCALITIES)))
     for _, rows in table.groupby("group"):
         begun = rows["loss"].to_numpy() <= _first_loss(rows) * (1 + 1e-9)
+        begun = begun if runs.has_losses else np.ones(len(rows))
         # Rounded, so that the units of compute cannot change a weight through the last bit.
         behind = np.round(np.log10(rows["flops"].max() / rows["flops"].to_numpy()), 9)
         sizes = rows["params"].to_numpy()
@@ -90,8 +103,9 @@ def _first_loss(table: pd.DataFrame) -> float:
 def set_aside(runs: Runs) -> pd.Series:
     """Why a row takes no part in the fit, by row number; empty if all do."""
     unused = (row_weights(runs) == 0).all(axis=1)
-    table = runs.table[unused]
-    first = {name: _first_loss(rows) for name, rows in runs.table.groupby("group")}
+    every = runs.table.assign(loss=runs.falling)
+    table = every[unused]
+    first = {name: _first_loss(rows) for name, rows in every.groupby("group")}
     early = table["loss"] > table["group"].map(first).astype(float)
     reasons = np.where(
         early,
@@ -106,14 +120,17 @@ def encode(
 ) -> Encoding:
     """Arrays of the model for a table; expert_return and start_loss (nats) by group, where known."""
     weights = row_weights(runs)
-    table = runs.table.assign(excess=runs.frontier_excess(), row=runs.table.index)
+    table = runs.table.assign(loss=runs.falling, excess=runs.frontier_excess(), row=runs.table.index)
+    if not runs.has_losses and "return_se" in table:
+        table["loss_se"] = table["return_se"] * table["loss"] ** 2
     # A run's rows follow each other, in order of samples. Not by flops, whose units could part ties; nor by names of
     # runs of one row, which may be row numbers.
     table["training"] = table["run"].where(table.duplicated(["group", "run"], keep=False), "")
     table = table.sort_values(["group", "training", "params", "samples", "loss"], kind="stable")
     groups = runs.groups
-    references = {name: _reference(table[table["group"] == name]) for name in groups}
-    priors = _priors(table, references, expert_return or {}, start_loss or {})
+    near = _NEAR if runs.has_losses else _NEAR_RETURN
+    references = {name: _reference(table[table["group"] == name], near) for name in groups}
+    priors = _priors(table, references, expert_return or {}, start_loss or {}, losses=runs.has_losses)
     table = table[(weights > 0).any(axis=1).reindex(table.index)]
     rows = table["row"].to_numpy()
     data = _data(table.reset_index(drop=True), references, priors)
@@ -127,17 +144,8 @@ def encode(
     )
 
 
-def return_offset(table: pd.DataFrame) -> float:
-    """Added to returns before their log: 1% of the best, plus what lifts the lowest to 0; 0 without returns."""
-    if "return_mean" not in table or not table["return_mean"].notna().any():
-        return 0.0
-    returns = table["return_mean"].dropna()
-    low = min(0.0, float(returns.min()))
-    return 0.01 * max(float(returns.max()) - low, 1e-9) - low
-
-
-def _reference(table: pd.DataFrame) -> Reference:
-    top = (table["flops"] >= 0.0999999 * table["flops"].max()) & (table["excess"] < _NEAR)
+def _reference(table: pd.DataFrame, near: float) -> Reference:
+    top = (table["flops"] >= 0.0999999 * table["flops"].max()) & (table["excess"] < near)
     centre = {c: float(np.exp(np.log(table.loc[top, c]).mean())) for c in ("params", "samples", "flops", "loss")}
     return Reference(**centre, return_offset=return_offset(table))
 
@@ -185,12 +193,17 @@ def _priors(
     references: Mapping[str, Reference],
     expert_return: Mapping[str, float],
     start_loss: Mapping[str, float],
+    *,
+    losses: bool,
 ) -> dict[str, np.ndarray]:
     """Centres of priors by group [G]: log losses, and log shifted returns."""
     rows = []
     for name, reference in references.items():
         own = table[table["group"] == name]
-        level, floor, ceiling = _return_priors(own, reference, expert_return.get(name))
+        expert = expert_return.get(name)
+        level, floor, ceiling = _return_priors(own, reference, expert)
+        if expert is None and not losses:
+            ceiling = level  # the best row is the luckiest seed's, and need not lie below the ceiling
         rows.append(
             {
                 "level": np.log(reference.loss),
@@ -199,7 +212,7 @@ def _priors(
                 "return_level": level,
                 "return_floor": floor,
                 "ceiling": ceiling,
-                "ceiling_known": float(expert_return.get(name) is not None),
+                "ceiling_known": float(expert is not None),
             }
         )
     return {field: np.array([row[field] for row in rows]) for field in rows[0]}

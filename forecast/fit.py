@@ -10,9 +10,9 @@ from forecast.cost import fit_cost
 from forecast.diagnose import HIGH_PARETO_K, convergence, diagnose, leave_out, probability_below
 from forecast.encode import LOCALITIES, Encoding, encode, set_aside
 from forecast.laws import LAWS
-from forecast.model import Spec
+from forecast.model import Spec, episode_sd
 from forecast.posterior import Posterior
-from forecast.runs import Runs
+from forecast.runs import Runs, return_offset
 from forecast.sampler import (
     Progress,
     Settings,
@@ -22,6 +22,8 @@ from forecast.sampler import (
     row_likelihoods,
     sample,
 )
+
+_PASSED = 0.8  # a highest return below this part of what runs reach is none
 
 
 def fit(
@@ -39,14 +41,14 @@ def fit(
 ) -> Posterior:
     """Posterior of a run table by NUTS; see `forecast.model` for the model and its priors.
 
-    law: one of `forecast.laws.LAWS`. expert_return: mean return of the demonstrator, where imitation saturates.
-    start_loss: loss of an untrained policy (nats), used by the saturating and drifting laws; ln(actions) for a uniform
-    one. Either for all groups or by group. chains, draws, warmup: draws and warmup in whole hundreds. max_draws: draws
-    are doubled up to here while the chains have not converged, None: four times draws. The chains take the views of
-    `forecast.encode.LOCALITIES` in turn.
+    law: one of `forecast.laws.LAWS`. expert_return: mean return of the demonstrator, where imitation saturates; of a
+    table without losses the highest return there is. start_loss: loss of an untrained policy (nats), used by the
+    saturating and drifting laws; ln(actions) for a uniform one. Either for all groups or by group. chains, draws,
+    warmup: draws and warmup in whole hundreds. max_draws: draws are doubled up to here while the chains have not
+    converged, None: four times draws. The chains take the views of `forecast.encode.LOCALITIES` in turn.
     The same seed and rows, in any order and units, give the same draws.
 
-    Raises ValueError for an unknown law or group and for settings out of range.
+    Raises ValueError for an unknown law or group, for settings out of range, and for start_loss without losses.
     """
     if law not in LAWS:
         raise ValueError(f"there is no law {law!r}; choose one of {', '.join(LAWS)}.")
@@ -58,10 +60,12 @@ def fit(
         raise ValueError(f"max_draws is {max_draws}; give at least the {draws} draws asked for.")
     if not 1 <= chains <= 64 or chains != int(chains):
         raise ValueError(f"chains is {chains}; give a whole number from 1 to 64.")
+    if start_loss is not None and not runs.has_losses:
+        raise ValueError(f"{runs.source} has no losses; leave start_loss out.")
     experts, starts = _by_group(runs, expert_return, "expert_return"), _by_group(runs, start_loss, "start_loss")
     encoding = encode(runs, expert_return=experts, start_loss=starts)
     returns = bool(encoding.data.return_weight.any())
-    spec = Spec(law=law, groups=len(runs.groups), trajectories=runs.has_trajectories, returns=returns)
+    spec = _spec(runs, law, returns=returns)
     settings = Settings(chains=chains, draws=draws, max_draws=max_draws, warmup=warmup)
     weights = encoding.chain_weights(chains)
     found = sample(
@@ -75,6 +79,9 @@ def fit(
     )
     parameters = constrained_parameters(spec, encoding.data, found.values)
     location, scale = row_forecasts(parameters, encoding.data)
+    if not runs.has_losses:
+        cv = np.asarray(parameters.noise["episode_cv"])[:, None]
+        scale = np.hypot(scale, episode_sd(cv, encoding.data))
     n = len(encoding.rows)
     dof = np.asarray(parameters.noise["dof"])
     pit = probability_below(np.asarray(encoding.data.log_loss)[:n], location[:, :n], scale[:, :n], dof)
@@ -120,17 +127,32 @@ def compare(runs: Runs, *, laws: tuple[str, ...] = LAWS, seed: int = 0, **settin
 def prior_predictive(runs: Runs, *, law: str = "drifting", draws: int = 1000, seed: int = 0) -> pd.DataFrame:
     """What the priors expect of each row before its loss is seen, to be argued with.
 
-    By row number: params, samples, loss as observed, and q05, median, q95 of the loss of a new run there. The reference
-    point, which the priors are written around, is the only thing taken from the losses.
+    By row number: params, samples, loss as observed, and q05, median, q95 of the loss of a new run there; without
+    losses the same of the return. The reference point, which the priors are written around, is the only thing taken
+    from what was measured.
     """
     encoding = encode(runs)
-    spec = Spec(law=law, groups=len(runs.groups), trajectories=runs.has_trajectories, returns=False)
+    spec = _spec(runs, law, returns=False)
     parameters = prior_parameters(spec, encoding.data, draws, seed)
     location, scale = (x[:, : len(encoding.rows)] for x in row_forecasts(parameters, encoding.data))
     noise = np.random.default_rng(seed).standard_t(np.asarray(parameters.noise["dof"])[:, None], location.shape)
-    table = runs.table.loc[encoding.rows, ["params", "samples", "loss"]]
+    rows = runs.table.loc[encoding.rows]
     low, middle, high = np.exp(np.quantile(location + scale * noise, (0.05, 0.5, 0.95), axis=0))
-    return table.assign(q05=low, median=middle, q95=high)
+    if not runs.has_losses:
+        offset = rows["group"].map({g: r.return_offset for g, r in encoding.references.items()}).to_numpy(float)
+        low, middle, high = (1 / x - offset for x in (high, middle, low))
+    measured = "loss" if runs.has_losses else "return_mean"
+    return rows[["params", "samples", measured]].assign(q05=low, median=middle, q95=high)
+
+
+def _spec(runs: Runs, law: str, *, returns: bool) -> Spec:
+    return Spec(
+        law=law,
+        groups=len(runs.groups),
+        trajectories=runs.has_trajectories,
+        returns=returns,
+        losses=runs.has_losses,
+    )
 
 
 def _left_out(runs: Runs, spec: Spec, encoding: Encoding, draws: Mapping[str, np.ndarray]) -> list[Any]:
@@ -157,6 +179,16 @@ def _by_group(runs: Runs, value: Mapping[str, float] | float | None, name: str) 
     for group, number in given.items():
         if group not in runs.groups:
             raise ValueError(f"{name} names the group {group!r}; the table has {', '.join(runs.groups)}.")
-        if not (np.isfinite(number) and number > 0):
+        if not np.isfinite(number) or (number <= 0 and runs.has_losses):
             raise ValueError(f"{name} of {group} is {number}; give a positive number.")
+        if not runs.has_losses:
+            _check_ceiling(runs.group_table(group), float(number), f"{name} of {group}")
     return given
+
+
+def _check_ceiling(table: pd.DataFrame, highest: float, name: str) -> None:
+    """Refuse a highest return that the runs of most compute lie far above."""
+    offset = return_offset(table)
+    reached = float(table.loc[table["flops"] >= 0.5 * table["flops"].max(), "return_mean"].median())
+    if highest + offset < _PASSED * (reached + offset):
+        raise ValueError(f"{name} is {highest:g}, and runs reach {reached:g}; give the highest return there is.")

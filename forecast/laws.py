@@ -15,6 +15,15 @@ L = E + A·N^-α + B·D^-β of Hoffmann et al. (2022), approach 3, fit to games 
 - *drifting*: both of these, and the exponents are α and β at the reference only and change with scale: a and b are
   integrals of an exponent interpolated between `Knots`. What the exponents did inside the data says how far to trust
   them outside.
+
+Where there is no loss, the return itself follows N and D, and its reciprocal obeys the same law: 1/R falls as a power
+of size and samples, from 1 over the return of random play (`start`) to 1 over the highest return (`floor`), so that
+
+    1/R = 1/ceiling + (A·N^-α + B·D^-β)^g,    at most 1 / random play;
+
+where neither bound is near, R rises as a power of whatever is scarcer, N or D. Hilton et al. (2023) fit the same form
+to the "intrinsic performance" of reinforcement learning, and Tuyls et al. (2023) powers of C to its best return. An
+exponent is positive: that more samples or a larger model make returns worse on average, no draw can say.
 """
 
 from dataclasses import dataclass

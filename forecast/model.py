@@ -14,6 +14,10 @@ law stays above it for a while, and twelve checkpoints of one run are not twelve
 differ by all of it. `latent loss` is the run's true loss: the measured one, pulled towards the law by as much as its
 standard error allows. `spread` is the run-to-run spread of returns beyond the error of a finite number of episodes.
 
+In a table without losses the return itself follows the law: `log loss` is then minus the log of the shifted return,
+since the reciprocal of a return obeys the law of a loss (`forecast.laws`), and its standard error is that of the
+episodes. All else is the same, with priors of its own (`OF_RETURNS` and the last lines of the list).
+
 Where the law is linear given the exponents (E, A and B) one could integrate over them in closed form, but only for
 Gaussian noise on the loss itself; with relative, heavy-tailed noise NUTS is both faster to state and as fast.
 
@@ -38,6 +42,17 @@ Priors, in units to argue with (n% to m% are 90% intervals):
   half-normal distance above the best log return, scale 1.
 - return_spread: of log return, log-normal around 20%; 5% to 75%. episode_cv: sd of one episode over the mean,
   log-normal around 1, used where a row has episodes but no return_se.
+
+In a table without losses share, interaction, drifts, pace, dof, memory and episode_cv as above, and
+
+- ceiling: the highest return where given, else a half-normal distance above the log return of the reference, scale 2:
+  up to 27 times it. Saturation is to be seen in the rows; a tighter prior would forecast it where there is none.
+- level: odds of the reference's return against the ceiling, sd 1 in log around what was observed there.
+- random play: log return, sd 0.7 around the lowest tenth of the rows.
+- alpha, beta: log-normal around 0.5; 0.13 to 1.9, wider than for losses, which nobody has seen many of.
+- noise: spread between seeds of the return at the reference, log-normal around 30%; 9% to 95%: seeds of reinforcement
+  learning differ by tens of percent (Agarwal et al., 2021). noise_growth: half-normal, scale 0.3, since returns span
+  more than losses do.
 
 With several groups floor, share, alpha, beta, noise and spread of returns are partially pooled: a common centre with
 the prior above and a log-normal spread between groups (around 0.3 of log exponent, 0.5 to 0.7 of the others). The
@@ -74,18 +89,35 @@ PACE_DOF = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What the model contains; with the shapes of the data it decides what has to be compiled."""
+    """What the model contains; with the shapes of the data it decides what has to be compiled.
+
+    losses: False where returns are all that was measured, and themselves follow the law.
+    """
 
     law: str
     groups: int
     trajectories: bool
     returns: bool
+    losses: bool = True
+
+
+class Scales(NamedTuple):
+    """Priors that differ between laws of losses and of returns: sd of log exponents, centre and growth of the noise."""
+
+    exponents: float
+    noise: float
+    noise_growth: float
+
+
+OF_LOSSES = Scales(exponents=0.5, noise=0.02, noise_growth=1.0)
+OF_RETURNS = Scales(exponents=0.8, noise=0.3, noise_growth=0.3)
 
 
 class Data(NamedTuple):
     """The rows as the model sees them, padded; n rows, R runs, G groups.
 
-    The rows of a run follow each other, in order of samples. u, v: log N/N0, log D/D0. log_loss, log_loss_se: log nats.
+    The rows of a run follow each other, in order of samples. u, v: log N/N0, log D/D0. log_loss, log_loss_se: log nats;
+    without losses -log_return and its sd, 0 where unknown.
     group: index. gap: log samples since the run's checkpoint before (1e6: there is none). weight: power of the row's
     likelihood, 0 for padding. log_return: log(return + offset). return_se: its sd, 0 where unknown. episodes: 0 where
     return_se is known. return_weight: 1 where there is a return. level, start, return_level, return_floor, ceiling:
@@ -123,18 +155,18 @@ class Parameters(NamedTuple):
 
 def sample_parameters(spec: Spec, data: Data) -> Parameters:
     """Draw every parameter from its prior."""
-    groups = spec.groups
-    floor = jax.nn.sigmoid(_pooled("floor_logit", groups, -1.5, 1.3, between=0.5))
+    groups, scales = spec.groups, OF_LOSSES if spec.losses else OF_RETURNS
+    floor = jax.nn.sigmoid(_pooled("floor_logit", groups, -1.5, 1.3, between=0.5)) if spec.losses else None
     share = jax.nn.sigmoid(_pooled("share_logit", groups, 0.0, 1.0, between=0.5))
-    log_alpha = _pooled("log_alpha", groups, np.log(0.5), 0.5, between=0.3)
-    log_beta = _pooled("log_beta", groups, np.log(0.5), 0.5, between=0.3)
-    level = data.level + _per_group("level_shift", groups, dist.Normal(0, 0.2))
+    log_alpha = _pooled("log_alpha", groups, np.log(0.5), scales.exponents, between=0.3)
+    log_beta = _pooled("log_beta", groups, np.log(0.5), scales.exponents, between=0.3)
+    if floor is None:
+        level, floor = _level_below_ceiling(groups, data)
+    else:
+        level = data.level + _per_group("level_shift", groups, dist.Normal(0, 0.2))
     free = spec.law in ("interaction", "drifting")
     g = _draw("interaction", dist.LogNormal(0.0, 0.4)) if free else jnp.ones(())
-    start = None
-    if spec.law in ("saturating", "drifting"):
-        above = _per_group("start_above", groups, dist.HalfNormal(1.0))
-        start = data.start + above * jnp.where(data.start_known > 0, 0.1, 0.4)
+    start = _sample_start(spec, data) if spec.law in ("saturating", "drifting") else None
 
     def exponents(name: str, log_exponent: Array) -> Array:
         drifts = spec.law == "drifting"
@@ -150,13 +182,15 @@ def sample_parameters(spec: Spec, data: Data) -> Parameters:
         start=start,
     )
     noise = {
-        "noise": jnp.exp(_pooled("log_noise", groups, np.log(0.02), 0.7, between=0.5)),
-        "noise_growth": _draw("noise_growth", dist.HalfNormal(1.0)),
+        "noise": jnp.exp(_pooled("log_noise", groups, np.log(scales.noise), 0.7, between=0.5)),
+        "noise_growth": _draw("noise_growth", dist.HalfNormal(scales.noise_growth)),
         "dof": 2 + _draw("dof_above_2", dist.LogNormal(np.log(5.0), 0.8)),
     }
     if spec.trajectories:
         noise["memory"] = _draw("memory", dist.LogNormal(0.0, 1.0))
-    if not spec.returns:
+    if not spec.losses:
+        noise["episode_cv"] = _draw("episode_cv", dist.LogNormal(0.0, 0.5))
+    if not (spec.returns and spec.losses):
         return Parameters(law, noise, None, {})
     return_noise = {
         "spread": jnp.exp(_pooled("log_return_spread", groups, np.log(0.2), 0.8, between=0.5)),
@@ -164,6 +198,24 @@ def sample_parameters(spec: Spec, data: Data) -> Parameters:
         "episode_cv": _draw("return_episode_cv", dist.LogNormal(0.0, 0.5)),
     }
     return Parameters(law, noise, _sample_return_law(spec, data), return_noise)
+
+
+def _level_below_ceiling(groups: int, data: Data) -> tuple[Array, Array]:
+    """Level and floor of minus the log return: it falls to minus the log of the highest return and no further."""
+    above = _per_group("ceiling_above", groups, dist.HalfNormal(2.0))
+    ceiling = data.ceiling + jnp.where(data.ceiling_known > 0, 0.0, above)
+    expected = jnp.exp(jnp.minimum(data.return_level - ceiling, np.log(0.95)))
+    odds = jnp.log(expected) - jnp.log1p(-expected) + _per_group("level_shift", groups, dist.Normal(0, 1.0))
+    share = jax.nn.sigmoid(odds)
+    return -ceiling - jnp.log(share), share
+
+
+def _sample_start(spec: Spec, data: Data) -> Array:
+    """Log loss of an untrained policy, or minus the log return of random play."""
+    if not spec.losses:
+        return -data.return_floor + _per_group("start_shift", spec.groups, dist.Normal(0, 0.7))
+    above = _per_group("start_above", spec.groups, dist.HalfNormal(1.0))
+    return data.start + above * jnp.where(data.start_known > 0, 0.1, 0.4)
 
 
 def _draw(name: str, distribution: dist.Distribution) -> Array:
@@ -258,6 +310,8 @@ def run_model(data: Data, spec: Spec) -> None:
     rise = predicted - of_rows(parameters.law.level, data)
     scale = noise_scale(of_rows(noise["noise"], data), noise["noise_growth"], rise)
     total = jnp.sqrt(scale**2 + data.log_loss_se**2)
+    if not spec.losses:
+        total = jnp.hypot(total, episode_sd(noise["episode_cv"], data))
     kept = jnp.exp(-data.gap / noise["memory"]) if spec.trajectories else jnp.zeros_like(data.u)
     residual = (data.log_loss - predicted) / total
     location = predicted + total * kept * jnp.roll(residual, 1)
@@ -267,6 +321,14 @@ def run_model(data: Data, spec: Spec) -> None:
     if parameters.return_law is not None:
         trust = scale**2 / total**2
         _observe_returns(data, parameters, (1 - trust) * (data.log_loss - predicted))
+
+
+def episode_sd(cv: Any, data: Data) -> Array:
+    """Sd of log return that finite episodes leave where no standard error was given, 0 elsewhere: [..., n].
+
+    cv: sd of one episode over the mean return, [] or [..., 1].
+    """
+    return cv * jnp.where(data.episodes > 0, 1.0, 0.0) / jnp.sqrt(jnp.maximum(data.episodes, 1.0))
 
 
 @contextlib.contextmanager

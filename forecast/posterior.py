@@ -34,19 +34,20 @@ _SIZES = 81  # model sizes tried when the frontier is sought
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:
-    """Draws for P points: params, samples, flops [P]; loss [S, P] in nats; returns [S, P] or None without returns."""
+    """Draws for P points: params, samples, flops [P]; loss (nats) and returns [S, P], None where the table has none."""
 
     params: np.ndarray
     samples: np.ndarray
     flops: np.ndarray
-    loss: np.ndarray
+    loss: np.ndarray | None
     returns: np.ndarray | None
 
     def table(self) -> pd.DataFrame:
         """One row a point and target: target, params, samples, q05, q25, median, q75, q95."""
-        parts = [("loss", self.loss)] + ([("return", self.returns)] if self.returns is not None else [])
         frames = []
-        for target, draws in parts:
+        for target, draws in (("loss", self.loss), ("return", self.returns)):
+            if draws is None:
+                continue
             q = np.quantile(draws, QUANTILES, axis=0)
             points = {"target": target, "params": self.params, "samples": self.samples}
             frames.append(pd.DataFrame({**points, **dict(zip(QUANTILE_NAMES, q, strict=True))}))
@@ -82,6 +83,11 @@ class Posterior:
         """Whether returns can be predicted."""
         return self.spec.returns
 
+    @property
+    def has_losses(self) -> bool:
+        """Whether losses can be predicted; if not, the law is one of returns."""
+        return self.spec.losses
+
     @cached_property
     def parameters(self) -> Parameters:
         """The laws and the noise of every draw; arrays [S, G, ...]."""
@@ -97,7 +103,7 @@ class Posterior:
             "pace": np.clip(rng.standard_t(PACE_DOF, size), -12, 12),
             "loss": rng.standard_t(np.asarray(noise["dof"])),
         }
-        if self.has_returns:
+        if self.has_returns and self.has_losses:
             standard["return"] = rng.standard_t(np.asarray(returns["dof"]))
         return standard
 
@@ -119,7 +125,10 @@ class Posterior:
         return float(self.runs.group_table(self.group_name(group))["flops"].max())
 
     def log_loss(self, params: ArrayLike, samples: ArrayLike, *, group: str | None = None, pace: bool = True) -> Any:
-        """What the law says of log loss, without the noise of a run: [S, P]. Beyond the data the pace is applied."""
+        """What the law says of log loss, without the noise of a run: [S, P]. Beyond the data the pace is applied.
+
+        Without losses, of what stands in its place: minus the log of the shifted return, which `returns_at` turns back.
+        """
         name = self.group_name(group)
         k, ref = self.groups.index(name), self.reference(name)
         params, samples = np.broadcast_arrays(np.asarray(params, float), np.asarray(samples, float))
@@ -151,9 +160,8 @@ class Posterior:
         law = self.log_loss(params, samples, group=name, pace=False)
         law = law + self._lag(name, np.log10(spent / self.largest_flops(name)))
         loss, returns = self._new_run(name, law, params)
-        return Prediction(
-            params=params, samples=samples, flops=spent, loss=np.exp(np.minimum(loss, _HIGHEST)), returns=returns
-        )
+        shown = np.exp(np.minimum(loss, _HIGHEST)) if self.has_losses else None
+        return Prediction(params=params, samples=samples, flops=spent, loss=shown, returns=returns)
 
     def _new_run(self, name: str, law: np.ndarray, params: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Log loss of a run where the law says `law` [S, P], and its return."""
@@ -164,9 +172,14 @@ class Posterior:
         return loss, self.returns_at(loss, params, group=name, new_run=True) if self.has_returns else None
 
     def returns_at(self, log_loss: Any, params: ArrayLike, *, group: str | None = None, new_run: bool) -> np.ndarray:
-        """Return at given log losses [S, P] of models of given size [P]; with the spread between runs if new_run."""
+        """Return at given log losses [S, P] of models of given size [P]; with the spread between runs if new_run.
+
+        Without losses log_loss is minus the log of the shifted return, which holds all there is to know.
+        """
         name = self.group_name(group)
         k, ref = self.groups.index(name), self.reference(name)
+        if not self.has_losses:
+            return np.exp(np.minimum(-log_loss, _HIGHEST)) - ref.return_offset
         law: ReturnLaw = jax.tree.map(lambda x: x[:, k], self.parameters.return_law)
         skill = np.log(ref.loss) - log_loss
         value = _evaluate_return(law, skill, np.broadcast_to(np.log(np.asarray(params) / ref.params), skill.shape))
@@ -211,14 +224,13 @@ class Posterior:
         rows = []
         for k, name in enumerate(self.groups):
             middle = SCALE_KNOTS.below if law.params_exponents.shape[-1] > 1 else 0
+            removable = "of the removable loss" if self.has_losses else "of what may still be gained"
             values = {
-                "loss at the reference": (np.exp(law.level[:, k]), "nats"),
-                "irreducible loss": (np.exp(law.level[:, k]) * law.floor[:, k], "nats"),
-                "share of floor": (law.floor[:, k], "of the reference loss"),
-                "share of model size": (law.share[:, k], "of the removable loss"),
+                **self._bounds(k),
+                "share of model size": (law.share[:, k], removable),
                 "alpha": (law.params_exponents[:, k, middle], "exponent of params at the reference"),
                 "beta": (law.samples_exponents[:, k, middle], "exponent of samples at the reference"),
-                "noise": (noise["noise"][:, k], "relative sd of a run's loss"),
+                "noise": (noise["noise"][:, k], f"relative sd of a run's {'loss' if self.has_losses else 'return'}"),
             }
             if self.spec.law in ("interaction", "drifting"):
                 values["interaction"] = law.interaction[:, k], "exponent g"
@@ -231,6 +243,24 @@ class Posterior:
                 q = np.quantile(np.asarray(draws), (0.5, 0.05, 0.95))
                 rows.append((what, name, *map(float, q), unit))
         return pd.DataFrame(rows, columns=["parameter", "group", "median", "q05", "q95", "unit"])
+
+    def _bounds(self, k: int) -> dict[str, tuple[Any, str]]:
+        """Where the law of group k is at its reference, and what it cannot pass: name -> draws [S], unit."""
+        law = self.parameters.law
+        if self.has_losses:
+            return {
+                "loss at the reference": (np.exp(law.level[:, k]), "nats"),
+                "irreducible loss": (np.exp(law.level[:, k]) * law.floor[:, k], "nats"),
+                "share of floor": (law.floor[:, k], "of the reference loss"),
+            }
+        offset = self.reference(self.groups[k]).return_offset
+        found = {
+            "return at the reference": (np.exp(-law.level[:, k]) - offset, ""),
+            "highest return": (np.exp(-law.level[:, k] - np.log(law.floor[:, k])) - offset, ""),
+        }
+        if law.start is not None:
+            found["return of random play"] = (np.exp(-law.start[:, k]) - offset, "")
+        return found
 
     def thinned(self, count: int) -> "Posterior":
         """The same posterior with about `count` of its draws, evenly spaced: for searches and pictures."""

@@ -21,10 +21,11 @@ class Recommendation:
     """What to train with a budget.
 
     params, samples: the configuration of best posterior expectation. optimum_params, optimum_samples: quantiles of
-    where the optimum really lies. loss (nats), returns: quantiles for a new run of that configuration; returns is None
+    where the optimum really lies. loss (nats), returns: quantiles for a new run of that configuration; either is None
     where the table has none. regret: by size, `params`, `samples`, `loss_regret` (expected excess loss over the best
-    size, relative) and, with returns, `return_regret` (expected shortfall, relative). flops_spent: less than flops
-    where a constraint binds. ahead: factors of ten beyond the table's largest compute.
+    size, relative) and `return_regret` (expected shortfall, relative; without losses, to the height over the
+    lowest return where that is negative), each where the table has it. flops_spent: less than flops where a constraint
+    binds. ahead: factors of ten beyond the table's largest compute.
     """
 
     group: str
@@ -34,7 +35,7 @@ class Recommendation:
     samples: float
     optimum_params: Mapping[str, float]
     optimum_samples: Mapping[str, float]
-    loss: Mapping[str, float]
+    loss: Mapping[str, float] | None
     returns: Mapping[str, float] | None
     regret: pd.DataFrame
     flops_spent: float
@@ -50,16 +51,18 @@ class Recommendation:
     @property
     def sentence(self) -> str:
         """The recommendation in one sentence."""
-        what = f"loss {_span(self.loss, '.3g')}"
+        parts = [f"loss {_span(self.loss, '.3g')}"] if self.loss is not None else []
         if self.returns is not None:
-            what += f" and return {_span({k: float(f'{v:.3g}') for k, v in self.returns.items()}, ',.6g')}"
+            parts.append(f"return {_span({k: float(f'{v:.3g}') for k, v in self.returns.items()}, ',.6g')}")
+        what = " and ".join(parts)
+        each = "each a" if len(parts) > 1 else "a"
         low, high = self.optimum_params["q05"], self.optimum_params["q95"]
         bound = f" under {', '.join(f'{k} {v:.3g}' for k, v in self.constraints.items())}" if self.constraints else ""
         if self.flops_spent < 0.99 * self.flops:
             bound += f", of which {_scientific(self.flops_spent)} are spent"
         return (
             f"For {_scientific(self.flops)} FLOPs{bound}, train {_count(self.params)} parameters on "
-            f"{_count(self.samples)} samples: expect {what}, each a median with its 90% interval; the optimum lies "
+            f"{_count(self.samples)} samples: expect {what}, {each} median with its 90% interval; the optimum lies "
             f"between {_count(low)} and {_count(high)} parameters with 90% probability."
         )
 
@@ -80,18 +83,21 @@ class Recommendation:
     def table(self) -> pd.DataFrame:
         """What to train and what to expect: quantity, recommended, median, q05, q25, q75, q95."""
         rows = [("params", self.params, self.optimum_params), ("samples", self.samples, self.optimum_samples)]
-        rows += [("loss", None, self.loss)] + ([("return", None, self.returns)] if self.returns is not None else [])
-        return pd.DataFrame([{"quantity": name, "recommended": value, **q} for name, value, q in rows])
+        rows += [("loss", None, self.loss), ("return", None, self.returns)]
+        return pd.DataFrame([{"quantity": name, "recommended": x, **q} for name, x, q in rows if q is not None])
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain types; `params` and `samples` hold the recommended value and the quantiles of the optimum."""
+        """As plain types; `params` and `samples` hold the recommended value and the quantiles of the optimum.
+
+        `loss` or `return` is None where the table has none.
+        """
         return {
             "flops": self.flops,
             "group": self.group,
             "objective": self.objective,
             "params": {"recommended": self.params, **self.optimum_params},
             "samples": {"recommended": self.samples, **self.optimum_samples},
-            "loss": dict(self.loss),
+            "loss": None if self.loss is None else dict(self.loss),
             "return": None if self.returns is None else dict(self.returns),
             "flops_spent": self.flops_spent,
             "constraints": dict(self.constraints),
@@ -147,7 +153,7 @@ def recommend(
         samples=samples,
         optimum_params=_quantiles(np.exp(np.interp(top, np.arange(weighed.params.size), np.log(weighed.params)))),
         optimum_samples=_quantiles(np.exp(np.interp(top, np.arange(weighed.params.size), np.log(weighed.samples)))),
-        loss=_quantiles(there.loss[:, 0]),
+        loss=None if there.loss is None else _quantiles(there.loss[:, 0]),
         returns=None if there.returns is None else _quantiles(there.returns[:, 0]),
         regret=weighed.regret(),
         flops_spent=spent,
@@ -210,12 +216,14 @@ def required(
     """The least budget at which the recommended run has a loss at most, or a return at least, the target.
 
     Sought from a thousandth of the table's largest compute to a million times it. Raises ValueError unless exactly one
-    target is given and the probability lies between 0 and 1.
+    target is given, of a kind that the table has, and the probability lies between 0 and 1.
     """
     if (loss is None) == (returns is None):
         raise ValueError("give one target, a loss or a return.")
     if returns is not None and not posterior.has_returns:
         raise ValueError(f"{posterior.runs.source} has no returns; ask for a loss, or add return_mean and episodes.")
+    if loss is not None and not posterior.has_losses:
+        raise ValueError(f"{posterior.runs.source} has no losses; ask for a return.")
     if not 0 < probability < 1:
         raise ValueError(f"probability is {probability}; give a number between 0 and 1.")
     name, few = posterior.group_name(group), posterior.thinned(_FEWER_DRAWS)
@@ -226,7 +234,7 @@ def required(
         weighed = _weigh(few, name, flops, objective, None, None)
         best = int(np.argmax(weighed.score))
         there = few.predict(weighed.params[best], weighed.samples[best], group=name)
-        hit = there.loss <= loss if loss is not None else np.asarray(there.returns) >= cast(float, returns)
+        hit = np.asarray(there.loss) <= loss if loss is not None else np.asarray(there.returns) >= cast(float, returns)
         rows.append((flops, float(weighed.params[best]), float(weighed.samples[best]), float(np.mean(hit))))
     curve = pd.DataFrame(rows, columns=["flops", "params", "samples", "probability"])
     found = _first_crossing(curve, probability)
@@ -250,18 +258,24 @@ def _first_crossing(curve: pd.DataFrame, probability: float) -> dict[str, float 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Weighed:
-    """Sizes [P] on a budget: score [P], higher is better; loss, returns [S, P] of the law, without a run's noise."""
+    """Sizes [P] on a budget: score [P], higher is better; loss, returns [S, P] of the law, without a run's noise.
+
+    loss or returns is None where the table has none.
+    """
 
     params: np.ndarray
     samples: np.ndarray
-    loss: np.ndarray
+    loss: np.ndarray | None
     returns: np.ndarray | None
     score: np.ndarray
     objective: str
+    lowest: float = 0.0
+    """Returns count from here: 0, or the lowest of a table without losses where that is negative."""
 
     def best_of_each_draw(self) -> np.ndarray:
         """Position on the grid, between its points, of each draw's own optimum [S]."""
-        value = -np.log(self.loss) if self.objective == "loss" or self.returns is None else self.returns
+        value = self.returns if self.objective == "return" else -np.log(np.asarray(self.loss))
+        assert value is not None
         top = np.argmax(value, axis=1)
         i = np.clip(top, 1, value.shape[1] - 2)
         low, mid, high = (np.take_along_axis(value, (i + s)[:, None], 1)[:, 0] for s in (-1, 0, 1))
@@ -272,10 +286,12 @@ class _Weighed:
     def regret(self) -> pd.DataFrame:
         """Expected relative regret of each size."""
         table = pd.DataFrame({"params": self.params, "samples": self.samples})
-        table["loss_regret"] = (self.loss / self.loss.min(axis=1, keepdims=True) - 1).mean(axis=0)
+        if self.loss is not None:
+            table["loss_regret"] = (self.loss / self.loss.min(axis=1, keepdims=True) - 1).mean(axis=0)
         if self.returns is not None:
             most = self.returns.max(axis=1, keepdims=True)
-            table["return_regret"] = ((most - self.returns) / np.maximum(np.abs(most), 1e-12)).mean(axis=0)
+            height = np.maximum(np.abs(most - self.lowest), 1e-12)
+            table["return_regret"] = ((most - self.returns) / height).mean(axis=0)
         return table
 
 
@@ -301,9 +317,12 @@ def _weigh(
         samples = np.minimum(samples, max_samples)
     log_loss = posterior.log_loss(sizes, samples, group=name)
     returns = posterior.returns_at(log_loss, sizes, group=name, new_run=False) if posterior.has_returns else None
-    loss = np.exp(log_loss)
-    expected = -loss.mean(axis=0) if objective == "loss" or returns is None else returns.mean(axis=0)
-    return _Weighed(params=sizes, samples=samples, loss=loss, returns=returns, score=expected, objective=objective)
+    loss = np.exp(log_loss) if posterior.has_losses else None
+    expected = returns.mean(axis=0) if objective == "return" and returns is not None else -np.exp(log_loss).mean(axis=0)
+    lowest = 0.0 if posterior.has_losses else min(0.0, posterior.runs.group_table(name)["return_mean"].min())
+    return _Weighed(
+        params=sizes, samples=samples, loss=loss, returns=returns, score=expected, objective=objective, lowest=lowest
+    )
 
 
 def _objective(posterior: Posterior, objective: str) -> str:
@@ -311,6 +330,8 @@ def _objective(posterior: Posterior, objective: str) -> str:
         raise ValueError(f"objective is {objective!r}; choose auto, return or loss.")
     if objective == "return" and not posterior.has_returns:
         raise ValueError(f"{posterior.runs.source} has no returns; use the objective loss.")
+    if objective == "loss" and not posterior.has_losses:
+        raise ValueError(f"{posterior.runs.source} has no losses; use the objective return.")
     return ("return" if posterior.has_returns else "loss") if objective == "auto" else objective
 
 

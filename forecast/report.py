@@ -96,7 +96,7 @@ def _render(
         verdict=posterior.diagnostics,
         checks=tables.checks(posterior.diagnostics.checks),
         comparison=None if comparison is None else tables.comparison(comparison),
-        nominal=tables.nominal(posterior) if "flops_nominal" in runs.table else None,
+        nominal=tables.nominal(posterior) if "flops_nominal" in runs.table and runs.has_losses else None,
         aside_counts=posterior.set_aside.value_counts().sort_index().items(),
         aside=tables.aside(posterior),
         timings=dict(timings or {}),
@@ -110,12 +110,13 @@ def _section(view: View, past: Backtest | None) -> dict[str, Any]:
     """What the page says of one group."""
     if past is not None and view.group not in set(past.paths["group"]):
         past = None
+    losses = view.posterior.has_losses
     drawn = {
         "headline": figures.headline,
         "isoflop": figures.isoflop,
-        "minimal_loss": figures.minimal_loss,
+        "minimal_loss" if losses else "best_return": figures.frontier,
         "optimum": figures.optimum,
-        "return_on_loss": figures.return_on_loss if view.posterior.has_returns else None,
+        "return_on_loss": figures.return_on_loss if losses and view.posterior.has_returns else None,
         "regret": figures.regret,
     }
     slug = _slug(view.group)

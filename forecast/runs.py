@@ -3,6 +3,9 @@
 Columns. Required: `params` N, `samples` D, `flops` C (training compute of that row), `loss` (nats per action).
 Optional: `group` (game, algorithm or architecture: the unit of pooling), `run` (the training a row is a checkpoint
 of), `seed`, `loss_se`, `return_mean`, `return_se`, `episodes`, `unique_samples`. Others are kept as they are.
+
+A table without losses, as of reinforcement learning, leaves `loss` out or empty in every row and has in every row a
+`return_mean` with `return_se` or `episodes`; its samples are environment frames.
 """
 
 import hashlib
@@ -19,7 +22,7 @@ from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype, 
 
 from forecast.files import NUMBER, Sheet, read_sheet, sheet_of_frame
 from forecast.published.catalogue import Dataset, datasets
-from forecast.schema import CANONICAL, REQUIRED, TEXT, Problem, TableError, check, count_budgets
+from forecast.schema import CANONICAL, REQUIRED, TEXT, Problem, TableError, check, count_budgets, required
 
 __all__ = ["Problem", "Runs", "TableError", "read_columns", "read_runs"]
 
@@ -62,6 +65,19 @@ class Runs:
         return "return_mean" in self.table and bool(self.table["return_mean"].notna().any())
 
     @property
+    def has_losses(self) -> bool:
+        """Whether the rows have losses; if not, every row has a return."""
+        return "loss" in self.table
+
+    @property
+    def falling(self) -> pd.Series:
+        """What compute brings down, by row: the loss (nats), or, without losses, 1 / (return + `return_offset`)."""
+        if self.has_losses:
+            return self.table["loss"]
+        offset = self.table["group"].map({name: return_offset(rows) for name, rows in self.table.groupby("group")})
+        return (1 / (self.table["return_mean"] + offset.astype(float))).rename("falling")
+
+    @property
     def has_trajectories(self) -> bool:
         """False when the source named no runs, so that every row counts as its own training."""
         run = self.table["run"]
@@ -92,10 +108,11 @@ class Runs:
         """How far each row lies above the best loss its compute bought, in log loss (nats ratio); >= 0, by row.
 
         log(loss) - log(min loss over rows of the group with flops <= own flops): a lower envelope in C, because true
-        compute differs across sizes and no two rows need share a budget.
+        compute differs across sizes and no two rows need share a budget. Without losses, how far the log of the shifted
+        return lies below the best.
         """
         # Rounded, so that the units of compute cannot part two rows of equal cost.
-        by_cost = self.table.assign(flops=np.round(np.log10(self.table["flops"]), 9)).sort_values(
+        by_cost = self.table.assign(flops=np.round(np.log10(self.table["flops"]), 9), loss=self.falling).sort_values(
             "flops", kind="stable"
         )
         best = by_cost.groupby("group")["loss"].cummin()
@@ -106,7 +123,7 @@ class Runs:
     def summary(self) -> dict[str, object]:
         """Counts and ranges for the command line and the report, as plain JSON types."""
         table = self.table
-        number = {c: table[c].to_numpy(dtype=float) for c in REQUIRED}
+        number = {c: table[c].to_numpy(dtype=float) for c in required(table)}
         return {
             "rows": len(table),
             "groups": list(self.groups),
@@ -114,8 +131,18 @@ class Runs:
             "sizes": len(np.unique(number["params"])),
             "budgets": count_budgets(number["flops"]),
             "rows_with_return": int(np.isfinite(table["return_mean"].to_numpy()).sum()) if self.has_returns else 0,
+            **({} if self.has_losses else {"loss": None}),
             **{c: [float(v.min()), float(v.max())] for c, v in number.items()},
         }
+
+
+def return_offset(table: pd.DataFrame) -> float:
+    """Added to returns before their log: 1% of the best, plus what lifts the lowest to 0; 0 without returns."""
+    if "return_mean" not in table or not table["return_mean"].notna().any():
+        return 0.0
+    returns = table["return_mean"].dropna()
+    low = min(0.0, float(returns.min()))
+    return 0.01 * max(float(returns.max()) - low, 1e-9) - low
 
 
 def read_runs(source: str | Path | pd.DataFrame, *, columns: Mapping[str, str] | None = None) -> Runs:
@@ -137,7 +164,7 @@ def read_runs(source: str | Path | pd.DataFrame, *, columns: Mapping[str, str] |
     picked, notes, problems = _pick(sheet, columns or {})
     table, unread, unreadable = _read_cells(sheet, picked)
     has_runs = "run" in table
-    table, more = _complete(table)
+    table, more = _complete(_without_empty_losses(table, unread))
     problems += [*unreadable, *check(table, unread=unread, has_runs=has_runs)]
     if problems:
         raise TableError(sheet.source, problems)
@@ -189,6 +216,9 @@ def _pick(sheet: Sheet, columns: Mapping[str, str]) -> tuple[dict[str, tuple[str
             continue
         if name in sheet.cells:
             picked[name] = name, ""
+        elif name == "loss" and "return_mean" in {*columns, *sheet.cells} and not _spelt_otherwise(name, sheet):
+            near = [c for c in sheet.near(name) if c not in CANONICAL]
+            notes += [f"The column `{c}` was not read as the loss; map it if it is: `loss={c}`." for c in near]
         elif found := _absent(name, sheet, used={c for c, _ in picked.values()}):
             problems.append(found)
     if "row" in sheet.cells and "row" not in {c for c, _ in picked.values()}:
@@ -204,6 +234,10 @@ def _split(spec: str, sheet: Sheet) -> tuple[str, str]:
     if whole not in sheet.cells and star and NUMBER.fullmatch(factor) and 0 < float(factor) < np.inf:
         return head.strip(), factor
     return whole, ""
+
+
+def _spelt_otherwise(name: str, sheet: Sheet) -> bool:
+    return any(c.casefold() == name for c in sheet.cells)
 
 
 def _absent(name: str, sheet: Sheet, used: set[str]) -> Problem | None:
@@ -296,6 +330,14 @@ def _number(cell: object, factor: str) -> float:
     return float(scale.multiply(Decimal(text), Decimal(factor))) if factor else float(text)
 
 
+def _without_empty_losses(table: pd.DataFrame, unread: Mapping[str, list[int]]) -> pd.DataFrame:
+    """Without the columns of losses where these are empty in every row and there are returns in their place."""
+    if "loss" in table and table["loss"].isna().all() and not unread.get("loss"):
+        empty = [c for c in ("loss", "loss_se") if c in table and table[c].isna().all()]
+        return table.drop(columns=empty) if "return_mean" in table and table["return_mean"].notna().any() else table
+    return table
+
+
 def _complete(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Fill `group` and `run` where the source has none, say so, and put the columns in canonical order."""
     notes = []
@@ -309,5 +351,7 @@ def _complete(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
             "There is no `run` column, so every row counts as a training of its own; if rows are checkpoints of one "
             "training their errors are correlated and the forecast is too sure."
         )
+    if "loss" not in table:
+        notes.append("There are no losses, so the law is one of the return against size, samples and compute.")
     order = [c for c in CANONICAL if c in table]
     return table.loc[:, order + [c for c in table.columns if c not in order]], notes

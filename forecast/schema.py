@@ -13,6 +13,7 @@ import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
 REQUIRED = ("params", "samples", "flops", "loss")
+"""A table may do without `loss` where every row has a `return_mean`; see `required`."""
 TEXT = ("group", "run", "seed")
 NUMBERS = (*REQUIRED, "loss_se", "return_mean", "return_se", "episodes", "unique_samples")
 CANONICAL = (*TEXT, *NUMBERS)
@@ -95,6 +96,11 @@ _SAID_OF = {
         "is zero or negative",
         "give the mean negative log-likelihood per action in nats; a log of the loss or a reward does not belong here",
     ),
+    ("loss", "not_nullable"): (
+        "is empty or NaN",
+        "give the measured value, or delete the row; rows that have only returns belong in a table of their own, "
+        "without losses",
+    ),
     ("group", "not_nullable"): (
         "is blank",
         "name the game, algorithm or architecture, or remove the column if there is one",
@@ -104,6 +110,13 @@ _SAID_OF = {
         "name the training the row is a checkpoint of, or remove the column if rows are separate trainings",
     ),
 }
+
+
+def required(table: pd.DataFrame) -> tuple[str, ...]:
+    """The columns of which a table needs every cell: `return_mean` stands in for `loss` where there is no `loss`."""
+    if "loss" in table or "return_mean" not in table:
+        return REQUIRED
+    return ("params", "samples", "flops", "return_mean")
 
 
 def check(table: pd.DataFrame, *, unread: Mapping[str, Sequence[int]], has_runs: bool) -> list[Problem]:
@@ -116,9 +129,13 @@ def check(table: pd.DataFrame, *, unread: Mapping[str, Sequence[int]], has_runs:
     if table.empty:
         return [Problem((), "", "the table has no data rows", "add one row for each training run or checkpoint")]
     problems = [*_cell_problems(table, unread), *_return_problems(table), *_unique_problems(table)]
-    if all(c in table for c in REQUIRED):
-        numbers = table.loc[:, list(REQUIRED)].to_numpy(dtype=float)
-        usable = table.loc[(np.isfinite(numbers) & (numbers > 0)).all(axis=1) & table["group"].notna().to_numpy()]
+    needed = required(table)
+    if needed != REQUIRED:
+        problems += _without_losses(table, unread)
+    if all(c in table for c in needed):
+        numbers = table.loc[:, list(needed)].to_numpy(dtype=float)
+        positive = (numbers > 0) | (np.array(needed) == "return_mean")
+        usable = table.loc[(np.isfinite(numbers) & positive).all(axis=1) & table["group"].notna().to_numpy()]
         problems += [*_duplicate_problems(usable, has_runs), *_spread_problems(usable), *_cost_problems(usable)]
     return problems
 
@@ -147,13 +164,29 @@ def _column(table: pd.DataFrame, name: str) -> np.ndarray:
 def _return_problems(table: pd.DataFrame) -> Iterator[Problem]:
     given = ~np.isnan(_column(table, "return_mean"))
     episodes = _column(table, "episodes")
-    if rows := _rows(table, given & np.isnan(episodes)):
+    unsure = np.isnan(episodes) if "loss" in table else np.isnan(episodes) & np.isnan(_column(table, "return_se"))
+    if rows := _rows(table, given & unsure):
         what = "is not given although `return_mean` is"
         yield Problem(rows, "episodes", what, "add how many episodes (or evaluation sets) each mean return averages")
     if rows := _rows(table, given & (episodes < 1) & (episodes >= 0)):
         yield Problem(rows, "episodes", "is below 1 although `return_mean` is given", "leave both empty, or correct it")
     if rows := _rows(table, ~np.isnan(_column(table, "return_se")) & ~given):
         yield Problem(rows, "return_se", "is given without `return_mean`", "add the mean return, or leave both empty")
+
+
+def _without_losses(table: pd.DataFrame, unread: Mapping[str, Sequence[int]]) -> Iterator[Problem]:
+    """What a table whose rows have no losses must have instead."""
+    returns = _column(table, "return_mean")
+    reported = table.index.isin(list(unread.get("return_mean", ())))
+    if rows := _rows(table, np.isnan(returns) & ~reported):
+        yield Problem(rows, "return_mean", "is empty, and there is no loss either", "give one of them for every row")
+        return
+    if rows := _rows(table, ~np.isnan(_column(table, "loss_se"))):
+        yield Problem(rows, "loss_se", "is given without `loss`", "add the loss of every row, or leave both empty")
+    for name, part in table.groupby("group"):
+        if len(part) > 1 and part["return_mean"].nunique() == 1:
+            what = f"is {part['return_mean'].iloc[0]:g} in every row of group `{name}`, so nothing can be learned of it"
+            yield Problem((), "return_mean", what, "add budgets at which returns differ, or leave this group out")
 
 
 def _unique_problems(table: pd.DataFrame) -> Iterator[Problem]:
@@ -164,8 +197,8 @@ def _unique_problems(table: pd.DataFrame) -> Iterator[Problem]:
 
 def _duplicate_problems(usable: pd.DataFrame, has_runs: bool) -> Iterator[Problem]:
     key = [c for c in ("group", "seed", "params", "samples", "flops") if c in usable] + (["run"] if has_runs else [])
-    # Two trainings of one configuration are replicates, and without run names only their loss tells them apart.
-    key += [] if has_runs else ["loss"]
+    # Two trainings of one configuration are replicates, and without run names only what was measured tells them apart.
+    key += [] if has_runs else [required(usable)[-1]]
     if rows := _rows(usable, usable.duplicated(key, keep=False).to_numpy()):
         what = f"these rows repeat each other in {', '.join(f'`{c}`' for c in key)}"
         fix = "keep one of each (average repeated evaluations into it)"

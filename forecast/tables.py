@@ -9,9 +9,9 @@ import pandas as pd
 
 from forecast import classical
 from forecast.backtest import Backtest
-from forecast.classical import Columns, Interval
+from forecast.classical import Columns, Interval, ReturnFrontier
 from forecast.figures import View, count, digits, scientific
-from forecast.figures.style import METHOD_NAMES
+from forecast.figures.style import METHOD_NAMES, method_name
 from forecast.model import SCALE_KNOTS, SKILL_KNOTS
 from forecast.posterior import QUANTILES, Posterior
 from forecast.recommend import Recommendation
@@ -34,8 +34,9 @@ def recommended(rec: Recommendation) -> Table:
     rows = [
         ("parameters N", count(rec.params), *_spread(rec.optimum_params, count)),
         ("samples D", count(rec.samples), *_spread(rec.optimum_samples, count)),
-        ("loss of the new run", "", *_spread(rec.loss, digits)),
     ]
+    if rec.loss is not None:
+        rows.append(("loss of the new run", "", *_spread(rec.loss, digits)))
     if rec.returns is not None:
         rows.append(("return of the new run", "", *_spread(rec.returns, digits)))
     return Table(head=("", "to train", "median", "50% interval", "90% interval"), rows=rows)
@@ -43,14 +44,19 @@ def recommended(rec: Recommendation) -> Table:
 
 def overview(recommendations: Sequence[Recommendation]) -> Table:
     """The recommendations of several groups, a row each."""
-    head = ("group", "FLOPs", "parameters N", "samples D", "loss", "90% interval", "return", "90% interval")
+    targets = ["loss", "return"] if any(rec.loss is not None for rec in recommendations) else ["return"]
+    head = ("group", "FLOPs", "parameters N", "samples D", *(c for name in targets for c in (name, "90% interval")))
     rows = []
     for rec in recommendations:
-        loss = digits(rec.loss["median"]), _between(rec.loss["q05"], rec.loss["q95"], digits)
-        q = rec.returns
-        returns = ("–", "–") if q is None else (digits(q["median"]), _between(q["q05"], q["q95"], digits))
-        rows.append((rec.group, scientific(rec.flops), count(rec.params), count(rec.samples), *loss, *returns))
+        of = {"loss": rec.loss, "return": rec.returns}
+        cells = [c for name in targets for c in _median(of[name])]
+        rows.append((rec.group, scientific(rec.flops), count(rec.params), count(rec.samples), *cells))
     return Table(head=head, rows=rows)
+
+
+def _median(q: Mapping[str, float] | None) -> tuple[str, str]:
+    """Median and 90% interval."""
+    return ("–", "–") if q is None else (digits(q["median"]), _between(q["q05"], q["q95"], digits))
 
 
 def sources(view: View) -> Table:
@@ -60,9 +66,11 @@ def sources(view: View) -> Table:
     law, paced = (posterior.log_loss(*point, group=view.group, pace=pace) for pace in (False, True))
     run = posterior.predict(*point, group=view.group)
     known = "the law and the drift of its exponents" if posterior.spec.law == "drifting" else "the law"
-    steps = [(known, np.exp(law)), ("… and its pace beyond the data", np.exp(paced))]
-    steps.append(("… and the luck of a run", run.loss))
-    head, rows = ("what is uncertain", "loss, 90% interval"), [(name, _interval(loss)) for name, loss in steps]
+    head: tuple[str, ...] = ("what is uncertain",)
+    rows: list[tuple[str, ...]] = [(known,), ("… and its pace beyond the data",), ("… and the luck of a run",)]
+    if run.loss is not None:
+        head = (*head, "loss, 90% interval")
+        rows = [(*row, _interval(x)) for row, x in zip(rows, [np.exp(law), np.exp(paced), run.loss], strict=True)]
     if run.returns is not None:
         given = [posterior.returns_at(x, point[0], group=view.group, new_run=False) for x in (law, paced)]
         head = (*head, "return, 90% interval")
@@ -91,18 +99,21 @@ def methods(view: View) -> Table:
     flops = view.recommendation.flops
     for name, fit in view.methods.items():
         if isinstance(fit, str):
-            rows.append((METHOD_NAMES[name], f"gave no answer: {fit}"))
+            rows.append((method_name(name, view.posterior.has_losses), f"gave no answer: {fit}"))
             continue
         exponents = fit.exponents()
-        loss = exponents.get("loss")
+        best = exponents.get("loss") or exponents.get("return")
         removable = exponents.get("reducible_loss")
-        cells = [_exponent(loss) if loss else f"{_exponent(removable)} *" if removable else "–"]
+        cells = [_exponent(best) if best else f"{_exponent(removable)} *" if removable else "–"]
         cells += [_exponent(exponents[key]) for key in ("params", "samples")]
         params, samples = fit.optimal(flops)
-        low, middle, high = fit.forecast_loss(params, samples, flops).quantile([0.05, 0.5, 0.95])
+        returned = isinstance(fit, ReturnFrontier)
+        found = fit.forecast_return(flops) if returned else fit.forecast_loss(params, samples, flops)
+        low, middle, high = found.quantile([0.05, 0.5, 0.95])
         forecast = f"{digits(float(middle))} ({_between(float(low), float(high), digits)})"
-        rows.append((METHOD_NAMES[name], *cells, forecast, count(float(params))))
-    head = ("method", "exponent of loss", "of N*", "of D*", "least loss at the budget", "N* there")
+        rows.append((method_name(name, view.posterior.has_losses), *cells, forecast, count(float(params))))
+    what = ("loss", "least loss") if view.posterior.has_losses else ("best return", "best return")
+    head = ("method", f"exponent of {what[0]}", "of N*", "of D*", f"{what[1]} at the budget", "N* there")
     return Table(head=head, rows=rows)
 
 
@@ -111,14 +122,20 @@ def _own_exponents(view: View) -> tuple[str, ...]:
     frontier, log_flops = view.frontier, np.log(view.frontier.flops)
     ends = np.log(view.largest) + np.array([-np.log(10), 0.0])
     cells = []
-    for draws in (frontier.loss, frontier.params, frontier.samples):
+    best = frontier.best
+    if not view.posterior.has_losses and not (best > 0).all():
+        cells.append("–")  # a return that may be negative has no exponent
+        best = None
+    for draws in (best, frontier.params, frontier.samples):
+        if draws is None:
+            continue
         at = np.array([np.interp(ends, log_flops, row) for row in np.log(draws)])
         q = np.quantile((at[:, 1] - at[:, 0]) / np.log(10), (0.5, 0.05, 0.95))
         cells.append(_exponent(Interval(value=q[0], lower=q[1], upper=q[2], level=0.9)))
     i = int(np.argmin(np.abs(log_flops - np.log(view.recommendation.flops))))
     params = np.median(frontier.params[:, i])
-    loss = frontier.loss[:, [i]]
-    return (*cells, f"{digits(float(np.median(loss)))} ({_interval(loss)})", count(float(params)))
+    there = frontier.best[:, [i]]
+    return (*cells, f"{digits(float(np.median(there)))} ({_interval(there)})", count(float(params)))
 
 
 def past(found: Backtest, group: str) -> Table:
@@ -148,13 +165,12 @@ def _share(part: float) -> str:
 def parameters(posterior: Posterior, group: str) -> Table:
     """The law's parameters, in units to argue with: median and 90% interval."""
     k, law, noise = posterior.groups.index(group), posterior.parameters.law, posterior.parameters.noise
-    level, drifts = np.exp(law.level[:, k]), law.params_exponents.shape[-1] > 1
+    drifts, losses = law.params_exponents.shape[-1] > 1, posterior.has_losses
     at = SCALE_KNOTS.below if drifts else 0
+    removable = "the removable loss" if losses else "what may still be gained"
     found: list[tuple[str, Any]] = [
-        ("loss at the reference point (nats)", level),
-        ("loss that no compute removes, E (nats)", level * law.floor[:, k]),
-        ("… as a share of the loss at the reference (floor)", law.floor[:, k]),
-        ("share of the removable loss owed to model size", law.share[:, k]),
+        *_bounds(posterior, k),
+        (f"share of {removable} owed to model size", law.share[:, k]),
         ("exponent of model size, α, at the reference", law.params_exponents[:, k, at]),
         ("exponent of samples, β, at the reference", law.samples_exponents[:, k, at]),
     ]
@@ -163,7 +179,7 @@ def parameters(posterior: Posterior, group: str) -> Table:
     for site, what in (("params_drift", "size"), ("samples_drift", "samples")):
         if drifts:
             found.append((f"drift of the exponent of {what}, sd of its log a factor of ten", _site(posterior, site)))
-    if law.start is not None:
+    if law.start is not None and losses:
         found.append(("loss that the law never exceeds, where the frontier starts (nats)", np.exp(law.start[:, k])))
     found.append(("relative noise of a run at the reference", noise["noise"][:, k]))
     if "memory" in noise:
@@ -171,6 +187,24 @@ def parameters(posterior: Posterior, group: str) -> Table:
     found += _return_parameters(posterior, k)
     rows = [(name, digits(float(np.median(x))), _interval(np.asarray(x)[:, None])) for name, x in found]
     return Table(head=("parameter", "median", "90% interval"), rows=rows)
+
+
+def _bounds(posterior: Posterior, k: int) -> list[tuple[str, Any]]:
+    """Where the law is at its reference, and what it cannot pass."""
+    law = posterior.parameters.law
+    level = np.exp(law.level[:, k])
+    if posterior.has_losses:
+        return [
+            ("loss at the reference point (nats)", level),
+            ("loss that no compute removes, E (nats)", level * law.floor[:, k]),
+            ("… as a share of the loss at the reference (floor)", law.floor[:, k]),
+        ]
+    offset = posterior.reference(posterior.groups[k]).return_offset
+    found = [
+        ("return at the reference point", 1 / level - offset),
+        ("return that no compute passes", 1 / (level * law.floor[:, k]) - offset),
+    ]
+    return found + ([("return of random play", np.exp(-law.start[:, k]) - offset)] if law.start is not None else [])
 
 
 def _return_parameters(posterior: Posterior, k: int) -> list[tuple[str, Any]]:
@@ -236,12 +270,13 @@ def aside(posterior: Posterior) -> Table:
     """Every row that was set aside and why."""
     reasons = posterior.set_aside.sort_index()
     table = posterior.runs.table.loc[reasons.index]
-    columns = (table[c].tolist() for c in ("params", "samples", "flops", "loss", "group"))
+    measured = "loss" if posterior.has_losses else "return_mean"
+    columns = (table[c].tolist() for c in ("params", "samples", "flops", measured, "group"))
     rows = [
         (str(row), f"{n:,.0f}", count(d), scientific(c), digits(loss), str(group), str(reason))
         for row, n, d, c, loss, group, reason in zip(table.index, *columns, reasons, strict=True)
     ]
-    head = ("row", "parameters N", "samples D", "FLOPs", "loss", "group", "reason")
+    head = ("row", "parameters N", "samples D", "FLOPs", measured.removesuffix("_mean"), "group", "reason")
     single = len(posterior.groups) == 1
     return Table(head=head[:5] + head[6:] if single else head, rows=[r[:5] + r[6:] if single else r for r in rows])
 

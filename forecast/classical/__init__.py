@@ -12,11 +12,13 @@ from forecast.classical.ols import Line, ReturnLine, fit_line, return_on_loss
 from forecast.classical.parabola import Parabola, ParabolaLaw, fit_parabolas, parabola
 from forecast.classical.parametric import ParametricLaw
 from forecast.classical.result import ClassicalFit, Interval, LogForecast
+from forecast.classical.returns import RETURN_METHODS, ReturnFrontier, best_return
 from forecast.classical.varpro import varpro
 from forecast.cost import CostLaw, fit_cost
 
 __all__ = [
     "METHODS",
+    "RETURN_METHODS",
     "ClassicalFit",
     "Columns",
     "CostLaw",
@@ -29,7 +31,9 @@ __all__ = [
     "ParabolaLaw",
     "ParametricLaw",
     "Profiles",
+    "ReturnFrontier",
     "ReturnLine",
+    "best_return",
     "bootstrap",
     "columns",
     "fit",

@@ -5,7 +5,7 @@ figures.headline(view).savefig("forecast.png", dpi=200)
 """
 
 from forecast.figures.backtest import past_forecasts
-from forecast.figures.losses import isoflop, minimal_loss
+from forecast.figures.losses import frontier, isoflop
 from forecast.figures.optimum import optimum, regret
 from forecast.figures.returns import headline, return_on_loss
 from forecast.figures.style import png, svg
@@ -19,11 +19,11 @@ __all__ = [
     "count",
     "digits",
     "find_frontier",
+    "frontier",
     "headline",
     "isoflop",
     "log_ticks",
     "look",
-    "minimal_loss",
     "optimum",
     "past_forecasts",
     "plain",

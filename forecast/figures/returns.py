@@ -1,7 +1,6 @@
 """Return: against loss, and against compute with what is recommended, the picture of the whole."""
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
@@ -22,7 +21,9 @@ from forecast.figures.style import (
     label_ends,
 )
 from forecast.figures.ticks import count, label_log, log_ticks, plain, power
-from forecast.figures.view import NEAR_FRONTIER, View
+from forecast.figures.view import View
+
+_FAR = 2.0  # log return below the best that the same compute bought: without losses, an axis need not reach further
 
 
 @house_style
@@ -31,6 +32,7 @@ def return_on_loss(view: View) -> Figure:
     figure, (axes,) = blank(height=4.8)
     played = view.table[view.table["return_mean"].notna()]
     fitted, aside = played[played["aside"].isna()], played[played["aside"].notna()]
+    assert view.recommendation.loss is not None
     least = min(float(view.recommendation.loss["q05"]), float(fitted["loss"].min())) / 1.05
     losses = np.geomspace(least, float(fitted["loss"].max()) * 1.3, 81)
     reference = view.posterior.reference(view.group).params
@@ -45,7 +47,7 @@ def return_on_loss(view: View) -> Figure:
         fitted["loss"], fitted["return_mean"], s=20, c=fitted["params"], norm=sizes, cmap="viridis_r", linewidths=0.4,
         edgecolors="white", zorder=4,
     )  # fmt: skip
-    _return_axis(axes, fitted["return_mean"].to_numpy(), q[[0, 4]])
+    return_axis(axes, fitted["return_mean"].to_numpy(), q[[0, 4]])
     label_log(axes.xaxis, losses[0], losses[-1], plain)
     axes.invert_xaxis()
     _unseen(axes, float(fitted["loss"].min()))
@@ -56,7 +58,7 @@ def return_on_loss(view: View) -> Figure:
 
 
 def _draws(view: View) -> int:
-    return view.frontier.loss.shape[0]
+    return view.frontier.best.shape[0]
 
 
 def _unseen(axes: Axes, best: float) -> None:
@@ -78,7 +80,7 @@ def _size_bar(figure: Figure, axes: Axes, sizes: LogNorm) -> None:
     bar.ax.tick_params(length=2, labelsize=7.5)
 
 
-def _return_axis(axes: Axes, seen: np.ndarray, band: np.ndarray) -> None:
+def return_axis(axes: Axes, seen: np.ndarray, band: np.ndarray) -> None:
     """Logarithmic where the returns seen are positive and span over a factor of five, else plain."""
     low, high = float(np.min(seen)), float(max(np.max(seen), np.max(band)))
     if low > 0 and np.max(seen) / low > 5:
@@ -96,14 +98,16 @@ def headline(view: View) -> Figure:
     figure, (axes,) = blank(height=4.9)
     target = "return_mean" if view.path.returns is not None else "loss"
     draws = view.path.returns if view.path.returns is not None else view.path.loss
+    assert draws is not None
     q = fan(axes, view.frontier.flops, draws)
     rows = view.table[view.table[target].notna()]
-    _headline_rows(axes, rows, target)
-    seen = rows.loc[rows["aside"].isna() & (rows["excess"] < 0.3), target].to_numpy()
+    _headline_rows(axes, view, target)
+    near = 0.3 if view.posterior.has_losses else _FAR
+    seen = rows.loc[rows["aside"].isna() & (rows["excess"] < near), target].to_numpy()
     if target == "loss":
         label_log(axes.yaxis, min(seen.min(), q[0].min()) / 1.15, max(seen.max(), q[4].max()) * 1.15, plain)
     else:
-        _return_axis(axes, seen, q[[0, 4]])
+        return_axis(axes, seen, q[[0, 4]])
     label_log(axes.xaxis, view.frontier.flops[0] / 1.3, view.frontier.flops[-1], power)
     beyond(axes, view.largest)
     _recommended(axes, view)
@@ -114,9 +118,10 @@ def headline(view: View) -> Figure:
     return figure
 
 
-def _headline_rows(axes: Axes, rows: pd.DataFrame, target: str) -> None:
+def _headline_rows(axes: Axes, view: View, target: str) -> None:
+    rows = view.table[view.table[target].notna()]
     fitted, aside = rows[rows["aside"].isna()], rows[rows["aside"].notna()]
-    near = fitted["excess"] < NEAR_FRONTIER
+    near = view.near.reindex(fitted.index)
     axes.scatter(aside["flops"], aside[target], s=12, facecolors="none", edgecolors=FAINT, linewidths=0.7, zorder=2)
     axes.scatter(fitted.loc[~near, "flops"], fitted.loc[~near, target], s=9, color=FAINT, linewidths=0, zorder=2)
     axes.scatter(fitted.loc[near, "flops"], fitted.loc[near, target], s=17, color=INK, linewidths=0, zorder=3.5)
@@ -126,6 +131,7 @@ def _recommended(axes: Axes, view: View) -> None:
     """The recommended run as a point with its 50% and 90% intervals, and what it is in words."""
     wanted = view.recommendation
     q = wanted.returns if wanted.returns is not None else wanted.loss
+    assert q is not None
     for low, high, width in (("q05", "q95", 1.3), ("q25", "q75", 3.6)):
         axes.plot([wanted.flops] * 2, [q[low], q[high]], color=CHOSEN, linewidth=width, solid_capstyle="butt", zorder=6)
     axes.plot(wanted.flops, q["median"], marker="D", markersize=7, color=CHOSEN, markeredgecolor="white", zorder=7)
@@ -156,7 +162,5 @@ def _recommended(axes: Axes, view: View) -> None:
             "relpos": (0.6, 1.0 if low else 0.0),
         },
     )
-    axes.text(
-        0.0, 1.012, "black: best rows of the table   grey: other rows   hollow: set aside", transform=axes.transAxes,
-        fontsize=7.5, color=QUIET, va="bottom",
-    )  # fmt: skip
+    note = "black: best rows of the table   grey: other rows" + ("   hollow: set aside" if view.aside else "")
+    axes.text(0.0, 1.012, note, transform=axes.transAxes, fontsize=7.5, color=QUIET, va="bottom")

@@ -26,6 +26,7 @@ SHORT_NAMES = {
     "huber_lse": "Huber",
     "varpro": "var. projection",
 }
+RETURN_NAMES = {"power_law": "power law of maxima"}
 WIDTH, HEIGHT = 8.2, 4.5  # inches
 _STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
@@ -56,6 +57,11 @@ _GAP = 0.05  # of the height of the axes, between two labels at the ends of line
 _LEADER = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0, "relpos": (0.0, 0.5)}
 _PATH, _DIGITS = re.compile(rb'\bd="[^"]*"'), re.compile(rb"(\.\d\d)\d+")
 Inputs = ParamSpec("Inputs")
+
+
+def method_name(method: str, losses: bool = True) -> str:
+    """What a method is called, where it speaks of losses or of returns."""
+    return METHOD_NAMES[method] if losses else RETURN_NAMES.get(method, METHOD_NAMES[method])
 
 
 def house_style(draw: Callable[Inputs, Figure]) -> Callable[Inputs, Figure]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from forecast import classical
-from forecast.classical import ClassicalFit
+from forecast.classical import ClassicalFit, ReturnFrontier
 from forecast.posterior import Posterior, Prediction
 from forecast.recommend import Recommendation
 
@@ -15,20 +15,22 @@ _DRAWS = 800  # enough for a band; the numbers in the tables use all
 _BUDGETS = 41
 _AHEAD = 10.0  # how far beyond the budget asked for the pictures reach
 NEAR_FRONTIER = 0.05  # log loss above the best that the same compute bought
+NEAR_BEST = 0.29  # log return below it, which is the luckiest seed's: within 25%
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frontier:
     """The optimum on T budgets, as S draws see it and as it would be recommended.
 
-    flops [T]; params, samples, loss (nats; the law, without a run's noise) [S, T]: each draw's size of least loss.
-    chosen_params, chosen_samples [T]: best by posterior expectation of the objective.
+    flops [T]; params, samples, best [S, T]: each draw's size of least loss and that loss (nats; the law, without a
+    run's noise), or without losses the size of highest return and that return. chosen_params, chosen_samples [T]: best
+    by posterior expectation of the objective.
     """
 
     flops: np.ndarray
     params: np.ndarray
     samples: np.ndarray
-    loss: np.ndarray
+    best: np.ndarray
     chosen_params: np.ndarray
     chosen_samples: np.ndarray
 
@@ -38,8 +40,8 @@ class View:
     """A group's forecast and everything drawn from it.
 
     few: the posterior with fewer draws. table: the group's rows with `excess`, log loss above the best that their
-    compute bought, and `aside`, the reason why a row was set aside or null. methods: fit or, where it refused, why.
-    path: a new run of the recommended configuration at each budget of the frontier.
+    compute bought (log return below it), and `aside`, the reason why a row was set aside or null. methods: fit or,
+    where it refused, why. path: a new run of the recommended configuration at each budget of the frontier.
     """
 
     posterior: Posterior
@@ -48,7 +50,7 @@ class View:
     table: pd.DataFrame
     frontier: Frontier
     path: Prediction
-    methods: Mapping[str, ClassicalFit | str]
+    methods: Mapping[str, ClassicalFit | ReturnFrontier | str]
 
     @property
     def group(self) -> str:
@@ -66,7 +68,35 @@ class View:
         return self.table[self.table["aside"].isna()]
 
     @property
-    def fits(self) -> dict[str, ClassicalFit]:
+    def aside(self) -> bool:
+        """Whether any row was set aside."""
+        return bool(self.table["aside"].notna().any())
+
+    @property
+    def measured(self) -> str:
+        """The column that the law speaks of: loss, or return_mean."""
+        return "loss" if self.posterior.has_losses else "return_mean"
+
+    @property
+    def near(self) -> pd.Series:
+        """Which fitted rows are about as good as the best that their compute bought."""
+        return self.fitted["excess"] < (NEAR_FRONTIER if self.posterior.has_losses else NEAR_BEST)
+
+    def shown(self, log_loss: np.ndarray) -> np.ndarray:
+        """What the law's log losses are in the units of `measured`."""
+        if self.posterior.has_losses:
+            return np.exp(log_loss)
+        return _as_returns(self.posterior, self.group, log_loss)
+
+    def line(self, fit: ClassicalFit | ReturnFrontier) -> np.ndarray:
+        """What a classical method says is the best at each budget of the frontier [T]."""
+        flops = self.frontier.flops
+        if isinstance(fit, ReturnFrontier):
+            return np.exp(fit.forecast_return(flops).mean_log)
+        return np.exp(fit.forecast_loss(*fit.optimal(flops), flops).mean_log)
+
+    @property
+    def fits(self) -> dict[str, ClassicalFit | ReturnFrontier]:
         """The classical methods that gave an answer."""
         return {name: fit for name, fit in self.methods.items() if not isinstance(fit, str)}
 
@@ -100,18 +130,24 @@ def find_frontier(posterior: Posterior, group: str, budgets: np.ndarray, recomme
         log_loss = posterior.log_loss(sizes, samples, group=group)
         at, least = _least(log_loss)
         chosen = _chosen(posterior, group, sizes, log_loss, recommendation)
-        found.append((np.exp(np.interp(at, np.arange(sizes.size), np.log(sizes))), np.exp(least), chosen))
-    params, loss = (np.stack([f[i] for f in found], axis=1) for i in (0, 1))
+        best = np.exp(least) if posterior.has_losses else _as_returns(posterior, group, least)
+        found.append((np.exp(np.interp(at, np.arange(sizes.size), np.log(sizes))), best, chosen))
+    params, best = (np.stack([f[i] for f in found], axis=1) for i in (0, 1))
     chosen = np.array([f[2] for f in found])
     most = recommendation.constraints.get("max_samples", np.inf)
     return Frontier(
         flops=budgets,
         params=params,
         samples=budgets / posterior.cost[group](params),
-        loss=loss,
+        best=best,
         chosen_params=chosen,
         chosen_samples=np.minimum(budgets / posterior.cost[group](chosen), most),
     )
+
+
+def _as_returns(posterior: Posterior, group: str, log_loss: np.ndarray) -> np.ndarray:
+    """The returns that a law without losses speaks of; no size enters."""
+    return posterior.returns_at(log_loss, np.ones(log_loss.shape[-1]), group=group, new_run=False)
 
 
 def _chosen(posterior: Posterior, group: str, sizes: np.ndarray, log_loss: np.ndarray, wanted: Recommendation) -> float:
@@ -136,15 +172,18 @@ def _least(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return at, np.where(within, mid - 0.25 * (low - high) * shift, values.min(axis=1))
 
 
-def classical_fits(posterior: Posterior, group: str, replicates: int) -> dict[str, ClassicalFit | str]:
-    """Every classical method on all rows of a group, or the reason why it refused."""
+def classical_fits(posterior: Posterior, group: str, replicates: int) -> dict[str, ClassicalFit | ReturnFrontier | str]:
+    """Every classical method on all rows of a group, or the reason why it refused; without losses, those of returns."""
     runs = posterior.runs
     own = runs.subset(runs.table["group"] == group)
-    found: dict[str, ClassicalFit | str] = {}
-    for method in classical.METHODS:
+    found: dict[str, ClassicalFit | ReturnFrontier | str] = {}
+    for method in classical.METHODS if posterior.has_losses else classical.RETURN_METHODS:
         options = {"replicates": replicates} if method in ("huber_lse", "varpro") else {}
         try:
-            fit = classical.fit(own, method, seed=posterior.seed, **options)
+            if posterior.has_losses:
+                fit = classical.fit(own, method, seed=posterior.seed, **options)
+            else:
+                fit = classical.best_return(own, method=method)
             fit.optimal(posterior.largest_flops(group))
             found[method] = fit
         except ValueError as error:

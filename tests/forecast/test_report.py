@@ -208,7 +208,7 @@ def test_frontier_is_no_worse_than_any_size_on_the_budget(view: figures.View) ->
     budget = float(view.frontier.flops[i])
     sizes = np.geomspace(1e5, 1e9, 60)
     loss = np.exp(view.few.log_loss(sizes, budget / view.few.cost["all"](sizes), group="all"))
-    assert np.all(view.frontier.loss[:, i] <= loss.min(axis=1) * 1.002)
+    assert np.all(view.frontier.best[:, i] <= loss.min(axis=1) * 1.002)
     spent = view.few.cost["all"](view.frontier.params[:, i]) * view.frontier.samples[:, i]
     np.testing.assert_allclose(spent, budget)
 
