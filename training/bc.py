@@ -57,7 +57,7 @@ def train(config: RunConfig, *, out: Path, table: Path, wandb: bool = False) -> 
                         values = measure(config, learner.policy, shards, dtype, stop, monitor.measuring)
                         row = _row(config, spec, shards, learner.update, here)
                         append_row(table, {**row, **values, "train_loss": learner.loss, **monitor.speed})
-                        monitor.measured(learner.update, values)
+                        monitor.measured(learner.update, {**row, **values})
                         monitor.say(told(row, values))
                     learner.measured = learner.update
                     learner.save(checkpoints, keep=True)

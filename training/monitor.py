@@ -1,5 +1,6 @@
 """What a run shows while it goes: a bar on the terminal, TensorBoard, and W&B if asked."""
 
+import dataclasses
 import sys
 import time
 from collections import deque
@@ -12,11 +13,16 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from training.config import ConfigError, TrainingConfig, to_toml
+from training.config import ConfigError, TrainingConfig
 from training.games import GameResult
 
 EVERY = 1.0
 """Seconds between two readings of the loss; reading it makes a GPU wait."""
+MEASURED = (
+    *("params", "samples", "flops", "unique_samples"),
+    *("loss", "loss_se", "heldout_games", "heldout_frames", "return_mean", "return_se", "episodes"),
+)
+"""Columns of the run table that are logged at checkpoints, where a row has them."""
 _GAMES = 100  # the last ones, whose mean return is shown
 
 
@@ -43,13 +49,7 @@ class Monitor:
 
         self._writer = SummaryWriter(str(out / "tensorboard"), purge_step=start)
         if wandb:
-            try:
-                import wandb as client  # pyright: ignore[reportMissingImports]
-            except ImportError:
-                raise ConfigError("--wandb needs the package wandb; install it with `pip install wandb`.") from None
-            self._wandb = client.init(
-                dir=str(out), id=config.identity, resume="allow", config={"toml": to_toml(config)}
-            )
+            self._wandb = _wandb_run(config, out)
         if self._console.is_terminal:
             shown = (
                 TextColumn("{task.description}"),
@@ -128,9 +128,12 @@ class Monitor:
                 self._measuring = self._bar.add_task(what, completed=done, total=total, told=told)
             self._bar.update(self._measuring, description=what, completed=done, total=total, told=told)
 
-    def measured(self, update: int, values: Mapping[str, float | None]) -> None:
-        """What was measured at a checkpoint; the time it took does not count as training."""
-        self._log({f"measured/{name}": value for name, value in values.items() if value is not None}, update)
+    def measured(self, update: int, row: Mapping[str, Any]) -> None:
+        """What was measured at a checkpoint, a row of the run table; the time it took does not count as training.
+
+        Its columns go by the names measured/params, measured/loss and so on, from which `forecast` reads an export.
+        """
+        self._log({f"measured/{k}": row[k] for k in MEASURED if row.get(k) is not None}, update)
         self._last = time.perf_counter()
         if self._bar and self._measuring is not None:
             self._bar.remove_task(self._measuring)
@@ -149,6 +152,23 @@ class Monitor:
                 self._writer.add_scalar(name, value, update)
         if self._wandb:
             self._wandb.log(values, step=update)
+
+
+def _wandb_run(config: TrainingConfig, out: Path) -> Any:
+    """The run on Weights & Biases, whose columns are the config's; started again it goes on."""
+    try:
+        import wandb  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise ConfigError("--wandb needs the package wandb; install it with `pip install wandb`.") from None
+    try:
+        return wandb.init(
+            dir=str(out), id=config.identity, name=out.name, resume="allow", config=dataclasses.asdict(config)
+        )
+    except wandb.Error as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"Weights & Biases does not take this run ({reason}); run `wandb login`, or set WANDB_MODE=offline."
+        ) from None
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.3) -> float:

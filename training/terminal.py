@@ -26,6 +26,8 @@ def show(values: Mapping[str, Any], as_json: bool, title: str) -> None:
         typer.echo(json.dumps(values, indent=2))
         return
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in values.items():
         number = isinstance(value, int) and name != "seed"
         table.add_row(name, f"{value:,}" if number else f"{value:.6g}" if isinstance(value, float) else str(value))

@@ -164,6 +164,51 @@ def test_forecast_reads_what_training_writes(data, tmp_path):
     assert runs.table[["loss", "loss_se", "unique_samples"]].notna().all().all()
 
 
+def test_tensorboard_holds_what_the_rows_say(straight):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = straight[1]
+    table, events = pd.read_csv(folder / "runs.csv"), EventAccumulator(str(folder / "run" / "tensorboard"))
+    events.Reload()
+    for name in ("params", "samples", "flops", "loss", "loss_se"):
+        seen = events.Scalars(f"measured/{name}")
+        assert [one.step for one in seen] == table["update"].tolist()
+        np.testing.assert_allclose([one.value for one in seen], table[name], rtol=1e-6)
+    assert "loss/training" in events.Tags()["scalars"]
+
+
+def test_forecast_reads_an_export_from_wandb(data, tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb", reason="the package wandb is not installed")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    init, history, table = wandb.init, {}, tmp_path / "runs.csv"
+
+    def begin(**settings):
+        """A true run, offline, that tells what it is given: theirs merges what has the same step."""
+        client = init(**settings)
+
+        def log(values, step):
+            history.setdefault((client.id, step), {}).update(values)
+            type(client).log(client, values, step=step)
+
+        monkeypatch.setattr(client, "log", log)
+        return client
+
+    monkeypatch.setattr(wandb, "init", begin)
+    for params in (2e4, 3e4, 5e4):
+        run = config(data, updates=8, params=params)
+        run = dataclasses.replace(run, checkpoints=(run.flops / 4, run.flops / 2))
+        train(run, out=tmp_path / f"{params:g}", table=table, wandb=True)
+        assert list((tmp_path / f"{params:g}" / "wandb").glob("offline-run-*/*.wandb"))
+    # As their site exports the points of a chart: a column a key, and points that have the keys asked for.
+    names = ("params", "samples", "flops", "loss", "loss_se")
+    points = pd.DataFrame(history.values())[[f"measured/{name}" for name in names]].dropna()
+    points.to_csv(tmp_path / "export.csv", index=False)
+    runs = forecast.read_runs(tmp_path / "export.csv", columns={name: f"measured/{name}" for name in names})
+    expected = forecast.read_runs(table)
+    for name in names:
+        np.testing.assert_allclose(runs.table[name].astype(float), expected.table[name].astype(float), rtol=1e-6)
+
+
 # ---- interruptions ------------------------------------------------------------------------------------------------
 
 
