@@ -8,8 +8,8 @@ from training.config import ConfigError, RunConfig
 from training.distributed import Place, place
 from training.flops import flops_per_sample
 from training.learner import Learner
-from training.ledger import check_finite, claim, row_of, told
-from training.measure import autocast, cloning_loss, measure, precision, to_device
+from training.ledger import check_cost, check_finite, claim, row_of, told
+from training.measure import autocast, cloning_loss, measure, precision, task_of, to_device
 from training.monitor import Monitor, matrix_rate
 from training.policies import PolicySpec, spec_of
 from training.record import append_row
@@ -19,7 +19,6 @@ from training.stopping import InterruptedRunError, stop_on_signals
 
 SAVE_EVERY = 300.0
 """Seconds between two checkpoints that no budget asks for."""
-_COST_SLACK = 0.01  # how far samples times cost may lie from the budget: digits of a TOML file, not another policy
 
 
 def train(config: RunConfig, *, out: Path, table: Path, wandb: bool = False) -> None:
@@ -100,12 +99,14 @@ def checked_spec(config: RunConfig, shards: Shards) -> PolicySpec:
     if game is not None and game.replace("_", "") != config.task.replace("_", "").lower():
         raise ConfigError(f"{config.data} holds games of {game}, but task = {config.task!r}; correct one.")
     spec = spec_of(config, shards.actions)
-    cost = flops_per_sample(spec, config.unroll_length)
-    if abs(config.flops_per_sample / cost - 1) > _COST_SLACK:
-        raise ConfigError(
-            f"flops = {config.flops:.4g} over samples = {config.samples} makes {config.flops_per_sample:.4g} a sample, "
-            f"but this policy costs {cost:.4g}; write samples = {config.flops / cost:.0f}, or use `training configure`."
-        )
+    if config.episodes:
+        task = task_of(config.env, config.task, shards.actions, config.episode_steps)
+        if task.actions != shards.actions:
+            raise ConfigError(
+                f"{config.data} has {shards.actions} actions, but task = {config.task!r} is played with "
+                f"{task.actions}; correct task, or write episodes = 0."
+            )
+    check_cost(config, flops_per_sample(spec, config.unroll_length))
     available = shards.samples
     if config.samples > config.max_epochs * available:
         raise ConfigError(

@@ -12,6 +12,8 @@ from training.distributed import Place
 from training.policies import PolicySpec, count_params
 from training.record import code_version, processor, write_atomically
 
+_COST_SLACK = 0.01  # digits of a TOML file, not another policy
+
 
 def claim(config: TrainingConfig, out: Path, here: Place) -> None:
     """Make `out` the folder of this run. Raises ConfigError if it is that of another, or cannot be written."""
@@ -29,6 +31,15 @@ def claim(config: TrainingConfig, out: Path, here: Place) -> None:
             raise ConfigError(
                 f"{out}: the folder cannot be written ({error.strerror}); choose another --out."
             ) from None
+
+
+def check_cost(config: TrainingConfig, cost: float) -> None:
+    """Raise ConfigError where the budget over the samples is not the cost of a sample (FLOPs), to a hundredth."""
+    if abs(config.flops_per_sample / cost - 1) > _COST_SLACK:
+        raise ConfigError(
+            f"flops = {config.flops:.4g} over samples = {config.samples} makes {config.flops_per_sample:.4g} a sample, "
+            f"but this policy costs {cost:.4g}; write samples = {config.flops / cost:.0f}, or use `training configure`."
+        )
 
 
 def row_of(config: TrainingConfig, spec: PolicySpec, update: int, cost: float, here: Place) -> dict[str, Any]:

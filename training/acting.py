@@ -1,0 +1,166 @@
+"""Playing to learn: rollouts of many games by the policy as it stands, with all that learning from them needs."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.atari.env import AtariTask, AtariVector
+from training.config import ReinforcementConfig
+from training.critic import Critic
+from training.games import GameResult, Transition, Vector
+from training.measure import autocast, to_device
+from training.nethack.env import NetHackTask
+from training.nethack.vector import NetHackVector
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """T frames of each of B games; tensors [B, T, ...] unless said otherwise."""
+
+    frames: Mapping[str, Tensor]
+    """What the policy saw: the environment's fields, `start` and `previous`."""
+    action: Tensor
+    log_prob: Tensor
+    """Of the action, when it was chosen."""
+    value: Tensor
+    """Of the frame, in units of reward, as are the next two."""
+    next_value: Tensor
+    """Of the frame that followed in the same game; of a game cut off, its last."""
+    reward: Tensor
+    done: Tensor
+    terminated: Tensor
+    memory: tuple[Tensor, ...]
+    """Before each sequence of `unroll_length` frames: [B, T / unroll_length, ...]."""
+    imitated: Tensor | None
+    """Log probabilities [B, T, actions] of the policy to stay like."""
+    results: tuple[GameResult, ...]
+    """Games that ended."""
+    waited: float
+    """Seconds spent waiting for environments."""
+
+
+class Actor:
+    """Plays the games of a vector; the memory of each game goes on from rollout to rollout."""
+
+    def __init__(
+        self,
+        vector: Vector,
+        config: ReinforcementConfig,
+        policy: Any,
+        critic: Critic,
+        device: torch.device,
+        dtype: torch.dtype,
+        seed: int,
+        imitated: Any = None,
+    ) -> None:
+        """seed: of the choice of actions. imitated: another policy, that looks on; None for none."""
+        self._vector, self._config, self._device, self._dtype = vector, config, device, dtype
+        self._policy, self._critic, self._imitated = policy, critic, imitated
+        self._generator = torch.Generator(device).manual_seed(seed)
+        self._frame = vector.reset()
+        self._previous = np.zeros(vector.count, np.int64)
+        self._memory: tuple[Tensor, ...] = policy.initial_state(vector.count, device)
+        self._other: tuple[Tensor, ...] = imitated.initial_state(vector.count, device) if imitated else ()
+        self._seen = {
+            name: np.empty((len(x), config.rollout, *x.shape[1:]), x.dtype) for name, x in self._inputs().items()
+        }
+
+    @torch.no_grad()
+    def play(self) -> Rollout:
+        """`rollout` frames of every game. The frames are overwritten by the next call."""
+        config, count = self._config, self._vector.count
+        steps, none = config.rollout, torch.empty(0, device=self._device)
+        told = {name: [none] * steps for name in ("action", "log_prob", "value", "imitated")}
+        reward, done, terminated = (np.empty((count, steps), kind) for kind in (np.float32, bool, bool))
+        lasting: dict[tuple[int, int], float] = {}  # values after games that were cut off
+        memory, results, waited = [], [], 0.0
+        for t in range(steps):
+            if t % config.unroll_length == 0:
+                memory.append(self._memory)
+            inputs = self._inputs()
+            for name, seen in self._seen.items():
+                seen[:, t] = inputs[name]
+            batch = self._batch(inputs)
+            log_probs, value, self._memory = self._look(batch, self._memory)
+            action = torch.multinomial(log_probs.exp(), 1, generator=self._generator)
+            chosen = action.squeeze(1).cpu().numpy()
+            self._vector.send(chosen)
+            told["action"][t], told["value"][t] = action.squeeze(1), value
+            told["log_prob"][t] = log_probs.gather(1, action).squeeze(1)
+            if self._imitated is not None:  # while the games are stepped
+                with autocast(self._device, self._dtype):
+                    logits, self._other = self._imitated(batch, self._other)
+                told["imitated"][t] = logits[:, 0].log_softmax(-1)
+            begun = time.perf_counter()
+            frame = self._vector.receive()
+            waited += time.perf_counter() - begun
+            reward[:, t], terminated[:, t], done[:, t] = (
+                frame.reward,
+                frame.terminated,
+                frame.terminated | frame.truncated,
+            )
+            for slot in np.flatnonzero(frame.truncated).tolist():
+                lasting[slot, t] = self._value_after(frame, slot, chosen, float(value[slot]))
+            self._previous = np.where(frame.start, 0, chosen)
+            self._frame = frame
+            results += frame.results
+        # The memory is not advanced: the next rollout looks at this frame again, with other weights.
+        _, last, _ = self._look(self._batch(self._inputs()), self._memory)
+        value = torch.stack(told["value"], 1)
+        next_value = torch.cat((value[:, 1:], last[:, None]), 1)
+        for place, worth in lasting.items():
+            next_value[place] = worth
+        if config.reward_clip:
+            reward = reward.clip(-config.reward_clip, config.reward_clip)
+        flags = to_device({"reward": reward, "done": done, "terminated": terminated}, self._device)
+        return Rollout(
+            frames={name: torch.from_numpy(seen) for name, seen in self._seen.items()},
+            action=torch.stack(told["action"], 1),
+            log_prob=torch.stack(told["log_prob"], 1),
+            value=value,
+            next_value=next_value,
+            memory=tuple(torch.stack(parts, 1) for parts in zip(*memory, strict=True)),
+            imitated=torch.stack(told["imitated"], 1) if self._imitated is not None else None,
+            results=tuple(results),
+            waited=waited,
+            **flags,
+        )
+
+    def _look(
+        self, batch: Mapping[str, Tensor], memory: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Log probabilities [B, actions], values [B] and the memory after a batch of single frames."""
+        with autocast(self._device, self._dtype):
+            features, memory = self._policy.features(batch, memory)
+            logits = self._policy.policy(features).float()
+            normalised = self._critic(features)
+        return logits[:, 0].log_softmax(-1), self._critic.value(normalised)[:, 0], memory
+
+    def _value_after(self, frame: Transition, slot: int, chosen: np.ndarray, before: float) -> float:
+        """Value of the last frame of a game cut off; of a game whose process died, of the frame before."""
+        if slot not in frame.final:
+            return before
+        last = {name: values[None] for name, values in frame.final[slot].items()}
+        batch = self._batch({**last, "start": np.zeros(1, bool), "previous": chosen[slot : slot + 1]})
+        return float(self._look(batch, tuple(part[slot : slot + 1] for part in self._memory))[1])
+
+    def _inputs(self) -> dict[str, np.ndarray]:
+        """Of the policy for the next action, [B, ...]."""
+        return {**self._frame.fields, "start": self._frame.start, "previous": self._previous}
+
+    def _batch(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+        """Batches of single frames, [B, 1, ...]."""
+        return to_device({name: values[:, None] for name, values in inputs.items()}, self._device)
+
+
+def vector_of(task: NetHackTask | AtariTask, config: ReinforcementConfig, seed: int) -> Vector:
+    """The games of a run, played for ever."""
+    if isinstance(task, NetHackTask):
+        return NetHackVector(task, count=config.envs, workers=min(os.cpu_count() or 1, config.envs), seed=seed)
+    return AtariVector(task, count=config.envs, seed=seed)

@@ -1,0 +1,223 @@
+"""Reinforcement learning: an actor-critic loop, top to bottom, with PPO or V-trace."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.acting import Actor, Rollout, vector_of
+from training.config import ConfigError, ReinforcementConfig
+from training.distributed import place
+from training.evaluate import evaluate
+from training.flops import reinforcement_flops
+from training.learner import Learner, load_policy
+from training.ledger import check_cost, check_finite, claim, row_of, told
+from training.measure import autocast, precision, task_of
+from training.monitor import Monitor, matrix_rate
+from training.policies import PolicySpec, spec_of
+from training.record import append_row
+from training.returns import generalised_advantage, vtrace
+from training.schedule import learning_rate
+from training.stopping import InterruptedRunError, StopFlag, stop_on_signals
+
+SAVE_EVERY = 300.0
+"""Seconds between two checkpoints that no budget asks for."""
+
+
+def train(config: ReinforcementConfig, *, out: Path, table: Path, wandb: bool = False) -> None:
+    """Train a policy by playing, or go on with the run in `out`; a row of `table` and a checkpoint at each budget.
+
+    The same config ends with the same weights, on as many CPU threads bit for bit. A run that was interrupted goes on
+    from its last checkpoint with new games, because a game cannot be saved: its weights are then others, as good.
+    Raises ConfigError for what cannot be trained, InterruptedRunError after a signal.
+    """
+    checkpoints = out / "checkpoints"
+    with place() as here, stop_on_signals() as stop:
+        if here.world > 1:
+            raise ConfigError("reinforcement learning takes one process; start it without torchrun.")
+        begun = load_policy(Path(config.init)) if config.init else None
+        task = task_of(config.env, config.task, begun.spec.actions if begun else 0, config.episode_steps)
+        spec = checked_spec(config, task.actions, begun.spec if begun else None)
+        claim(config, out, here)
+        learner = Learner.begin(config, spec, here, checkpoints, critic=True)
+        assert learner.critic is not None
+        if begun and learner.update == 0:
+            learner.policy.load_state_dict(begun.policy.state_dict())
+        dtype = precision(config, here.device)
+        stops, saved = {config.updates_within(budget) for budget in config.budgets}, time.monotonic()
+        monitor = Monitor(
+            config, out, start=learner.update, peak=matrix_rate(here.device, dtype), quiet=False, wandb=wandb
+        )
+        # A run that goes on plays other games than those it has played already.
+        seeds = np.random.SeedSequence((config.seed, learner.update)).generate_state(3)
+        shuffle = torch.Generator().manual_seed(int(seeds[0]))
+        with vector_of(task, config, int(seeds[1])) as vector, monitor:
+            for sentence in learner.passed_over:
+                monitor.say(sentence)
+            actor = Actor(
+                vector, config, learner.policy, learner.critic, here.device, dtype, int(seeds[2]),
+                begun.policy.to(here.device) if begun and config.kl else None,
+            )  # fmt: skip
+            while True:
+                if learner.update in stops and learner.measured < learner.update:
+                    values = _measure(config, learner, task, stop)
+                    row = row_of(config, spec, learner.update, reinforcement_flops(spec, config), here)
+                    append_row(table, {**row, "loss": None, **values, **monitor.speed})
+                    monitor.measured(learner.update, values)
+                    monitor.say(told(row, values))
+                    learner.measured = learner.update
+                    learner.save(checkpoints, keep=True)
+                if learner.update >= config.updates:
+                    break
+
+                rollout = actor.play()
+                rate = learning_rate(config, learner.update)
+                report = learn(learner, rollout, config, rate, shuffle, dtype)
+                learner.update += 1
+                learner.loss = report["loss"]
+                check_finite(report["loss"], report["norm"], learner.update, checkpoints)
+                monitor.played(rollout.results, rollout.waited)
+                monitor.training(learner.update, report.pop("loss"), rate, report)
+
+                if learner.update in stops or stop.raised or time.monotonic() - saved > SAVE_EVERY:
+                    learner.save(checkpoints, keep=False)  # before it is measured, which takes time too
+                    saved = time.monotonic()
+                if stop.raised:
+                    raise InterruptedRunError(
+                        f"stopped after update {learner.update} of {config.updates}, which is saved; start the same "
+                        "command again to go on."
+                    )
+
+
+def learn(
+    learner: Learner, rollout: Rollout, config: ReinforcementConfig, rate: float, shuffle: torch.Generator, dtype: Any
+) -> dict[str, float]:
+    """Pass `epochs` times over a rollout; means over its batches of the loss and what it is made of."""
+    critic = learner.critic
+    assert critic is not None
+    ppo = config.algorithm == "ppo"
+    if ppo:
+        advantage, target = generalised_advantage(
+            rollout.reward, rollout.value, rollout.next_value, rollout.done, rollout.terminated,
+            config.discount, config.gae_lambda,
+        )  # fmt: skip
+        critic.follow(target)
+    else:
+        advantage = target = torch.zeros_like(rollout.reward)
+    sums: dict[str, Tensor] = {}
+    targets = []
+    for batch in batches(rollout, advantage, target, config, shuffle, learner.here.device):
+        with autocast(learner.here.device, dtype):
+            features, _ = learner.policy.features(batch.frames, batch.memory)
+            log_probs = learner.policy.policy(features).float().log_softmax(-1)
+            value = critic(features)
+        log_prob = log_probs.gather(-1, batch.action[..., None]).squeeze(-1)
+        if ppo:
+            gain, wanted = batch.advantage, batch.target
+        else:
+            gain, wanted = _traced(critic, value, log_prob, batch, config.discount)
+            targets.append(wanted)
+        gain = (gain - gain.mean()) / (gain.std() + 1e-8)
+        acting = ppo_loss(log_prob, batch.log_prob, gain, config.ratio_clip) if ppo else -(gain * log_prob).mean()
+        critic_loss = 0.5 * (value - critic.normalise(wanted)).square().mean()
+        entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
+        loss = acting + config.value_cost * critic_loss - config.entropy * entropy
+        parts = {"policy": acting, "critic": critic_loss, "entropy": entropy}
+        if batch.imitated is not None:
+            parts["kl"] = (batch.imitated.exp() * (batch.imitated - log_probs)).sum(-1).mean()
+            loss = loss + config.kl * parts["kl"]
+        norm = learner.step(loss, rate)
+        for name, part in {"loss": loss, "norm": norm, **parts}.items():
+            sums[name] = sums.get(name, torch.zeros((), device=norm.device)) + part.detach()
+    if targets:
+        critic.follow(torch.cat([t.flatten() for t in targets]))
+    count = config.epochs * config.samples_per_update // (config.batch_size * config.unroll_length)
+    return {name: float(total) / count for name, total in sums.items()}
+
+
+def ppo_loss(log_prob: Tensor, behaviour: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """The clipped surrogate of Schulman et al. (2017, arXiv 1707.06347), eq. 7, negated; arrays of one shape."""
+    ratio = (log_prob - behaviour).exp()
+    return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
+
+
+def _traced(critic: Any, value: Tensor, log_prob: Tensor, batch: "Batch", discount: float) -> tuple[Tensor, Tensor]:
+    """V-trace over each sequence, with the values and the policy as they are now; after a sequence as they were."""
+    now = critic.value(value.detach())
+    following = torch.cat((now[:, 1:], batch.next_value[:, -1:]), 1)
+    following = torch.where(batch.done & ~batch.terminated, batch.next_value, following)
+    return vtrace(
+        log_prob.detach(), batch.log_prob, batch.reward, now, following, batch.done, batch.terminated, discount
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Sequences of a rollout, [batch_size, unroll_length, ...]; memory: before each, [batch_size, ...]."""
+
+    frames: dict[str, Tensor]
+    memory: tuple[Tensor, ...]
+    action: Tensor
+    log_prob: Tensor
+    next_value: Tensor
+    reward: Tensor
+    done: Tensor
+    terminated: Tensor
+    advantage: Tensor
+    target: Tensor
+    imitated: Tensor | None
+
+
+def batches(
+    rollout: Rollout,
+    advantage: Tensor,
+    target: Tensor,
+    config: ReinforcementConfig,
+    shuffle: torch.Generator,
+    device: torch.device,
+) -> Iterator[Batch]:
+    """Every sequence of a rollout once an epoch, in random order."""
+
+    def cut(x: Tensor) -> Tensor:
+        return x.unflatten(1, (-1, config.unroll_length)).flatten(0, 1)
+
+    names = "action", "log_prob", "next_value", "reward", "done", "terminated"
+    arrays = {name: cut(getattr(rollout, name)) for name in names}
+    arrays |= {"advantage": cut(advantage), "target": cut(target)}
+    frames = {name: cut(x) for name, x in rollout.frames.items()}
+    memory = tuple(part.flatten(0, 1) for part in rollout.memory)
+    imitated = None if rollout.imitated is None else cut(rollout.imitated)
+    for _ in range(config.epochs):
+        for rows in torch.randperm(len(arrays["action"]), generator=shuffle).split(config.batch_size):
+            there = rows.to(device)
+            yield Batch(
+                frames={name: x[rows].to(device) for name, x in frames.items()},
+                memory=tuple(part[there] for part in memory),
+                imitated=None if imitated is None else imitated[there],
+                **{name: x[there] for name, x in arrays.items()},
+            )
+
+
+def checked_spec(config: ReinforcementConfig, actions: int, begun: PolicySpec | None) -> PolicySpec:
+    """The policy of a run, after every check that needs its cost; begun: what it starts from."""
+    spec = spec_of(config, actions)
+    if begun is not None:
+        if (begun.env, begun.core, begun.width) != (spec.env, spec.core, spec.width):
+            raise ConfigError(
+                f"init = {config.init!r} is a {begun.core} of width {begun.width} in {begun.env}, but this run asks "
+                f"for a {spec.core} of width {spec.width} in {spec.env}; set params to that policy's."
+            )
+        spec = begun
+    check_cost(config, reinforcement_flops(spec, config))
+    return spec
+
+
+def _measure(config: ReinforcementConfig, learner: Learner, task: Any, stop: StopFlag) -> dict[str, Any]:
+    """Columns of the run table that say how well the policy plays."""
+    played = evaluate(learner.policy, task, config.episodes, config.seed, device=learner.here.device)
+    return {"return_mean": played.mean, "return_se": played.standard_error, "episodes": config.episodes}
