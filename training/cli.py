@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from training import collecting
-from training.config import ConfigError, RunConfig, read_config, read_recommendation, to_toml
+from training.config import ConfigError, RunConfig, TrainingConfig, read_config, read_recommendation, to_toml
 from training.options import GAMES, ConfigArg, JsonOpt, SeedOpt, TaskOpt, WorkersOpt, checked_env
 from training.stopping import InterruptedRunError
 from training.terminal import out, progress, say, show, show_rows
@@ -36,23 +36,27 @@ def configure(
     ] = None,
     env: Annotated[str | None, typer.Option(help="nethack or atari; that of --data unless given.")] = None,
     core: Annotated[str | None, typer.Option(help="lstm or transformer (nethack), cnn (atari).")] = None,
+    algorithm: Annotated[str, typer.Option(help="bc (cloning), ppo or vtrace (reinforcement learning).")] = "bc",
     task: TaskOpt = None,
     params: Annotated[float | None, typer.Option(help="Model parameters.")] = None,
     flops: Annotated[float | None, typer.Option(help="Training compute.")] = None,
-    data: Annotated[str, typer.Option(help="Folder of shards.")] = "",
+    data: Annotated[str, typer.Option(help="bc: folder of shards.")] = "",
+    init: Annotated[str, typer.Option(help="ppo, vtrace: run or checkpoint to start from.")] = "",
+    kl: Annotated[float | None, typer.Option(help="Weight of staying like --init (nats a frame).")] = None,
     checkpoints: Annotated[str, typer.Option(help="Further budgets (FLOPs) to measure at, with commas.")] = "",
-    episodes: Annotated[int, typer.Option(help="Games to play at each checkpoint.")] = 0,
+    episodes: Annotated[int | None, typer.Option(help="Games to play at each checkpoint.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Sequences an update.")] = None,
     unroll_length: Annotated[int | None, typer.Option(help="Frames a sequence.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak step size.")] = None,
     schedule: Annotated[str, typer.Option(help="constant, cosine or wsd.")] = "constant",
-    max_epochs: Annotated[float | None, typer.Option(help="Passes over the demonstrations to accept.")] = None,
+    max_epochs: Annotated[float | None, typer.Option(help="bc: passes over the demonstrations to accept.")] = None,
     seed: SeedOpt = 0,
     file: Annotated[Path | None, typer.Option("--out", help="Write here in place of stdout.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Print the run of a size on a budget: width, samples, batch, step size, and hours on this machine."""
-    from training import configure as rules
+    from training import configure as cloning
+    from training import configure_rl as reinforcement
 
     if file is not None and file.exists() and not force:
         raise ConfigError(f"{file} already exists; pass --force to overwrite it, or choose another --out.")
@@ -64,19 +68,29 @@ def configure(
         "unroll_length": unroll_length,
         "learning_rate": learning_rate,
         "max_epochs": max_epochs,
+        "episodes": episodes,
+        "kl": kl,
+        "data": data or None,
+        "init": init or None,
     }
-    choices = {k: v for k, v in given.items() if v is not None}
-    choices |= {"data": data, "episodes": episodes, "schedule": schedule, "seed": seed}
-    choices["checkpoints"] = _numbers("--checkpoints", checkpoints)
+    choices: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
+    choices |= {"schedule": schedule, "seed": seed, "checkpoints": _numbers("--checkpoints", checkpoints)}
+    foreign = [k for k in (("init", "kl") if algorithm == "bc" else ("data", "max_epochs")) if k in choices]
+    if foreign:
+        raise ConfigError(f"a run with algorithm {algorithm} takes no --{foreign[0].replace('_', '-')}; leave it out.")
     if recommendation is not None:
         if params is not None or flops is not None:
             raise ConfigError("a recommendation settles params and flops; leave out --params and --flops.")
-        run = rules.recommended(recommendation, choices, say)
+        if algorithm != "bc":
+            raise ConfigError("a recommendation describes a cloning run; give --params and --flops for others.")
+        run = cloning.recommended(recommendation, choices, say)
+    elif algorithm != "bc" and flops is not None:
+        run = reinforcement.configure(algorithm=algorithm, params=params, flops=flops, **choices)
     elif params is None or flops is None:
         raise ConfigError("give --params and --flops, or the recommendation.toml that `forecast recommend` wrote.")
     else:
-        run = rules.configure(params=params, flops=flops, **choices)
-    text = rules.remarks(run) + to_toml(run)
+        run = cloning.configure(params=params, flops=flops, **choices)
+    text = (cloning.remarks(run) if isinstance(run, RunConfig) else "") + to_toml(run)
     if file is None:
         typer.echo(text, nl=False)
         return
@@ -84,8 +98,10 @@ def configure(
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{file}: the file cannot be written ({error.strerror}); choose another --out.") from None
+    command = "bc" if algorithm == "bc" else "rl"
     out.print(
-        f"{file}: {run.params:,} parameters, {run.samples:,} samples, {run.flops:.3g} FLOPs; `training bc {file}`"
+        f"{file}: {run.params:,} parameters, {run.samples:,} samples, {run.flops:.3g} FLOPs; "
+        f"`training {command} {file}`"
     )
 
 
@@ -146,6 +162,19 @@ def bc(
     train(run, out=folder or _folder(run, table), table=table, wandb=wandb)
 
 
+@app.command(epilog="Example: training rl run.toml --table runs.csv")
+def rl(
+    config: ConfigArg, folder: FolderOpt = None, table: TableOpt = Path("runs.csv"), wandb: WandbOpt = False
+) -> None:
+    """Learn by playing; started again after an interruption it goes on from its last checkpoint, in new games."""
+    from training.rl import train
+
+    run = read_config(config)
+    if isinstance(run, RunConfig):
+        raise ConfigError(f"{config}: algorithm = 'bc' clones; use `training bc`, or write algorithm = 'ppo'.")
+    train(run, out=folder or _folder(run, table), table=table, wandb=wandb)
+
+
 @app.command(epilog="Example: training evaluate runs/first --episodes 30")
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="A checkpoint, the folder of a run, or random.")],
@@ -203,8 +232,9 @@ def _cloning(path: Path) -> RunConfig:
     return run
 
 
-def _folder(run: RunConfig, table: Path) -> Path:
-    return table.parent / "runs" / f"{run.env}-{run.core}-{run.params:.3g}-{run.identity}"
+def _folder(run: TrainingConfig, table: Path) -> Path:
+    learned = "" if run.algorithm == "bc" else f"-{run.algorithm}"
+    return table.parent / "runs" / f"{run.env}-{run.core}{learned}-{run.params:.3g}-{run.identity}"
 
 
 def _numbers(name: str, text: str) -> tuple[float, ...]:

@@ -34,6 +34,8 @@ def vtrace(
 
     log_prob, behaviour: log probability of the action under the policy that learns and the one that acted.
     """
-    columns = (x.unsqueeze(-1) for x in (log_prob, behaviour, value, next_value, reward, done, terminated))
-    found = vtrace_advantage_estimate(discount, *columns)
+    log_prob, behaviour, value, next_value, reward, done, terminated = (
+        x.unsqueeze(-1) for x in (log_prob, behaviour, value, next_value, reward, done, terminated)
+    )
+    found = vtrace_advantage_estimate(discount, log_prob, behaviour, value, next_value, reward, done, terminated)
     return found[0].squeeze(-1), found[1].squeeze(-1)

@@ -1,0 +1,67 @@
+"""From a size and a budget to a run of reinforcement learning."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+from training.config import ConfigError, ReinforcementConfig
+from training.configure import step_size
+from training.flops import reinforcement_flops
+from training.learner import load_policy
+from training.measure import task_of
+from training.policies import count_params, spec_for, spec_of
+
+_RULES: dict[str, dict[str, Any]] = {
+    "nethack": {"envs": 16, "rollout": 64, "unroll_length": 32, "batch_size": 8, "discount": 0.999},
+    "atari": {"envs": 16, "rollout": 64, "unroll_length": 1, "batch_size": 256, "reward_clip": 1.0, "clip": 0.5},
+}
+_SEQUENCES = {"unroll_length": 32, "batch_size": 8}  # V-trace looks along a sequence, whatever the policy remembers
+
+
+def configure(
+    *,
+    env: str | None = None,
+    core: str | None = None,
+    params: float | None = None,
+    flops: float,
+    algorithm: str = "ppo",
+    **choices: Any,
+) -> ReinforcementConfig:
+    """The run of a model of about `params` parameters on a budget (FLOPs); `choices` are fields of the config.
+
+    With `init` among them, what is not given is that of the policy it names. Rules for the rest:
+
+    - 16 games side by side, 64 frames of each in an update; gradients of 256 frames: single ones for PPO in Atari, else
+      sequences of 32. PPO passes over them three times in Atari and twice in NetHack, V-trace once;
+    - Adam's step size is that of cloning (see `training.configure`);
+    - Atari's rewards are cut to 1 while learning; NetHack's discount is 0.999, its games being long.
+
+    Raises ConfigError for what cannot be built or run.
+    """
+    begun = load_policy(Path(choices["init"])) if choices.get("init") else None
+    env = env or (begun.spec.env if begun else "nethack")
+    if env not in _RULES:
+        raise ConfigError(f"env must be {' or '.join(_RULES)}, got {env!r}.")
+    core = core or (begun.spec.core if begun else {"nethack": "lstm", "atari": "cnn"}[env])
+    task = begun.task if begun else {"nethack": "NetHackScore", "atari": "Breakout"}[env]
+    rules = {**_RULES[env], "task": task, "epochs": {"nethack": 2, "atari": 3}[env]}
+    if algorithm == "vtrace":
+        rules |= {**_SEQUENCES, "epochs": 1}
+    rules |= choices
+    if params is None and begun is None:
+        raise ConfigError("give --params, or --init with the policy to start from.")
+    actions = task_of(env, rules["task"], begun.spec.actions if begun else 0).actions
+    spec = begun.spec if begun else spec_for(env, core, params or 0.0, actions)
+    rules = {"learning_rate": step_size(count_params(spec)), **rules}
+    draft = ReinforcementConfig(
+        env=env, core=core, algorithm=algorithm, params=count_params(spec), flops=flops, samples=2**62,
+        **{name: value for name, value in rules.items() if name != "checkpoints"},
+    )  # fmt: skip
+    samples = math.floor(flops / reinforcement_flops(begun.spec if begun else spec_of(draft, actions), draft))
+    if samples < draft.samples_per_update:
+        raise ConfigError(
+            f"flops = {flops:.3g} pays for {samples} frames of this policy, less than one update of {draft.envs} × "
+            f"{draft.rollout}; raise flops or lower params."
+        )
+    return dataclasses.replace(draft, samples=samples, checkpoints=rules.get("checkpoints", ()))
