@@ -12,7 +12,7 @@ from training.ledger import check_cost, check_finite, claim, row_of, told
 from training.measure import autocast, cloning_loss, measure, precision, task_of, to_device
 from training.monitor import Monitor, matrix_rate
 from training.policies import PolicySpec, spec_of
-from training.record import append_row
+from training.record import append_row, check_table
 from training.schedule import learning_rate
 from training.shards import Shards
 from training.stopping import InterruptedRunError, stop_on_signals
@@ -33,6 +33,7 @@ def train(config: RunConfig, *, out: Path, table: Path, wandb: bool = False) -> 
         shards = Shards(config.data)
         spec = checked_spec(config, shards)
         claim(config, out, here)
+        check_table(table)
         learner = Learner.begin(config, spec, here, checkpoints)
         policy = here.wrap(learner.policy)
         batches = shards.batches(

@@ -71,7 +71,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """The checkpoint in one folder. Raises ConfigError, naming the file, if it is missing or damaged."""
     state = _read_state(path)
     if "update" not in state or not isinstance(state.get("sha256"), dict):
-        raise ConfigError(f"{path}: this is no checkpoint ({_STATE} is missing or damaged); give a folder update-….")
+        raise ConfigError(
+            f"{path}: this is no checkpoint ({_STATE} is missing or damaged); give the folder of a run, or "
+            "one of its checkpoints, update-…."
+        )
     tensors = {}
     for name, wanted in state["sha256"].items():
         file = path / f"{name}.safetensors"

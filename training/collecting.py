@@ -45,7 +45,7 @@ def collect(
             steps=steps,
             games=games,
             player=chosen,
-            max_episode_steps=max_steps or 100_000,
+            max_episode_steps=100_000 if max_steps is None else max_steps,
             workers=workers,
             seed=seed,
             append=append,
@@ -134,6 +134,8 @@ def _collect_atari(
 def _loaded(player: str, env: str) -> Any:
     from training.learner import load_policy
 
+    if not Path(player).exists():
+        raise ConfigError(f"--player must be bot, random, or a run or checkpoint, and there is no {player}.")
     loaded = load_policy(Path(player))
     if loaded.spec.env != env:
         raise ConfigError(f"{player} plays {loaded.spec.env}, not {env}; give --env {loaded.spec.env}, or another.")

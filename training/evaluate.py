@@ -201,7 +201,9 @@ def _uniform(noise: dict[int, np.random.Generator], seed: int, game: int) -> flo
 
 def _check(policy: nn.Module, vector: Vector, temperature: float) -> None:
     if policy.actions != vector.actions:
-        raise ConfigError(f"The policy chooses among {policy.actions} actions, the task has {vector.actions}.")
+        raise ConfigError(
+            f"The policy chooses among {policy.actions} actions, the task has {vector.actions}; play its own task."
+        )
     if not (math.isfinite(temperature) and temperature > 0):
         raise ConfigError(
             f"The temperature must be positive, got {temperature:g}; use greedy for the likeliest action."

@@ -126,6 +126,13 @@ def noise_of_game(seed: int, game: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(game, 1)))
 
 
+def checked_seed(seed: int) -> int:
+    """The seed; raises ConfigError for a negative one, which names no games."""
+    if seed < 0:
+        raise ConfigError(f"A seed must be 0 or more, got {seed}.")
+    return seed
+
+
 def checked_actions(actions: np.ndarray, count: int, choices: int) -> np.ndarray:
     """Actions as an int64 array [count]; raises ConfigError for a wrong shape, type or range."""
     array = np.asarray(actions)

@@ -9,7 +9,7 @@ import typer
 from training.config import ENVS, ConfigError, RunConfig
 
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
-SeedOpt = Annotated[int, typer.Option(help="Same seed, same result.")]
+SeedOpt = Annotated[int, typer.Option(help="Same seed, same result.", min=0)]
 EnvOpt = Annotated[str, typer.Option(help="nethack or atari.")]
 TaskOpt = Annotated[str | None, typer.Option(help="NetHack character, NetHackScore[:character], or Atari game.")]
 ConfigArg = Annotated[Path, typer.Argument(help="A run config in TOML.", metavar="CONFIG.toml")]

@@ -24,6 +24,19 @@ KEY = ("run", "update")
 """What tells a row from the others."""
 
 
+def check_table(path: str | Path) -> None:
+    """Raise ConfigError, before a run has cost anything, for a table that no row can be put into."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path):
+            _read(path)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: the run table cannot be written ({error.strerror}); choose another --table."
+        ) from None
+
+
 def append_row(path: str | Path, row: Row) -> None:
     """Put a row into the CSV table at `path`, which is made where it is missing; new columns come last.
 

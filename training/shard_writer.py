@@ -178,8 +178,7 @@ class ShardWriter:
         A game is held out by the hash of its content and the seed, so the order of conversion does not matter.
         Raises ConfigError when fewer than two games were added or `holdout` is not between 0 and 1.
         """
-        if not 0 < holdout < 1:
-            raise ConfigError(f"holdout must be between 0 and 1, got {holdout:g}.")
+        check_holdout(holdout)
         if len(self._digests) < 2:
             raise ConfigError(
                 f"{len(self._digests)} games to write to {self.out}: there must be two or more, one to learn from and "
@@ -269,6 +268,12 @@ class ShardWriter:
 
     def _path(self, suffix: str) -> Path:
         return self._folder / f"{len(self._files):05d}.{suffix}"
+
+
+def check_holdout(holdout: float) -> None:
+    """Raise ConfigError for what is no share of the games."""
+    if not 0 < holdout < 1:
+        raise ConfigError(f"holdout must be between 0 and 1, got {holdout:g}.")
 
 
 def _sha256(path: Path) -> str:

@@ -29,9 +29,16 @@ def show(values: Mapping[str, Any], as_json: bool, title: str) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in values.items():
-        number = isinstance(value, int) and name != "seed"
-        table.add_row(name, f"{value:,}" if number else f"{value:.6g}" if isinstance(value, float) else str(value))
+        table.add_row(name, str(value) if name == "seed" else _cell(value))
     out.print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_cell, value)) or "-"
+    if value is None or value == "":
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:

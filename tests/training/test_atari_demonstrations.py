@@ -87,7 +87,6 @@ def test_collected_games_are_those_played(tmp_path):
     assert len(np.unique(frames["action"])) > 2
     data = {
         "data": str(tmp_path / "s"),
-        "actions": shards.actions,
         "env": "atari",
         "params": 2e4,
         "flops": 1e9,

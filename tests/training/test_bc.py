@@ -322,8 +322,13 @@ def test_every_run_that_cannot_be_is_refused_before_it_begins(straight, data, tm
         (dataclasses.replace(run, flops=run.flops * 3), tmp_path, "write samples = "),
         (dataclasses.replace(run, seed=9), folder / "run", "holds a run with another config"),
         (dataclasses.replace(run, data=str(tmp_path / "absent")), tmp_path, "absent"),
+        (dataclasses.replace(run, task="NetHackScore", episodes=1), tmp_path, "'NetHackScore' is played with 23"),
     ]
     for refused, out, words in refusals:
         with pytest.raises(ConfigError, match=words):
             train(refused, out=out, table=tmp_path / "runs.csv")
     assert not (tmp_path / "runs.csv").exists()
+    (tmp_path / "other.csv").write_text("name,age\nA,1\n")
+    with pytest.raises(ConfigError, match="no table of training runs"):
+        train(run, out=tmp_path / "run", table=tmp_path / "other.csv")
+    assert not (tmp_path / "run" / "checkpoints").exists()

@@ -149,6 +149,8 @@ def test_check_shows_what_follows_from_a_config(run, tmp_path):
         (("shard", "absent", "out"), ["absent"]),
         (("collect", "out"), ["either steps or games"]),
         (("collect", "out", "--env", "doom", "--games", "2"), ["--env", "'doom'"]),
+        (("collect", "out", "--steps", "10", "--player", "nobody"), ["--player", "nobody"]),
+        (("collect", "out", "--steps", "10", "--max-steps", "0"), ["max_episode_steps", "got 0"]),
         (("evaluate", "random", "--env", "doom"), ["--env", "'doom'"]),
         (("configure", "--params", "nan", "--flops", "1e15"), ["params", "nan"]),
         (("configure", "--params", "1e5", "--flops", "1e15", "--batch-size", "0"), ["batch_size", "got 0"]),

@@ -248,6 +248,12 @@ def test_a_folder_at_the_wrong_level_gets_a_sentence_that_says_so(recorded, tmp_
         convert(tmp_path / "nao", tmp_path / "s")
 
 
+def test_a_share_that_cannot_be_held_out_is_refused_before_any_work(recorded, tmp_path):
+    with pytest.raises(ConfigError, match="between 0 and 1, got 2"):
+        convert(recorded[0], tmp_path / "s", holdout=2)
+    assert not list(tmp_path.iterdir())
+
+
 def test_nothing_is_left_behind(recorded, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     (tmp_path / "scratch").mkdir()

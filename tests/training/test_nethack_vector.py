@@ -269,6 +269,7 @@ def test_wrong_use_is_refused_in_a_sentence() -> None:
         {"count": 2, "workers": 3},
         {"count": 2, "games": 0},
         {"task": "nobody", "count": 1},
+        {"count": 1, "seed": -1},
     ):
         with pytest.raises(ConfigError):
             NetHackVector(**settings)

@@ -212,7 +212,9 @@ def test_append_records_what_is_missing(recorded, tmp_path):
     assert summary.games == 2
     assert sorted(row["stream"] for row in read_list(part)) == [0, 1, 2, 3, 4]
     assert verify(part)[0] == 5
-    assert collect(part, games=5, player="bot", seed=7, max_episode_steps=150, append=True).games == 0
+    nothing = collect(part, games=5, player="bot", seed=7, max_episode_steps=150, append=True)
+    assert (nothing.games, nothing.mean_score) == (0, None)
+    assert nothing.notes == (f"{part} holds all that is asked for already.",)
 
 
 CHILD = """
@@ -301,6 +303,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_games(tmp_path, monkeypatch):
         ({"games": 1, "task": "wiz-elf"}, "wiz-elf"),
         ({"games": 1, "player": "autoascend"}, "autoascend"),
         ({"games": 1, "workers": 0}, "workers"),
+        ({"games": 1, "seed": -1}, "0 or more, got -1"),
     ],
     ids=str,
 )

@@ -11,7 +11,7 @@ from training.atari.env import AtariTask, AtariVector
 from training.config import ConfigError
 from training.evaluate import Returns, play
 from training.games import Transition
-from training.shard_writer import GameEncoder, ShardWriter
+from training.shard_writer import GameEncoder, ShardWriter, check_holdout
 from training.shards import ATARI_LAYOUT, Shards
 
 BLOCK = 64
@@ -37,6 +37,7 @@ def collect(
     Actions are drawn from the policy's softmax. The same seed records the same games, whatever the number of `threads`.
     Raises ConfigError for settings that cannot be recorded, and where `out` exists or cannot be written.
     """
+    check_holdout(holdout)
     if games < 2:
         raise ConfigError(f"games is {games}; record 2 or more, of which one is held out.")
     with atari_writer(out, task, source=source, report=report) as writer:

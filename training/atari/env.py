@@ -14,7 +14,7 @@ from ale_py import ALEInterface, LoggerMode, roms
 from ale_py.vector_env import AtariVectorEnv
 
 from training.config import ConfigError
-from training.games import Deal, GameResult, Transition, checked_actions, game_seeds
+from training.games import Deal, GameResult, Transition, checked_actions, checked_seed, game_seeds
 
 # The emulator's own limit leaves a half-made last frame, so `AtariVector` counts the actions itself.
 _NEVER = 2**31 - 1
@@ -78,7 +78,7 @@ class AtariVector:
     ) -> None:
         self.task = AtariTask(game=task) if isinstance(task, str) else task
         self.count = count
-        self._seed, self._games = seed, games
+        self._seed, self._games = checked_seed(seed), games
         self._deal = Deal(count, games)
         self._env: Any = AtariVectorEnv(
             self.task.game,

@@ -28,7 +28,7 @@ from nle.dataset.populate_db import XLOGFILE_COLUMNS
 from numpy.typing import NDArray
 
 from training.config import ConfigError
-from training.shard_writer import EncodedGame, GameEncoder, ShardWriter
+from training.shard_writer import EncodedGame, GameEncoder, ShardWriter, check_holdout
 from training.shards import NETHACK_LAYOUT, Shards
 
 ACTIONS = tuple(int(action) for action in nethack.ACTIONS)
@@ -75,6 +75,7 @@ def convert(
     Raises ConfigError when `source` is no such folder, fewer than two games can be used, or `out` exists.
     """
     root = _check_root(Path(source))
+    check_holdout(holdout)
     with tempfile.TemporaryDirectory(prefix="demonstrations-") as folder:
         scratch = Path(folder)
         options = {"games": games}

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from training.config import ConfigError
+from training.games import checked_seed
 from training.nethack.env import NetHackTask
 from training.nethack.players import describe, make_player
 from training.nethack.recordings import LIST, read_list, remove_empty, verify
@@ -41,7 +42,8 @@ class Summary:
 
     games: int
     steps: int
-    mean_score: float
+    mean_score: float | None
+    """None where there was nothing left to record."""
     standard_error: float | None
     """Of the mean score; None for a single game."""
     cut_off: int
@@ -99,6 +101,7 @@ def collect(
     }.items():
         if value is not None and value < 1:
             raise ConfigError(f"{name} must be at least 1, got {value}.")
+    checked_seed(seed)
     NetHackTask(character=task)  # refuses what is no character
     make_player(player)
     out = _folder(Path(out), append)
@@ -106,6 +109,8 @@ def collect(
     label = {"task": task, "seed": seed, "player": describe(player), "counted": "steps" if steps else "games"}
     recording = _Recording(out, rules, player, label, progress)
     recording.plan(steps, games)
+    if not recording.streams:
+        recording.notes.append(f"{out} holds all that is asked for already.")
     return recording.run(workers or len(os.sched_getaffinity(0)))
 
 
@@ -229,7 +234,7 @@ class _Recording:
         return Summary(
             games=len(self.rows),
             steps=steps,
-            mean_score=float(scores.mean()) if len(scores) else math.nan,
+            mean_score=float(scores.mean()) if len(scores) else None,
             standard_error=float(scores.std(ddof=1) / math.sqrt(len(scores))) if len(scores) > 1 else None,
             cut_off=sum(bool(row.cut_off) for row in self.rows),
             bytes_per_step=size / max(1, steps),

@@ -20,7 +20,7 @@ from typing import Self
 import numpy as np
 
 from training.config import ConfigError
-from training.games import Deal, GameResult, Transition, checked_actions, game_seeds
+from training.games import Deal, GameResult, Transition, checked_actions, checked_seed, game_seeds
 from training.nethack import worker as serving
 from training.nethack.env import NetHackTask
 from training.nethack.process import WorkerProcess
@@ -53,7 +53,7 @@ class NetHackVector:
         self.task = NetHackTask.of(task) if isinstance(task, str) else task
         self.count = count
         self.actions = self.task.actions
-        self._seed, self._games = seed, games
+        self._seed, self._games = checked_seed(seed), games
         self._deal = Deal(count, games)
         workers = min(os.cpu_count() or 1, count) if workers is None else workers
         if not 1 <= workers <= count:
