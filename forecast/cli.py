@@ -34,7 +34,10 @@ class FitOptions:
     columns: Annotated[Path | None, typer.Option(help="TOML file with [columns]: canonical = 'column*factor'.")] = None
     column: Annotated[list[str] | None, typer.Option(help="One mapping NAME=COLUMN[*FACTOR]; may be repeated.")] = None
     law: Annotated[str, typer.Option(help=f"One of {', '.join(LAWS)}.")] = "drifting"
-    expert_return: Annotated[float | None, typer.Option(help="Demonstrator's mean return: imitation saturates.")] = None
+    expert_return: Annotated[
+        float | None,
+        typer.Option(help="Demonstrator's mean return: imitation saturates. Without losses, the highest return."),
+    ] = None
     start_loss: Annotated[
         float | None, typer.Option(help="Loss of an untrained policy, for --law saturating or drifting.")
     ] = None
@@ -126,7 +129,7 @@ def fit(
     if prior:
         expected = forecast.prior_predictive(table, law=options.law, seed=options.seed).reset_index()
         terminal.print_json(expected.to_dict(orient="records")) if as_json else terminal.print_table(
-            expected, "Before any loss is seen"
+            expected, "Before anything measured is seen"
         )
         return
     posterior = options.fit(table, quiet=as_json)
@@ -166,7 +169,7 @@ def predict(
     group: GroupOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Predict loss and return of new runs at given sizes and samples."""
+    """Predict loss and return of new runs at given sizes and samples; without losses in the table, the return."""
     points = forecast.read_points(at)
     posterior = options.posterior(runs, quiet=as_json)
     table = forecast.predict_points(posterior, points, group=group)

@@ -130,7 +130,7 @@ def encode(
     groups = runs.groups
     near = _NEAR if runs.has_losses else _NEAR_RETURN
     references = {name: _reference(table[table["group"] == name], near) for name in groups}
-    priors = _priors(table, references, expert_return or {}, start_loss or {}, losses=runs.has_losses)
+    priors = _priors(table, references, expert_return or {}, start_loss or {})
     table = table[(weights > 0).any(axis=1).reindex(table.index)]
     rows = table["row"].to_numpy()
     data = _data(table.reset_index(drop=True), references, priors)
@@ -193,8 +193,6 @@ def _priors(
     references: Mapping[str, Reference],
     expert_return: Mapping[str, float],
     start_loss: Mapping[str, float],
-    *,
-    losses: bool,
 ) -> dict[str, np.ndarray]:
     """Centres of priors by group [G]: log losses, and log shifted returns."""
     rows = []
@@ -202,8 +200,6 @@ def _priors(
         own = table[table["group"] == name]
         expert = expert_return.get(name)
         level, floor, ceiling = _return_priors(own, reference, expert)
-        if expert is None and not losses:
-            ceiling = level  # the best row is the luckiest seed's, and need not lie below the ceiling
         rows.append(
             {
                 "level": np.log(reference.loss),

@@ -87,6 +87,8 @@ def fit(
     pit = probability_below(np.asarray(encoding.data.log_loss)[:n], location[:, :n], scale[:, :n], dof)
     counted = weights[:, :n].max(axis=0) > 0.5
     pareto_k = np.concatenate([loo.pareto_k.to_numpy() for loo in _left_out(runs, spec, encoding, found.values)])
+    if not runs.has_losses:
+        pareto_k = pareto_k[np.isfinite(pareto_k)]  # a row too far behind for a narrow view leaves nothing out
     return Posterior(
         runs=runs,
         spec=spec,

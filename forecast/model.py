@@ -45,11 +45,13 @@ Priors, in units to argue with (n% to m% are 90% intervals):
 
 In a table without losses share, interaction, drifts, pace, dof, memory and episode_cv as above, and
 
-- ceiling: the highest return where given, else a half-normal distance above the log return of the reference, scale 2:
-  up to 27 times it. Saturation is to be seen in the rows; a tighter prior would forecast it where there is none.
-- level: odds of the reference's return against the ceiling, sd 1 in log around what was observed there.
+- level: log return at the reference, sd 1 around what was observed there.
+- ceiling: the highest return where given; what the reference has reached of it then moves in odds, by the same sd of 1.
+  Else the reference has reached a share of it, logit-normal around 12%; 1% to 61%. Saturation is to be seen in the
+  rows: a prior that puts the ceiling nearer forecasts it where there is none (by a third too little at ten times the
+  compute, on planted tables without one).
 - random play: log return, sd 0.7 around the lowest tenth of the rows.
-- alpha, beta: log-normal around 0.5; 0.13 to 1.9, wider than for losses, which nobody has seen many of.
+- alpha, beta: log-normal around 0.5; 0.13 to 1.9, wider than for losses: few have been seen.
 - noise: spread between seeds of the return at the reference, log-normal around 30%; 9% to 95%: seeds of reinforcement
   learning differ by tens of percent (Agarwal et al., 2021). noise_growth: half-normal, scale 0.3, since returns span
   more than losses do.
@@ -202,12 +204,13 @@ def sample_parameters(spec: Spec, data: Data) -> Parameters:
 
 def _level_below_ceiling(groups: int, data: Data) -> tuple[Array, Array]:
     """Level and floor of minus the log return: it falls to minus the log of the highest return and no further."""
-    above = _per_group("ceiling_above", groups, dist.HalfNormal(2.0))
-    ceiling = data.ceiling + jnp.where(data.ceiling_known > 0, 0.0, above)
-    expected = jnp.exp(jnp.minimum(data.return_level - ceiling, np.log(0.95)))
-    odds = jnp.log(expected) - jnp.log1p(-expected) + _per_group("level_shift", groups, dist.Normal(0, 1.0))
-    share = jax.nn.sigmoid(odds)
-    return -ceiling - jnp.log(share), share
+    floor_logit = _pooled("floor_logit", groups, -2.0, 1.5, between=0.5)
+    shift = _per_group("level_shift", groups, dist.Normal(0, 1.0))
+    # Where the ceiling is known, a return close to it moves in odds: it cannot pass.
+    expected = jnp.exp(jnp.minimum(data.return_level - data.ceiling, np.log(0.95)))
+    floor = jax.nn.sigmoid(jnp.where(data.ceiling_known > 0, jax.scipy.special.logit(expected) + shift, floor_logit))
+    level = jnp.where(data.ceiling_known > 0, -data.ceiling - jnp.log(floor), -data.return_level - shift)
+    return level, floor
 
 
 def _sample_start(spec: Spec, data: Data) -> Array:

@@ -169,6 +169,8 @@ class Posterior:
         rise = law - np.asarray(self.parameters.law.level)[:, k, None]
         scale = np.asarray(noise_scale(noise["noise"][:, k, None], noise["noise_growth"][:, None], jnp.asarray(rise)))
         loss = law + scale * self._standard["loss"][:, None]
+        if not self.has_losses and name in self.expert_return:  # the luckiest run does not pass the highest return
+            loss = np.maximum(loss, -np.log(self.expert_return[name] + self.reference(name).return_offset))
         return loss, self.returns_at(loss, params, group=name, new_run=True) if self.has_returns else None
 
     def returns_at(self, log_loss: Any, params: ArrayLike, *, group: str | None = None, new_run: bool) -> np.ndarray:
@@ -226,7 +228,7 @@ class Posterior:
             middle = SCALE_KNOTS.below if law.params_exponents.shape[-1] > 1 else 0
             removable = "of the removable loss" if self.has_losses else "of what may still be gained"
             values = {
-                **self._bounds(k),
+                **self.bounds(k),
                 "share of model size": (law.share[:, k], removable),
                 "alpha": (law.params_exponents[:, k, middle], "exponent of params at the reference"),
                 "beta": (law.samples_exponents[:, k, middle], "exponent of samples at the reference"),
@@ -244,7 +246,7 @@ class Posterior:
                 rows.append((what, name, *map(float, q), unit))
         return pd.DataFrame(rows, columns=["parameter", "group", "median", "q05", "q95", "unit"])
 
-    def _bounds(self, k: int) -> dict[str, tuple[Any, str]]:
+    def bounds(self, k: int) -> dict[str, tuple[Any, str]]:
         """Where the law of group k is at its reference, and what it cannot pass: name -> draws [S], unit."""
         law = self.parameters.law
         if self.has_losses:
@@ -253,9 +255,11 @@ class Posterior:
                 "irreducible loss": (np.exp(law.level[:, k]) * law.floor[:, k], "nats"),
                 "share of floor": (law.floor[:, k], "of the reference loss"),
             }
-        offset = self.reference(self.groups[k]).return_offset
+        ref = self.reference(self.groups[k])
+        offset = ref.return_offset
+        there = self.log_loss([ref.params], [ref.samples], group=self.groups[k], pace=False)[:, 0]
         found = {
-            "return at the reference": (np.exp(-law.level[:, k]) - offset, ""),
+            "return at the reference": (np.exp(-there) - offset, ""),
             "highest return": (np.exp(-law.level[:, k] - np.log(law.floor[:, k])) - offset, ""),
         }
         if law.start is not None:

@@ -16,6 +16,12 @@ from forecast.model import SCALE_KNOTS, SKILL_KNOTS
 from forecast.posterior import QUANTILES, Posterior
 from forecast.recommend import Recommendation
 
+_RETURN_BOUNDS = {
+    "return at the reference": "return at the reference point",
+    "highest return": "return that no compute passes",
+    "return of random play": "return of random play, which no run falls below",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
@@ -199,12 +205,7 @@ def _bounds(posterior: Posterior, k: int) -> list[tuple[str, Any]]:
             ("loss that no compute removes, E (nats)", level * law.floor[:, k]),
             ("… as a share of the loss at the reference (floor)", law.floor[:, k]),
         ]
-    offset = posterior.reference(posterior.groups[k]).return_offset
-    found = [
-        ("return at the reference point", 1 / level - offset),
-        ("return that no compute passes", 1 / (level * law.floor[:, k]) - offset),
-    ]
-    return found + ([("return of random play", np.exp(-law.start[:, k]) - offset)] if law.start is not None else [])
+    return [(_RETURN_BOUNDS[name], draws) for name, (draws, _) in posterior.bounds(k).items()]
 
 
 def _return_parameters(posterior: Posterior, k: int) -> list[tuple[str, Any]]:

@@ -63,13 +63,17 @@ def best_return(runs: "Runs", method: str = "power_law") -> ReturnFrontier:
         raise ValueError(f"unknown method {method!r} of returns; choose one of {', '.join(RETURN_METHODS)}.")
     means = runs.table.groupby(["params", "flops"], as_index=False)[["samples", "return_mean"]].mean()
     kept = means[means["return_mean"] > 0]
-    if kept.empty:
-        raise ValueError("no mean return is positive, and a power law needs logarithms.")
     # A maximum of the log is a minimum of the log of the reciprocal, with the same interpolation and the same vertex.
     fitter = {"power_law": power_law, "parabola": parabola}[method]
     try:
         law = fitter(kept["params"], kept["samples"], kept["flops"], 1 / kept["return_mean"])
     except ValueError as error:
+        if len(kept) < len(means):
+            lost = len(means) - len(kept)
+            raise ValueError(
+                f"{lost} of {len(means)} mean returns are zero or negative and have no logarithm, and the rest are "
+                "too few for a power law; train longer, or larger models."
+            ) from None
         raise ValueError(str(error).replace("minimum of loss", "maximum of return")) from None
     returns = replace(law.loss, intercept=-law.loss.intercept, slope=-law.loss.slope)
     return ReturnFrontier(returns=returns, law=law, not_positive=len(means) - len(kept))

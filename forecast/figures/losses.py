@@ -48,14 +48,14 @@ def isoflop(view: View) -> Figure:
     label_log(axes.xaxis, *_span(view), count)
     axes.set_xlabel("parameters N; at the end of each profile its budget in FLOPs")
     if view.posterior.has_losses:
-        low = min(float(np.min(c)) for _, c in curves)
+        low = min(float(np.min(c)) for _, c, _ in curves)
         label_log(axes.yaxis, low / 1.12, float(fitted.max()) * 1.6, plain)
-        for (at, curve), budget, colour in zip(curves, budgets, colours, strict=True):
+        for (at, curve, _), budget, colour in zip(curves, budgets, colours, strict=True):
             _name_profile(axes, at, curve, budget, colour, ahead=budget == budgets[-1])
         axes.set_ylabel("loss (nats per action)")
         return figure
-    return_axis(axes, fitted.to_numpy(), np.concatenate([[float(fitted.min())], curves[-1][1]]))
-    ends = [float(curve[-1]) for _, curve in curves]
+    return_axis(axes, fitted.to_numpy(), np.append(curves[-1][2], float(fitted.min())))
+    ends = [float(curve[-1]) for _, curve, _ in curves]
     names = [power(float(f"{b:.2g}")) + (" forecast" if b == budgets[-1] else "") for b in budgets]
     label_ends(axes, [EndLabel(*end) for end in zip(ends, names, map(to_hex, colours), strict=True)])
     axes.set_ylabel("return")
@@ -87,8 +87,8 @@ def _columns(view: View) -> tuple[np.ndarray, ...]:
     return (*(means[c].to_numpy(float) for c in ("params", "samples", "flops")), 1 / lifted.to_numpy(float))
 
 
-def _profile(axes: Axes, view: View, budget: float, colour: ColorType, *, ahead: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The law's band on one budget and its optimum; sizes [P] and median loss (return) [P]."""
+def _profile(axes: Axes, view: View, budget: float, colour: ColorType, *, ahead: bool) -> tuple[np.ndarray, ...]:
+    """The law's band on one budget and its optimum; sizes [P], median loss (return) [P] and upper end of the band."""
     i = int(np.argmin(np.abs(np.log(view.frontier.flops / budget))))
     nearest = view.frontier.flops[i]
     if view.posterior.has_losses:
@@ -102,7 +102,7 @@ def _profile(axes: Axes, view: View, budget: float, colour: ColorType, *, ahead:
     axes.plot(sizes, median, color=colour, linewidth=1.5, linestyle=(0, (5, 2)) if ahead else "-", zorder=3)
     at = int(np.argmin(median) if view.posterior.has_losses else np.argmax(median))
     axes.plot(sizes[at], median[at], marker="*", markersize=10, color=colour, markeredgecolor="white", zorder=5)
-    return sizes, median
+    return sizes, median, q95
 
 
 def _profile_rows(axes: Axes, view: View, budget: float, colour: ColorType) -> None:

@@ -136,7 +136,8 @@ def label_ends(axes: Axes, labels: Sequence[EndLabel]) -> None:
     """
     place = axes.transData + axes.transAxes.inverted()
     middle = float(np.sqrt(np.prod(axes.get_xlim()))) if axes.get_xscale() == "log" else axes.get_xlim()[0]
-    heights = [float(place.transform((middle, max(label.y, 1e-300)))[1]) for label in labels]
+    least = 1e-300 if axes.get_yscale() == "log" else -np.inf
+    heights = [float(place.transform((middle, max(label.y, least)))[1]) for label in labels]
     figure_height = axes.get_figure(root=True).get_size_inches()[1]  # type: ignore[union-attr]
     order = sorted(range(len(labels)), key=lambda i: heights[i])
     spots = spread([min(max(heights[i], 0.0), 1.0) for i in order], _GAP * HEIGHT / figure_height)
