@@ -51,7 +51,9 @@ class MemoryGame:
         )  # fmt: skip
         self._age += 1
         screens = self._screens()
-        final = {int(s): {k: v[s].copy() for k, v in screens.items()} for s in np.flatnonzero(ended)} if self._cut else {}
+        final = (
+            {int(s): {k: v[s].copy() for k, v in screens.items()} for s in np.flatnonzero(ended)} if self._cut else {}
+        )
         self._begin(np.flatnonzero(ended))
         return self._shown(reward, ended & (not self._cut), ended & self._cut, results, final)
 
@@ -73,7 +75,9 @@ class MemoryGame:
     def _screens(self) -> dict[str, np.ndarray]:
         chars = np.full((self.count, 24, 80), ord(" "), np.uint8)
         shown = np.select(
-            [self._age == 0, self._age == DARK + 1], [np.where(self._letter == 0, ord("A"), ord("B")), ord("?")], ord(".")
+            [self._age == 0, self._age == DARK + 1],
+            [np.where(self._letter == 0, ord("A"), ord("B")), ord("?")],
+            ord("."),
         )
         chars[:, 8:13, 38:43] = shown[:, None, None]
         colors = np.where(chars == ord(" "), 0, 7).astype(np.uint8)

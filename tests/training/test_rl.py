@@ -1,0 +1,274 @@
+"""The loop of reinforcement learning: what acting hands to learning, and that a run can be repeated and resumed."""
+
+import csv
+import dataclasses
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from memory_game import MemoryGame
+
+from forecast import read_runs
+from training import rl
+from training.acting import Actor
+from training.checkpoint import latest_checkpoint
+from training.config import ConfigError, ReinforcementConfig, read_config, to_toml
+from training.configure_rl import configure
+from training.critic import Critic
+from training.flops import layer_costs, reinforcement_flops
+from training.nethack.env import NetHackTask
+from training.policies import PolicySpec, build, count_params, spec_for
+from training.stopping import InterruptedRunError
+
+ACTIONS = 4
+
+
+def run_of(updates: int, **choices) -> ReinforcementConfig:
+    """A small LSTM that plays the memory game for some updates."""
+    settings = {"envs": 4, "rollout": 10, "unroll_length": 5, "batch_size": 4, "epochs": 2, "episodes": 2}
+    settings |= {"env": "nethack", "core": "lstm", **choices}
+    spec = spec_for("nethack", settings["core"], 2.1e4, ACTIONS)
+    run = ReinforcementConfig(params=count_params(spec), samples=2**40, flops=1.0, **settings)
+    samples = updates * run.samples_per_update
+    return dataclasses.replace(run, samples=samples, flops=samples * reinforcement_flops(spec, run))
+
+
+@pytest.fixture
+def memory_game(monkeypatch):
+    """Runs play the memory game; returns the options of its games, to be changed."""
+    options: dict = {}
+    task = NetHackTask()
+    monkeypatch.setattr(rl, "task_of", lambda *given: Task(task))
+    monkeypatch.setattr(rl, "vector_of", lambda task, config, seed: MemoryGame(config.envs, seed=seed, **options))
+    monkeypatch.setattr(rl, "evaluate", lambda *given, **more: Played())
+    return options
+
+
+@dataclasses.dataclass
+class Task:
+    task: NetHackTask
+    actions: int = ACTIONS
+
+
+@dataclasses.dataclass
+class Played:
+    mean: float = 0.5
+    standard_error: float = 0.1
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    found, _ = latest_checkpoint(folder / "checkpoints")
+    assert found is not None
+    return {f"{file}.{name}": t for file in ("policy", "critic") for name, t in found.tensors[file].items()}
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    with open(table) as file:
+        return list(csv.DictReader(file))
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def actor_of(vector, core: str = "lstm", **choices) -> tuple[Actor, torch.nn.Module]:
+    torch.manual_seed(0)
+    spec = spec_for("nethack", core, 2.1e4, ACTIONS)
+    policy, critic = build(spec), Critic(spec.features)
+    torch.nn.init.normal_(critic.head.weight)
+    config = run_of(3, core=core, **choices)
+    return Actor(vector, config, policy, critic, torch.device("cpu"), torch.float32, seed=1), policy
+
+
+@pytest.mark.parametrize("core", ["lstm", "transformer"])
+def test_learning_sees_what_acting_saw(core):
+    # The stored memory of each sequence gives the same probabilities and values again, across ends of games.
+    actor, policy = actor_of(MemoryGame(4), core)
+    actor.play()
+    rollout = actor.play()
+    config = run_of(3, core=core)
+    shuffle = torch.Generator().manual_seed(0)
+    seen = 0
+    for batch in rl.batches(rollout, rollout.reward, rollout.value, config, shuffle, torch.device("cpu")):
+        features, _ = policy.features(batch.frames, batch.memory)
+        log_probs = policy.policy(features).log_softmax(-1)
+        now = log_probs.gather(-1, batch.action[..., None]).squeeze(-1)
+        torch.testing.assert_close(now, batch.log_prob, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(actor._critic.value(actor._critic(features)), batch.target, atol=1e-4, rtol=1e-4)
+        seen += batch.action.numel()
+    assert seen == config.epochs * rollout.action.numel()
+    assert rollout.done.any()
+
+
+def test_the_value_after_a_frame_is_that_of_the_next_in_the_same_game():
+    actor, _ = actor_of(MemoryGame(4))
+    rollout = actor.play()
+    inside = ~rollout.done[:, :-1]
+    assert torch.equal(rollout.next_value[:, :-1][inside], rollout.value[:, 1:][inside])
+    assert rollout.terminated.sum() == rollout.done.sum() == 8
+
+
+def test_a_game_cut_off_is_followed_by_its_own_last_frame():
+    whole, cut = MemoryGame(4), MemoryGame(4, cut=True)
+    seen, values = [], []
+    for game in (whole, cut):
+        actor, _ = actor_of(game, rollout=5, unroll_length=5)
+        rollout = actor.play()
+        seen.append(rollout)
+        values.append(rollout.next_value)
+    # The same games with the same actions up to the cut, after the fourth frame; the whole game's next frame is the
+    # question, which is what the game cut off ends with.
+    assert torch.equal(seen[0].action[:, :4], seen[1].action[:, :4])
+    assert seen[1].done[:, 3].all()
+    assert not seen[1].terminated.any()
+    torch.testing.assert_close(values[0][:, 3], values[1][:, 3])
+    assert not torch.allclose(values[1][:, 3], seen[1].value[:, 4])  # not the first frame of the next game
+
+
+def test_same_seed_same_weights_and_another_seed_others(tmp_path, memory_game):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        rl.train(run_of(3, seed=seed), out=tmp_path / name, table=tmp_path / "runs.csv")
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "vtrace"])
+def test_a_row_at_each_budget_that_a_forecast_reads(tmp_path, memory_game, algorithm):
+    runs = [run_of(4, algorithm=algorithm, seed=seed) for seed in range(3)]
+    for run in runs:
+        run = dataclasses.replace(run, checkpoints=(run.flops / 2,))
+        rl.train(run, out=tmp_path / str(run.seed), table=tmp_path / "runs.csv")
+    rows = rows_of(tmp_path / "runs.csv")
+    assert [(int(r["update"]), r["algorithm"], r["loss"]) for r in rows] == 3 * [(2, algorithm, ""), (4, algorithm, "")]
+    cost = reinforcement_flops(spec_for("nethack", "lstm", 2.1e4, ACTIONS), runs[0])
+    assert all(float(r["flops"]) == pytest.approx(int(r["samples"]) * cost) for r in rows)
+    assert all(float(r["return_mean"]) == 0.5 for r in rows)
+    with pytest.raises(ValueError, match="sizes"):  # it reads every column, and asks for more sizes than one
+        read_runs(tmp_path / "runs.csv")
+
+
+def test_a_stopped_run_goes_on_from_where_it_was(tmp_path, memory_game, monkeypatch):
+    run = run_of(6)
+    learned = rl.learn
+
+    def stopped(learner, *given):
+        if learner.update == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return learned(learner, *given)
+
+    monkeypatch.setattr(rl, "learn", stopped)
+    with pytest.raises(InterruptedRunError, match="after update 3 of 6"):
+        rl.train(run, out=tmp_path / "a", table=tmp_path / "runs.csv")
+    assert not (tmp_path / "runs.csv").exists()
+    monkeypatch.setattr(rl, "learn", learned)
+    rl.train(run, out=tmp_path / "a", table=tmp_path / "runs.csv")
+    found, _ = latest_checkpoint(tmp_path / "a" / "checkpoints")
+    assert found is not None
+    assert found.update == 6
+    assert len(rows_of(tmp_path / "runs.csv")) == 1
+
+
+def test_a_policy_that_must_stay_as_it_was_stays_closer(tmp_path, memory_game):
+    start = run_of(2)
+    rl.train(start, out=tmp_path / "start", table=tmp_path / "runs.csv")
+    before = weights(tmp_path / "start")
+    moved = {}
+    for kl in (0.0, 100.0):
+        run = run_of(6, init=str(tmp_path / "start"), kl=kl, learning_rate=1e-3)
+        run = dataclasses.replace(run, kl=kl)
+        rl.train(run, out=tmp_path / f"kl{kl}", table=tmp_path / "runs.csv")
+        after = weights(tmp_path / f"kl{kl}")
+        moved[kl] = max(float((after[k] - before[k]).abs().max()) for k in before if k.startswith("policy.policy"))
+    assert 0 < moved[100.0] < moved[0.0]
+
+
+def test_the_cost_counts_acting_and_learning():
+    spec = PolicySpec(env="atari", core="cnn", width=8, actions=6)
+    run = configure(env="atari", task="Pong", params=count_params(spec), flops=1e12)
+    layers = layer_costs(spec, 1)
+    forward, backward = sum(x.forward for x in layers), sum(x.backward for x in layers)
+    head = 2 * spec.features
+    wanted = (forward + head) * (1 + 1 / run.rollout) + run.epochs * (forward + backward + 3 * head)
+    assert reinforcement_flops(spec, run) == pytest.approx(wanted)
+    assert run.samples == int(1e12 / wanted)
+
+
+def test_the_critic_keeps_its_predictions_when_its_units_change():
+    torch.manual_seed(0)
+    critic, features = Critic(5), torch.randn(2, 3, 5)
+    torch.nn.init.normal_(critic.head.weight)
+    critic.follow(torch.tensor([0.0, 10.0]))
+    before = critic.value(critic(features))
+    critic.follow(torch.tensor([[1000.0, -500.0, 20.0]]))
+    torch.testing.assert_close(critic.value(critic(features)), before, atol=1e-3, rtol=1e-4)
+    critic = Critic(5)
+    returns = torch.from_numpy(np.random.default_rng(0).normal(7, 3, 10_000))
+    critic.follow(returns)
+    normal = critic.normalise(returns)
+    assert float(normal.mean()) == pytest.approx(0, abs=1e-6)
+    assert float(normal.std()) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_clipped_surrogate_by_hand():
+    behaviour = torch.tensor([0.5, 0.5, 0.5, 0.5]).log()
+    now = torch.tensor([0.75, 0.75, 0.25, 0.25]).log()
+    gain = torch.tensor([1.0, -1.0, 1.0, -1.0])
+    # Ratios 1.5, 1.5, 0.5, 0.5 with clip 0.2: min(1.5, 1.2), min(-1.5, -1.2), min(0.5, 0.8), min(-0.5, -0.8).
+    assert float(rl.ppo_loss(now, behaviour, gain, 0.2)) == pytest.approx(-(1.2 - 1.5 + 0.5 - 0.8) / 4)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"rollout": 10, "unroll_length": 4}, "multiple of unroll_length"),
+        ({"batch_size": 3}, "does not divide the 8 sequences"),
+        ({"kl": 0.1}, "kl needs a policy"),
+        ({"episodes": 0}, "episodes must be 1 or more"),
+        ({"discount": 1.5}, "share from 0 to 1"),
+        ({"algorithm": "sarsa"}, "must be bc or ppo or vtrace"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(wrong, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        run_of(3, **wrong)
+
+
+def test_a_config_survives_its_file(tmp_path):
+    run = run_of(3, algorithm="vtrace", entropy=0.02)
+    (tmp_path / "run.toml").write_text(to_toml(run))
+    assert read_config(tmp_path / "run.toml") == run
+
+
+def test_a_budget_that_is_not_the_cost_is_refused(tmp_path, memory_game):
+    run = run_of(3)
+    with pytest.raises(ConfigError, match="write samples = "):
+        rl.train(dataclasses.replace(run, flops=run.flops * 2), out=tmp_path / "a", table=tmp_path / "runs.csv")
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("algorithm", "epochs", "updates"), [("ppo", 4, 60), ("vtrace", 1, 200)])
+def test_it_learns_to_remember(tmp_path, memory_game, algorithm, epochs, updates):
+    # Chance is 1/4, knowing the keys but not the letter 1/2: only a memory reaches 0.9.
+    run = run_of(
+        updates, algorithm=algorithm, epochs=epochs, envs=16, rollout=20, unroll_length=20,
+        batch_size=8 // (5 - epochs), learning_rate=3e-3, discount=0.95,
+    )  # fmt: skip
+    scores: list[float] = []
+    games = MemoryGame.receive
+
+    def received(self):
+        frame = games(self)
+        scores.extend(result.score for result in frame.results)
+        return frame
+
+    MemoryGame.receive = received
+    try:
+        rl.train(run, out=tmp_path / "a", table=tmp_path / "runs.csv")
+    finally:
+        MemoryGame.receive = games
+    assert np.mean(scores[:64]) < 0.6
+    assert np.mean(scores[-256:]) > 0.9
