@@ -45,13 +45,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
     try:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
-        hashes = {}
-        for name, tensors in checkpoint.tensors.items():
-            content = save({key: t.detach().contiguous().cpu().clone() for key, t in tensors.items()})
-            hashes[name] = hashlib.sha256(content).hexdigest()
-            _write(beside / f"{name}.safetensors", content)
-        state = {**checkpoint.state, "update": checkpoint.update, "sha256": hashes}
-        _write(beside / _STATE, json.dumps(state, indent=1).encode())
+        _write_all(beside, checkpoint)
         if final.exists():
             shutil.rmtree(final)
         os.replace(beside, final)
@@ -65,6 +59,20 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
     for path in unpinned[keep:]:
         shutil.rmtree(path, ignore_errors=True)
     return final
+
+
+def export_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint as the new folder `folder` itself. Raises ConfigError where it exists or cannot be written."""
+    try:
+        folder.mkdir(parents=True)
+        _write_all(folder, checkpoint)
+    except FileExistsError:
+        raise ConfigError(f"{folder} exists already; choose another --out.") from None
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise ConfigError(
+            f"{folder}: the checkpoint cannot be written ({error.strerror}); choose another --out."
+        ) from None
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -121,6 +129,17 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
             value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _write_all(folder: Path, checkpoint: Checkpoint) -> None:
+    """Files of tensors, then the state that vouches for them."""
+    hashes = {}
+    for name, tensors in checkpoint.tensors.items():
+        content = save({key: t.detach().contiguous().cpu().clone() for key, t in tensors.items()})
+        hashes[name] = hashlib.sha256(content).hexdigest()
+        _write(folder / f"{name}.safetensors", content)
+    state = {**checkpoint.state, "update": checkpoint.update, "sha256": hashes}
+    _write(folder / _STATE, json.dumps(state, indent=1).encode())
 
 
 def _write(path: Path, content: bytes) -> None:

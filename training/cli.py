@@ -213,6 +213,18 @@ def evaluate(
     show(told, as_json, checkpoint)
 
 
+@app.command(epilog="Example: training export runs/first --out player")
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or the folder of a run.")],
+    folder: Annotated[Path, typer.Option("--out", help="A new folder for the policy alone.")],
+) -> None:
+    """Write a policy without what its training needs: to share, to record games with, to start from."""
+    from training.learner import export_policy
+
+    export_policy(checkpoint, folder)
+    out.print(f"{folder}: `training evaluate {folder}` plays with it, `--init {folder}` starts from it.")
+
+
 def main() -> None:
     """Run the command; bad input is one plain sentence on stderr and exit code 2."""
     try:

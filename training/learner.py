@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from training.checkpoint import (
     Checkpoint,
+    export_checkpoint,
     latest_checkpoint,
     load_checkpoint,
     load_optimizer,
@@ -120,12 +121,7 @@ def load_policy(path: Path) -> LoadedPolicy:
 
     Raises ConfigError where there is none.
     """
-    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    found, passed_over = latest_checkpoint(folder)
-    if found is None:
-        if passed_over:
-            raise ConfigError(passed_over[0])
-        found = load_checkpoint(path)
+    found = _found(path)
     try:
         spec = PolicySpec(**found.state["policy"])
         policy: Any = build(spec)
@@ -134,3 +130,22 @@ def load_policy(path: Path) -> LoadedPolicy:
     except (KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{path}: this checkpoint holds another kind of policy ({reason}); use another.") from None
+
+
+def export_policy(path: Path, out: Path) -> None:
+    """Write the policy alone, without what training it needs, as a checkpoint in the new folder `out`.
+
+    Raises ConfigError where `path` holds no policy or `out` cannot be made.
+    """
+    load_policy(path)
+    found = _found(path)
+    state = {name: found.state[name] for name in ("policy", "task")}
+    export_checkpoint(out, Checkpoint(update=found.update, tensors={"policy": found.tensors["policy"]}, state=state))
+
+
+def _found(path: Path) -> Checkpoint:
+    """A checkpoint, or the newest whole one of a run."""
+    found, passed_over = latest_checkpoint(path / "checkpoints" if (path / "checkpoints").is_dir() else path)
+    if found is None and passed_over:
+        raise ConfigError(passed_over[0])
+    return found or load_checkpoint(path)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from training.checkpoint import (
     save_checkpoint,
 )
 from training.config import ConfigError
+from training.learner import export_policy, load_policy
+from training.policies import PolicySpec, build
 
 
 def checkpoint(update, **state):
@@ -102,3 +105,20 @@ def test_an_optimizer_goes_on_bit_for_bit_from_its_tensors():
     load_optimizer(fresh, tensors)
     steps(second, fresh, range(6, 10))
     assert all(map(torch.equal, straight.state_dict().values(), second.state_dict().values()))
+
+
+def test_an_exported_policy_plays_and_holds_nothing_else(tmp_path):
+    spec = PolicySpec(env="atari", core="cnn", width=8, actions=6)
+    policy = build(spec)
+    tensors = {"policy": policy.state_dict(), "optimizer": {"0.exp_avg": torch.zeros(3)}}
+    state = {"keep": False, "policy": asdict(spec), "task": "Pong", "measured": 3}
+    save_checkpoint(tmp_path / "run" / "checkpoints", Checkpoint(update=3, tensors=tensors, state=state))
+    export_policy(tmp_path / "run", tmp_path / "alone")
+    assert sorted(path.name for path in (tmp_path / "alone").iterdir()) == ["policy.safetensors", "state.json"]
+    loaded = load_policy(tmp_path / "alone")
+    assert (loaded.spec, loaded.task) == (spec, "Pong")
+    assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), loaded.policy.parameters(), strict=True))
+    with pytest.raises(ConfigError, match="exists already"):
+        export_policy(tmp_path / "run", tmp_path / "alone")
+    with pytest.raises(ConfigError, match="no checkpoint"):
+        export_policy(tmp_path / "nothing", tmp_path / "other")
