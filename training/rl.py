@@ -13,17 +13,16 @@ from torch import Tensor
 from training.acting import Actor, Rollout, vector_of
 from training.config import ConfigError, ReinforcementConfig
 from training.distributed import place
-from training.evaluate import evaluate
 from training.flops import reinforcement_flops
 from training.learner import Learner, load_policy
 from training.ledger import check_cost, check_finite, claim, row_of, told
-from training.measure import autocast, precision, task_of
+from training.measure import autocast, measured_return, precision, task_of
 from training.monitor import Monitor, matrix_rate
 from training.policies import PolicySpec, spec_of
 from training.record import append_row
 from training.returns import generalised_advantage, vtrace
 from training.schedule import learning_rate
-from training.stopping import InterruptedRunError, StopFlag, stop_on_signals
+from training.stopping import InterruptedRunError, stop_on_signals
 
 SAVE_EVERY = 300.0
 """Seconds between two checkpoints that no budget asks for."""
@@ -65,7 +64,7 @@ def train(config: ReinforcementConfig, *, out: Path, table: Path, wandb: bool = 
             )  # fmt: skip
             while True:
                 if learner.update in stops and learner.measured < learner.update:
-                    values = _measure(config, learner, task, stop)
+                    values = measured_return(config, learner.policy, task, stop, monitor.measuring)
                     row = row_of(config, spec, learner.update, reinforcement_flops(spec, config), here)
                     append_row(table, {**row, "loss": None, **values, **monitor.speed})
                     monitor.measured(learner.update, values)
@@ -215,9 +214,3 @@ def checked_spec(config: ReinforcementConfig, actions: int, begun: PolicySpec | 
         spec = begun
     check_cost(config, reinforcement_flops(spec, config))
     return spec
-
-
-def _measure(config: ReinforcementConfig, learner: Learner, task: Any, stop: StopFlag) -> dict[str, Any]:
-    """Columns of the run table that say how well the policy plays."""
-    played = evaluate(learner.policy, task, config.episodes, config.seed, device=learner.here.device)
-    return {"return_mean": played.mean, "return_se": played.standard_error, "episodes": config.episodes}
