@@ -8,7 +8,7 @@ from training.config import ConfigError, RunConfig
 from training.distributed import Place, place
 from training.flops import flops_per_sample
 from training.learner import Learner
-from training.ledger import check_cost, check_finite, claim, row_of, told
+from training.ledger import check_cost, check_finite, claim, resumed, row_of, told
 from training.measure import autocast, cloning_loss, measure, precision, task_of, to_device
 from training.monitor import Monitor, matrix_rate
 from training.policies import PolicySpec, spec_of
@@ -49,7 +49,7 @@ def train(config: RunConfig, *, out: Path, table: Path, wandb: bool = False) -> 
         monitor = Monitor(config, out, start=learner.update, peak=peak, quiet=not here.leads, wandb=wandb)
         with batches, monitor:
             batches.seek(learner.update)
-            for sentence in learner.passed_over:
+            for sentence in (*learner.passed_over, *resumed(config, out, learner.update, learner.measured)):
                 monitor.say(sentence)
             while True:
                 if learner.update in stops and learner.measured < learner.update:

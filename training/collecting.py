@@ -138,5 +138,6 @@ def _loaded(player: str, env: str) -> Any:
         raise ConfigError(f"--player must be bot, random, or a run or checkpoint, and there is no {player}.")
     loaded = load_policy(Path(player))
     if loaded.spec.env != env:
-        raise ConfigError(f"{player} plays {loaded.spec.env}, not {env}; give --env {loaded.spec.env}, or another.")
+        plays = loaded.spec.env
+        raise ConfigError(f"{player} plays {plays}, not {env}; give --env {plays}, or another player.")
     return loaded

@@ -33,6 +33,13 @@ def claim(config: TrainingConfig, out: Path, here: Place) -> None:
             ) from None
 
 
+def resumed(config: TrainingConfig, out: Path, update: int, measured: int) -> tuple[str, ...]:
+    """A sentence where a run does not begin at its beginning; measured: the last update that has its row."""
+    if measured >= config.updates:
+        return (f"{out} was trained to its last budget before; its rows are in the table that was given then.",)
+    return (f"{out} goes on after update {update:,} of {config.updates:,}.",) if update else ()
+
+
 def check_cost(config: TrainingConfig, cost: float) -> None:
     """Raise ConfigError where the budget over the samples is not the cost of a sample (FLOPs), to a hundredth."""
     if abs(config.flops_per_sample / cost - 1) > _COST_SLACK:
