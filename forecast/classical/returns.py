@@ -71,7 +71,7 @@ def best_return(runs: "Runs", method: str = "power_law") -> ReturnFrontier:
         if len(kept) < len(means):
             lost = len(means) - len(kept)
             raise ValueError(
-                f"{lost} of {len(means)} mean returns are zero or negative and have no logarithm, too few are left "
+                f"{lost} of {len(means)} mean returns are zero or negative and have no logarithm; too few are left "
                 "for a power law; train longer, or larger models."
             ) from None
         raise ValueError(str(error).replace("minimum of loss", "maximum of return")) from None
