@@ -13,7 +13,7 @@ from torch import Tensor
 from training.atari.env import AtariTask
 from training.config import ConfigError, RunConfig, TrainingConfig
 from training.evaluate import evaluate
-from training.loader import heldout
+from training.heldout import heldout
 from training.nethack.env import NetHackTask
 from training.shards import Shards
 from training.stopping import InterruptedRunError, StopFlag

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from training import blocks
 from training.blocks import Layout
 from training.config import ConfigError
-from training.shards import FORMAT, GAMES, VERSION, LeftOut, Shards, block_schema, header_hash, layout_json, split_key
+from training.shard_format import FORMAT, GAMES, VERSION, block_schema, header_hash, layout_json, split_key
+from training.shards import LeftOut, Shards
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,15 +1,13 @@
 """Demonstrations on disk, one format for every game: read whole games in order, or any frame of any game.
 
-A folder holds `header.json`, and pairs of `00000.arrow` (Arrow IPC: a record batch a game, a row a block, see
-`training.blocks`) and `00000.parquet` (a row a game). The header is written last and names every file with its size,
-so that an unfinished folder never reads as whole; `identity` is the hash of what the games hold, in no order.
+A folder holds `header.json`, see `training.shard_format`, and pairs of `00000.arrow` (Arrow IPC: a record batch a game,
+a row a block, see `training.blocks`) and `00000.parquet` (a row a game).
 """
 
 import hashlib
-import json
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,35 +20,13 @@ from numpy.typing import NDArray
 from training import blocks
 from training.blocks import Deltas, Layout
 from training.config import ConfigError
+from training.shard_format import GAMES, block_schema, damaged, read_header, split_key
 
 if TYPE_CHECKING:
     from training.loader import Batches
     from training.shuffled import ShuffledBatches
 
-FORMAT = "game-scaling shards"
-VERSION = 1
 _OPEN_FILES = 64
-GAMES = pa.schema(
-    [
-        ("name", pa.string()),
-        ("digest", pa.string()),
-        ("batch", pa.int32()),
-        ("frames", pa.int64()),
-        ("samples", pa.int64()),
-        ("points", pa.int64()),
-        ("character", pa.string()),
-    ]
-)
-NETHACK_LAYOUT = Layout(
-    shape=(24, 80),
-    planes=("chars", "colors"),
-    columns={"cursor": ("uint8", (2,)), "action": ("uint8", ()), "mask": ("bool", ()), "score": ("int32", ())},
-)
-ATARI_LAYOUT = Layout(
-    shape=(84, 84),
-    planes=("pixels",),
-    columns={"action": ("uint8", ()), "mask": ("bool", ()), "reward": ("float32", ())},
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +69,7 @@ class Shards:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.header = _read_header(self.path)
+        self.header = read_header(self.path)
         layout = self.header["layout"]
         self.layout = Layout(
             shape=tuple(layout["shape"]),
@@ -184,9 +160,9 @@ class Shards:
                 rows = file.get_batch(game.batch)
             rows.validate(full=True)
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise _damaged(path, error) from None
+            raise damaged(path, error) from None
         if not rows.schema.equals(block_schema(self.layout)):
-            raise _damaged(path, "its columns are not those of the header")
+            raise damaged(path, "its columns are not those of the header")
         return rows
 
     def block(self, game: Game, rows: pa.RecordBatch, index: int) -> Deltas:
@@ -194,7 +170,7 @@ class Shards:
         try:
             return blocks.decode(self.layout, _row(self.layout, rows, index))
         except (ConfigError, ValueError, OSError, pa.ArrowException) as error:
-            raise _damaged(self.path / f"{game.file:05d}.arrow", f"game {game.name}: {error}") from None
+            raise damaged(self.path / f"{game.file:05d}.arrow", f"game {game.name}: {error}") from None
 
     def _read_games(self) -> tuple[Game, ...]:
         split = self.header["split"]
@@ -204,11 +180,11 @@ class Shards:
             try:
                 size, content = data.stat().st_size, index.read_bytes()
             except OSError as error:
-                raise _damaged(Path(error.filename), error.strerror) from None
+                raise damaged(Path(error.filename), error.strerror) from None
             if size != file["bytes"]:
-                raise _damaged(data, f"{size} bytes instead of {file['bytes']}")
+                raise damaged(data, f"{size} bytes instead of {file['bytes']}")
             if hashlib.sha256(content).hexdigest() != file["games"]:
-                raise _damaged(index, "it does not match its checksum")
+                raise damaged(index, "it does not match its checksum")
             for row in pq.read_table(pa.BufferReader(content), schema=GAMES).to_pylist():
                 heldout = split_key(split["seed"], row["digest"]) <= split["below"]
                 games.append(Game(file=number, heldout=heldout, **row))
@@ -225,7 +201,7 @@ class GameReader:
         lengths = np.asarray(self._rows.column("frames"))
         self._starts = np.concatenate([[0], np.cumsum(lengths)])
         if self._starts[-1] != game.frames:
-            raise _damaged(shards.path / f"{game.file:05d}.arrow", f"game {game.name} has {self._starts[-1]} frames")
+            raise damaged(shards.path / f"{game.file:05d}.arrow", f"game {game.name} has {self._starts[-1]} frames")
         self._index = -1
         self.seek(frame)
 
@@ -273,56 +249,6 @@ class GameReader:
             self._index = index
 
 
-def block_schema(layout: Layout) -> pa.Schema:
-    """The columns of a data file."""
-    numbers = [("frames", pa.int32()), ("total", pa.int32()), ("crc32", pa.uint32())]
-    return pa.schema(numbers + [(name, pa.binary()) for name in layout.streams])
-
-
-def split_key(seed: int, digest: str) -> str:
-    """Where a game falls in the order in which games are held out: a hash of its content and the seed, in hex."""
-    return hashlib.sha256(f"{seed} {digest}".encode()).hexdigest()
-
-
-def header_hash(header: Mapping[str, Any]) -> str:
-    """SHA-256 of a header, without the hash in it."""
-    content = {key: value for key, value in header.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def layout_json(layout: Layout) -> dict[str, Any]:
-    """The layout as JSON keeps it: lists for tuples."""
-    return json.loads(json.dumps(asdict(layout)))
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    file = path / "header.json"
-    try:
-        header = json.loads(file.read_bytes())
-    except OSError:
-        raise ConfigError(
-            f"{path}: there is no readable header.json, so this is no finished folder of shards; "
-            "make one with `training shard`."
-        ) from None
-    except ValueError as error:
-        raise _damaged(file, error) from None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ConfigError(f"{file}: this is not the header of a folder of shards; make one with `training shard`.")
-    if header.get("version") != VERSION:
-        raise ConfigError(
-            f"{file}: shards of version {header.get('version')} cannot be read, only of version {VERSION}; "
-            "convert the demonstrations again with `training shard`."
-        )
-    if header.get("sha256") != header_hash(header):
-        raise _damaged(file, "it does not match its checksum")
-    return header
-
-
 def _row(layout: Layout, rows: pa.RecordBatch, index: int) -> dict[str, Any]:
     numbers = {name: rows.column(name)[index].as_py() for name in ("frames", "total", "crc32")}
     return numbers | {name: rows.column(name)[index].as_buffer() for name in layout.streams}
-
-
-def _damaged(path: Path, reason: object) -> ConfigError:
-    reason = " ".join(str(reason).split())
-    return ConfigError(f"{path}: the shard file is damaged ({reason}); convert the demonstrations again.")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from test_shards import LAYOUT, random_game, write
 
-from training import loader
+from training import heldout as reading
 from training.blocks import Layout
 from training.config import ConfigError
-from training.loader import heldout
+from training.heldout import heldout
 from training.shard_writer import ShardWriter
 
 LENGTHS = (31, 64, 5, 47, 90, 18, 1, 33)
@@ -163,7 +163,7 @@ def test_the_heldout_pass_gives_every_frame_once_with_its_game(tmp_path, games, 
 
 @pytest.mark.parametrize("wanted", [1, 50, 10_000])
 def test_a_short_heldout_pass_takes_pieces_that_begin_with_a_start(tmp_path, games, monkeypatch, wanted):
-    monkeypatch.setattr(loader, "PIECE", 20)
+    monkeypatch.setattr(reading, "PIECE", 20)
     shards = write(tmp_path / "s", games, holdout=0.6)
     settings = {"batch_size": 3, "unroll_length": 7, "frames": wanted}
     batches = list(heldout(shards, **settings))
@@ -290,6 +290,6 @@ def test_nethack_frames_can_be_shuffled_too(shards, games):
 
 
 def test_the_layout_of_these_tests_is_that_of_nethack_but_smaller():
-    from training.shards import NETHACK_LAYOUT
+    from training.shard_format import NETHACK_LAYOUT
 
     assert (LAYOUT.planes, LAYOUT.columns) == (NETHACK_LAYOUT.planes, NETHACK_LAYOUT.columns)

@@ -11,8 +11,9 @@ from training.atari.env import AtariTask, AtariVector
 from training.config import ConfigError
 from training.evaluate import Returns, play
 from training.games import Transition
+from training.shard_format import ATARI_LAYOUT
 from training.shard_writer import GameEncoder, ShardWriter, check_holdout
-from training.shards import ATARI_LAYOUT, Shards
+from training.shards import Shards
 
 BLOCK = 64
 """Frames a block: short, because shuffled frames are read from anywhere."""

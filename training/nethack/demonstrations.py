@@ -28,8 +28,9 @@ from nle.dataset.populate_db import XLOGFILE_COLUMNS
 from numpy.typing import NDArray
 
 from training.config import ConfigError
+from training.shard_format import NETHACK_LAYOUT
 from training.shard_writer import EncodedGame, GameEncoder, ShardWriter, check_holdout
-from training.shards import NETHACK_LAYOUT, Shards
+from training.shards import Shards
 
 ACTIONS = tuple(int(action) for action in nethack.ACTIONS)
 """The key of each action of NetHackChallenge."""

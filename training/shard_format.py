@@ -1,0 +1,92 @@
+"""What the writer and the reader of shards agree on: fields, columns, and the header.
+
+A header is written last and names every file with its size, so that an unfinished folder never reads as whole.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from training.blocks import Layout
+from training.config import ConfigError
+
+FORMAT = "game-scaling shards"
+VERSION = 1
+GAMES = pa.schema(
+    [
+        ("name", pa.string()),
+        ("digest", pa.string()),
+        ("batch", pa.int32()),
+        ("frames", pa.int64()),
+        ("samples", pa.int64()),
+        ("points", pa.int64()),
+        ("character", pa.string()),
+    ]
+)
+NETHACK_LAYOUT = Layout(
+    shape=(24, 80),
+    planes=("chars", "colors"),
+    columns={"cursor": ("uint8", (2,)), "action": ("uint8", ()), "mask": ("bool", ()), "score": ("int32", ())},
+)
+ATARI_LAYOUT = Layout(
+    shape=(84, 84),
+    planes=("pixels",),
+    columns={"action": ("uint8", ()), "mask": ("bool", ()), "reward": ("float32", ())},
+)
+
+
+def block_schema(layout: Layout) -> pa.Schema:
+    """The columns of a data file."""
+    numbers = [("frames", pa.int32()), ("total", pa.int32()), ("crc32", pa.uint32())]
+    return pa.schema(numbers + [(name, pa.binary()) for name in layout.streams])
+
+
+def split_key(seed: int, digest: str) -> str:
+    """Where a game falls in the order in which games are held out: a hash of its content and the seed, in hex."""
+    return hashlib.sha256(f"{seed} {digest}".encode()).hexdigest()
+
+
+def header_hash(header: Mapping[str, Any]) -> str:
+    """SHA-256 of a header, without the hash in it."""
+    content = {key: value for key, value in header.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def layout_json(layout: Layout) -> dict[str, Any]:
+    """The layout as JSON keeps it: lists for tuples."""
+    return json.loads(json.dumps(asdict(layout)))
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of the folder `path`. Raises ConfigError where it is missing, damaged, or of another version."""
+    file = path / "header.json"
+    try:
+        header = json.loads(file.read_bytes())
+    except OSError:
+        raise ConfigError(
+            f"{path}: there is no readable header.json, so this is no finished folder of shards; "
+            "make one with `training shard`."
+        ) from None
+    except ValueError as error:
+        raise damaged(file, error) from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ConfigError(f"{file}: this is not the header of a folder of shards; make one with `training shard`.")
+    if header.get("version") != VERSION:
+        raise ConfigError(
+            f"{file}: shards of version {header.get('version')} cannot be read, only of version {VERSION}; "
+            "convert the demonstrations again with `training shard`."
+        )
+    if header.get("sha256") != header_hash(header):
+        raise damaged(file, "it does not match its checksum")
+    return header
+
+
+def damaged(path: Path, reason: object) -> ConfigError:
+    """The error for a file that is not as it was written."""
+    reason = " ".join(str(reason).split())
+    return ConfigError(f"{path}: the shard file is damaged ({reason}); convert the demonstrations again.")
