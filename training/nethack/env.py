@@ -55,7 +55,7 @@ class NetHackTask:
             )
 
     @classmethod
-    def of(cls, text: str, **limits: int) -> "NetHackTask":
+    def of(cls, text: str, **limits: Any) -> "NetHackTask":
         """The task named by NetHackScore, by mon-hum-neu-mal (of NetHackChallenge) or by NetHackScore:mon-hum-neu-mal.
 
         `limits` are the further fields. Raises ConfigError for what names no task.

@@ -7,13 +7,12 @@ import contextlib
 import dataclasses
 import json
 import math
-import multiprocessing
 import os
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -25,8 +24,9 @@ from training.config import ConfigError
 from training.games import checked_seed
 from training.nethack.env import NetHackTask
 from training.nethack.players import describe, make_player
+from training.nethack.recording_worker import RecordingWorker, Stream, after
 from training.nethack.recordings import LIST, read_list, remove_empty, verify
-from training.nethack.session import GameRow, Rules, Session
+from training.nethack.session import GameRow, Rules
 from training.stopping import InterruptedRunError, stop_on_signals
 
 STREAM_STEPS = 50_000
@@ -54,17 +54,6 @@ class Summary:
     seconds: float
     notes: tuple[str, ...] = ()
     """What went wrong without stopping the recording, a sentence each."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Stream:
-    """Games that one worker plays in a row: one game, or as many as make up `quota` steps."""
-
-    stream: int
-    number: int = 0
-    """The first game's number."""
-    quota: int | None = None
-    """Steps left to make; None for a single game."""
 
 
 def collect(
@@ -124,7 +113,7 @@ class _Recording:
         self.progress = progress or (lambda done, total: None)
         self.rows: list[GameRow] = []
         self.notes: list[str] = []
-        self.streams: list[_Stream] = []
+        self.streams: list[Stream] = []
         self.done = self.total = self.deaths = 0
         self.trouble = ""
 
@@ -133,7 +122,7 @@ class _Recording:
         held = [row for row in read_list(self.out) if all(row[key] == value for key, value in self.label.items())]
         if games is not None:
             have = {row["stream"] for row in held}
-            self.streams = [_Stream(stream=stream) for stream in range(games) if stream not in have]
+            self.streams = [Stream(stream=stream) for stream in range(games) if stream not in have]
             self.total = len(self.streams)
             return
         assert steps is not None
@@ -143,7 +132,7 @@ class _Recording:
             left = (stream + 1) * steps // count - stream * steps // count - sum(row["steps"] for row in mine)
             if left > 0:
                 first = 1 + max((row["number"] for row in mine), default=-1)
-                self.streams.append(_Stream(stream=stream, number=first, quota=left))
+                self.streams.append(Stream(stream=stream, number=first, quota=left))
                 self.total += left
 
     def run(self, workers: int) -> Summary:
@@ -166,8 +155,8 @@ class _Recording:
                         worker.tell(None)
         return self._finish(time.monotonic() - began, interrupted=bool(flag is not None and flag.raised))
 
-    def _launch(self) -> "_Worker":
-        worker = _Worker(self.out, self.rules, self.player)
+    def _launch(self) -> RecordingWorker:
+        worker = RecordingWorker(self.out, self.rules, self.player)
         worker.tell(self.todo.pop())
         return worker
 
@@ -186,7 +175,7 @@ class _Recording:
             self.rows.append(value)
             worker.games += 1
             self.deaths = 0
-            worker.playing = _after(worker.playing, value)
+            worker.playing = after(worker.playing, value)
             self.done += self.label["counted"] == "games"
             with open(self.out / LIST, "a", encoding="utf-8") as file:
                 file.write(json.dumps(self.label | dataclasses.asdict(value)) + "\n")
@@ -196,7 +185,7 @@ class _Recording:
             worker.tell(self.todo.pop() if self.todo else None)
         self.progress(min(self.done, self.total), self.total)
 
-    def _bury(self, worker: "_Worker") -> None:
+    def _bury(self, worker: RecordingWorker) -> None:
         """A worker is gone. If it should not be, say so, and have another go on where its last whole game ended."""
         code = worker.end()
         del self.workers[worker.link]
@@ -242,84 +231,6 @@ class _Recording:
             seconds=seconds,
             notes=tuple(self.notes),
         )
-
-
-class _Worker:
-    """The parent's end of a process that records."""
-
-    def __init__(self, out: Path, rules: Rules, player: Any) -> None:
-        context = multiprocessing.get_context("spawn")  # a forked copy of a process that uses torch or jax can hang
-        self.link, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, out, rules, player), daemon=True)
-        self._process.start()
-        theirs.close()
-        self.playing: _Stream | None = None
-        self.left = False
-        self.games = 0
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid or 0
-
-    def tell(self, stream: _Stream | None) -> None:
-        """Give it a stream to play, or None: end the game in progress and leave."""
-        self.left = stream is None
-        if stream is not None:
-            self.playing = stream
-        with contextlib.suppress(OSError):
-            self.link.send(stream)
-
-    def end(self) -> int | None:
-        """Wait for it; its exit code."""
-        self._process.join()
-        self.link.close()
-        return self._process.exitcode
-
-
-def _work(link: Connection, out: Path, rules: Rules, player: Any) -> None:
-    """A worker: play the streams that come down the link, until there is none."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone: leave, with the last game ended
-        session: Session | None = None
-        try:
-            session = Session(out, rules, make_player(player))
-            while (stream := link.recv()) is not None:
-                for row in _games(session, stream, link):
-                    link.send(("game", row))
-                link.send(("finished", None))
-        except OSError as error:
-            if isinstance(error, BrokenPipeError):
-                raise
-            link.send(("trouble", f"recording failed ({error.strerror or error})"))
-        finally:
-            if session is not None:
-                session.close()
-
-
-def _games(session: Session, stream: _Stream, link: Connection) -> Iterator[GameRow]:
-    """Play a stream's games."""
-    number, left = stream.number, stream.quota
-
-    def tick(steps: int) -> None:
-        with contextlib.suppress(OSError):
-            link.send(("steps", steps))
-
-    while left is None or left > 0:
-        # Whatever comes while a stream is played, None or the end of the link, means stop.
-        row = session.play(stream.stream, number, left, link.poll, tick)
-        yield row
-        number += 1
-        if left is None or row.cut_off == "stopped":
-            return
-        left -= row.steps
-
-
-def _after(stream: _Stream | None, row: GameRow) -> _Stream | None:
-    """What is left of a stream after a game."""
-    if stream is None or stream.quota is None or stream.quota <= row.steps:
-        return None
-    return _Stream(stream=stream.stream, number=row.number + 1, quota=stream.quota - row.steps)
 
 
 def _folder(out: Path, append: bool) -> Path:
