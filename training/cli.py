@@ -23,6 +23,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+_INTERRUPTED = 130  # the shell's code for a program that Ctrl-C ended
+
 # Every command imports what it needs when it runs: torch takes seconds, and --help should not.
 
 app.command(epilog="Example: training collect games --steps 200000")(collecting.collect)
@@ -229,12 +231,16 @@ def main() -> None:
     """Run the command; bad input is one plain sentence on stderr and exit code 2."""
     try:
         app()
+    except SystemExit as done:
+        if done.code == _INTERRUPTED:  # typer's answer to Ctrl-C
+            say("training: interrupted; start the same command again.")
+        raise
     except (ConfigError, OSError) as error:
         say(f"training: {error}")
         raise SystemExit(2) from None
-    except (InterruptedRunError, KeyboardInterrupt) as error:
-        say(f"training: {str(error) or 'interrupted.'}")
-        raise SystemExit(130) from None
+    except InterruptedRunError as error:
+        say(f"training: {error}")
+        raise SystemExit(_INTERRUPTED) from None
 
 
 def _cloning(path: Path) -> RunConfig:

@@ -187,3 +187,12 @@ def test_demonstrations_settle_the_game(run, tmp_path):
     assert (found.env, found.core, found.task) == ("atari", "cnn", "MsPacman")
     asked = ("configure", "--params", "1e5", "--flops", "1e12", "--data", shards, "--env", "nethack")
     assert_refused(run(*asked), "demonstrations of atari", "'nethack'")
+
+
+def test_an_interrupted_command_says_so(run, monkeypatch):
+    def interrupt(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.evaluate.evaluate", interrupt)
+    code, out, err = run("evaluate", "random", "--episodes", 1)
+    assert (code, out, err) == (130, "", "training: interrupted; start the same command again.\n")
