@@ -1,6 +1,7 @@
 """The paper's Atari policy: three convolutions and a linear head (Tuyls et al., arXiv 2307.09423)."""
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,8 @@ class AtariCnn(nn.Module):
     def features(self, batch: Mapping[str, Tensor], state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """What the head sees [B, T, 98 · width], of `pixels` scaled to 0..1, and the empty state."""
         pixels = batch["pixels"]
-        x = pixels.flatten(0, 1).contiguous(memory_format=torch.channels_last).float() / 255
-        first, second, third = self.convs
-        x = third(F.relu(second(F.relu(first(x), inplace=True)), inplace=True))
+        x = pixels.flatten(0, 1).to(torch.float32, memory_format=torch.channels_last)
+        first, second, third = cast("list[nn.Conv2d]", list(self.convs))
+        x = F.conv2d(x, first.weight / 255, first.bias, first.stride)  # the weights are fewer than the pixels
+        x = third(F.relu(second(F.relu(x, inplace=True)), inplace=True))
         return x.flatten(1).unflatten(0, pixels.shape[:2]), state
