@@ -95,3 +95,19 @@ def test_collected_games_are_those_played(tmp_path):
     assert checked_spec(configure(task="Pong", **data), shards).core == "cnn"
     with pytest.raises(ConfigError, match="holds games of pong, but task = 'Breakout'"):
         checked_spec(configure(task="Breakout", **data), shards)
+
+
+def test_an_interrupted_recording_goes_on_to_the_same_shards(tmp_path):
+    task, said = AtariTask(game="Breakout", max_steps=40), []
+
+    def stop(done, total):
+        if done == 4:
+            raise KeyboardInterrupt
+
+    settings = {"games": 7, "source": "test", "slots": 3, "report": said.append}
+    with pytest.raises(KeyboardInterrupt):
+        collect(tmp_path / "cut", RandomPolicy(task.actions), task, progress=stop, **settings)
+    cut, _ = collect(tmp_path / "cut", RandomPolicy(task.actions), task, **settings)
+    whole, _ = collect(tmp_path / "whole", RandomPolicy(task.actions), task, **settings)
+    assert (cut.identity, cut.left_out) == (whole.identity, ())
+    assert [("goes on after" in sentence) for sentence in said] == [True]

@@ -75,7 +75,9 @@ class _Recorder:
                 self._flush(game)
         for result in frame.results:
             self._flush(result.game)
-            self._writer.add(self._encoders.pop(result.game).finish(points=round(result.score)))
+            game = self._encoders.pop(result.game).finish(points=round(result.score))
+            if game.name not in self._writer.done:  # kept from a recording that was interrupted, and played again
+                self._writer.add(game)
             del self._frames[result.game]
             self._done += 1
             self._progress(self._done, self._total)
