@@ -90,15 +90,14 @@ class Actor:
             log_probs, value, self._memory = self._look(batch, self._memory)
             action = torch.multinomial(log_probs.exp(), 1, generator=self._generator)
             chosen = action.squeeze(1).cpu().numpy()
-            self._vector.send(chosen)
             told["action"][t], told["value"][t] = action.squeeze(1), value
             told["log_prob"][t] = log_probs.gather(1, action).squeeze(1)
-            if self._imitated is not None:  # while the games are stepped
+            if self._imitated is not None:  # before the games write their next frames over this one
                 with autocast(self._device, self._dtype):
                     logits, self._other = self._imitated(batch, self._other)
                 told["imitated"][t] = logits[:, 0].log_softmax(-1)
             begun = time.perf_counter()
-            frame = self._vector.receive()
+            frame = self._vector.step(chosen)
             waited += time.perf_counter() - begun
             reward[:, t], terminated[:, t], done[:, t] = (
                 frame.reward,

@@ -9,7 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from training import collecting
-from training.config import ConfigError, RunConfig, TrainingConfig, read_config, read_recommendation, to_toml
+from training.config import (
+    ConfigError,
+    ReinforcementConfig,
+    RunConfig,
+    TrainingConfig,
+    read_config,
+    read_recommendation,
+    to_toml,
+)
 from training.options import GAMES, ConfigArg, JsonOpt, SeedOpt, TaskOpt, WorkersOpt, checked_env
 from training.stopping import InterruptedRunError
 from training.terminal import out, progress, say, show, show_rows
@@ -113,20 +121,22 @@ def flops(
     nominal: Annotated[bool, typer.Option("--nominal", help="Count as the published Atari runs did.")] = False,
     as_json: JsonOpt = False,
 ) -> None:
-    """Print the exact cost of a sample by layer, forward and backward."""
-    from training.configure import actions_of
-    from training.flops import layer_costs
-    from training.policies import spec_of
+    """Print the exact cost of a sample by layer, forward and backward; of a frame that is played too."""
+    from training.configure import spec_in
+    from training.flops import layer_costs, reinforcement_flops
 
-    run = _cloning(config)
-    spec = spec_of(run, actions_of(run.env, run.data))
+    run = read_config(config)
+    spec = spec_in(run)
     costs = layer_costs(spec, run.unroll_length, nominal)
     rows = [{**dataclasses.asdict(c), "flops": c.forward + c.backward} for c in costs]
     total = {"name": "all", **{k: sum(r[k] for r in rows) for k in ("params", "forward", "backward", "flops")}}
+    played = reinforcement_flops(spec, run) if isinstance(run, ReinforcementConfig) else None
     if as_json:
-        typer.echo(json.dumps({"layers": rows, "total": total}, indent=2))
+        typer.echo(json.dumps({"layers": rows, "total": total, "played": played}, indent=2))
         return
     show_rows([*rows, total], f"{run.core}, width {spec.width}: FLOPs a sample")
+    if isinstance(run, ReinforcementConfig):
+        out.print(f"A frame of this run, acting, {run.epochs} times learning and the critic: {played:,.0f} FLOPs")
 
 
 @app.command(epilog="Example: training check run.toml")

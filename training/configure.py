@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.config import ConfigError, RunConfig, read_recommendation
+from training.config import ConfigError, RunConfig, TrainingConfig, read_recommendation
 from training.flops import flops_per_sample
-from training.measure import autocast, cloning_loss, precision, to_device
+from training.measure import autocast, cloning_loss, precision, task_of, to_device
 from training.policies import PolicySpec, build, count_params, spec_for, spec_of
 from training.shards import Shards
 
@@ -97,9 +97,16 @@ def actions_of(env: str, data: str) -> int:
     return Shards(data).actions if data else ACTIONS[env]
 
 
+def spec_in(run: TrainingConfig) -> PolicySpec:
+    """The policy of a run, as its data or its task wants it."""
+    if isinstance(run, RunConfig):
+        return spec_of(run, actions_of(run.env, run.data))
+    return spec_of(run, task_of(run.env, run.task, 0).actions)
+
+
 def remarks(run: RunConfig) -> str:
     """Comments for the top of its TOML: width, cost, and hours on this machine from a rate measured now."""
-    spec = spec_of(run, actions_of(run.env, run.data))
+    spec = spec_in(run)
     speed = frames_per_second(spec, run)
     return (
         f"# width {spec.width}, {flops_per_sample(spec, run.unroll_length):.4g} FLOPs a sample, "

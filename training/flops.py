@@ -12,6 +12,7 @@ Conventions
   gradient is not subtracted.
 - A lookup in a table costs nothing forward; backward it adds its gradient to the table, 1 FLOP for each feature. Where
   rows are summed (the message, the previous action), the additions count forward too.
+- A frame is charged in full, also where a CPU spares itself the map of a screen that is the one before.
 - Not counted: biases, nonlinearities, pooling, normalisation, rotary positions, softmax, the loss, the optimiser.
 """
 

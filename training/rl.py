@@ -15,11 +15,11 @@ from training.config import ConfigError, ReinforcementConfig
 from training.distributed import place
 from training.flops import reinforcement_flops
 from training.learner import Learner, load_policy
-from training.ledger import check_cost, check_finite, claim, row_of, told
+from training.ledger import check_cost, check_finite, claim, resumed, row_of, told
 from training.measure import autocast, measured_return, precision, task_of
 from training.monitor import Monitor, matrix_rate
 from training.policies import PolicySpec, spec_of
-from training.record import append_row
+from training.record import append_row, check_table
 from training.returns import generalised_advantage, vtrace
 from training.schedule import learning_rate
 from training.stopping import InterruptedRunError, stop_on_signals
@@ -42,6 +42,7 @@ def train(config: ReinforcementConfig, *, out: Path, table: Path, wandb: bool = 
         begun = load_policy(Path(config.init)) if config.init else None
         task = task_of(config.env, config.task, begun.spec.actions if begun else 0, config.episode_steps)
         spec = checked_spec(config, task.actions, begun.spec if begun else None)
+        check_table(table)
         claim(config, out, here)
         learner = Learner.begin(config, spec, here, checkpoints, critic=True)
         assert learner.critic is not None
@@ -56,7 +57,7 @@ def train(config: ReinforcementConfig, *, out: Path, table: Path, wandb: bool = 
         seeds = np.random.SeedSequence((config.seed, learner.update)).generate_state(3)
         shuffle = torch.Generator().manual_seed(int(seeds[0]))
         with vector_of(task, config, int(seeds[1])) as vector, monitor:
-            for sentence in learner.passed_over:
+            for sentence in (*learner.passed_over, *resumed(config, out, learner.update, learner.measured)):
                 monitor.say(sentence)
             actor = Actor(
                 vector, config, learner.policy, learner.critic, here.device, dtype, int(seeds[2]),
@@ -67,7 +68,7 @@ def train(config: ReinforcementConfig, *, out: Path, table: Path, wandb: bool = 
                     values = measured_return(config, learner.policy, task, stop, monitor.measuring)
                     row = row_of(config, spec, learner.update, reinforcement_flops(spec, config), here)
                     append_row(table, {**row, "loss": None, **values, **monitor.speed})
-                    monitor.measured(learner.update, values)
+                    monitor.measured(learner.update, {**row, **values})
                     monitor.say(told(row, values))
                     learner.measured = learner.update
                     learner.save(checkpoints, keep=True)

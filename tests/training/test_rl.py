@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import os
 import signal
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from memory_game import MemoryGame
 
 from forecast import read_runs
-from training import rl
+from training import cli, rl
 from training.acting import Actor
 from training.checkpoint import latest_checkpoint
 from training.config import ConfigError, ReinforcementConfig, read_config, to_toml
@@ -267,3 +268,30 @@ def test_it_learns_to_remember(tmp_path, memory_game, algorithm, epochs, updates
         MemoryGame.receive = games
     assert np.mean(scores[:64]) < 0.6
     assert np.mean(scores[-256:]) > 0.9
+
+
+def test_the_command_makes_a_run_prices_it_and_refuses_to_clone_by_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def training(*arguments: str) -> int:
+        monkeypatch.setattr("sys.argv", ["training", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0)
+
+    made = ("--algorithm", "vtrace", "--env", "atari", "--task", "Pong", "--params", "2e4", "--flops", "1e11")
+    assert training("configure", *made, "--out", "run.toml") == 0
+    run = read_config(tmp_path / "run.toml")
+    assert isinstance(run, ReinforcementConfig)
+    assert training("flops", "run.toml", "--json") == 0
+    printed = capsys.readouterr().out
+    played = json.loads(printed[printed.index("{") :])["played"]
+    assert run.flops / run.samples == pytest.approx(played, rel=1e-3)
+    assert training("bc", "run.toml", "--data", "shards") == 2
+    assert "does not clone" in capsys.readouterr().err
+    assert training("configure", *made, "--data", "shards") == 2
+    assert "takes no --data" in capsys.readouterr().err
+    assert training("rl", "nothing.toml") == 2
+    (tmp_path / "clone.toml").write_text("params = 1e5\nsamples = 1e6\nflops = 1e12\n")
+    assert training("rl", "clone.toml") == 2
+    assert "training bc" in capsys.readouterr().err

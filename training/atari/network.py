@@ -43,7 +43,7 @@ class AtariCnn(nn.Module):
     def features(self, batch: Mapping[str, Tensor], state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """What the head sees [B, T, 98 · width], of `pixels` scaled to 0..1, and the empty state."""
         pixels = batch["pixels"]
-        x = pixels.flatten(0, 1).to(torch.float32, memory_format=torch.channels_last)
+        x = pixels.flatten(0, 1).float().contiguous(memory_format=torch.channels_last)
         first, second, third = cast("list[nn.Conv2d]", list(self.convs))
         x = F.conv2d(x, first.weight / 255, first.bias, first.stride)  # the weights are fewer than the pixels
         x = third(F.relu(second(F.relu(x, inplace=True)), inplace=True))

@@ -119,10 +119,22 @@ class ScreenEncoder(nn.Module):
         parts = [
             self.message(chars[:, 0], self.characters),
             self.status(chars[:, -2:].flatten(1)),
-            self.map(self._embed(cells, looks)),
+            self._map(cells, looks),
             self.crop(self._embed(around, looks)),
         ]
         return torch.cat(parts, dim=1)
+
+    def _map(self, cells: Tensor, looks: Tensor | None) -> Tensor:
+        """What the map net makes of cells [N, 21, 80]; of equal maps that follow each other it is asked once.
+
+        In two of three frames of random play the map is the one before. A GPU would have to wait to hear which, and
+        batch normalisation needs every frame.
+        """
+        if self.sizes.paper or cells.device.type != "cpu":
+            return self.map(self._embed(cells, looks))
+        new = torch.ones(len(cells), dtype=torch.bool)
+        torch.any((cells[1:] != cells[:-1]).flatten(1), 1, out=new[1:])
+        return self.map(self._embed(cells[new], looks)).index_select(0, new.cumsum(0) - 1)
 
     def _looks(self) -> Tensor:
         """Embeddings of every pair of character and colour [32768, features].
