@@ -6,21 +6,18 @@ import numpy as np
 
 from training.games import Deal, GameResult, Transition, checked_actions, game_seeds
 
-DARK = 3
-"""Frames between the letter and the question."""
-
 
 class MemoryGame:
     """`count` games; a `training.games.Vector` whose frames are NetHack screens.
 
-    The first frame of a game shows one of two letters at the cursor, then come `DARK` empty frames, then a question
+    The first frame of a game shows one of two letters at the cursor, then come `dark` empty frames, then a question
     mark: the key of the letter, 0 or 1, brings 1 point, any other none. Chance brings `1 / actions`. With `cut` a game
     is cut off before its question.
     """
 
-    def __init__(self, count: int, *, actions: int = 4, seed: int = 0, cut: bool = False) -> None:
+    def __init__(self, count: int, *, actions: int = 4, seed: int = 0, dark: int = 3, cut: bool = False) -> None:
         self.count, self.actions = count, actions
-        self._deal, self._seed, self._last = Deal(count), seed, DARK if cut else DARK + 1
+        self._deal, self._seed, self._dark, self._last = Deal(count), seed, dark, dark if cut else dark + 1
         self._cut = cut
 
     def reset(self) -> Transition:
@@ -38,7 +35,7 @@ class MemoryGame:
         self._actions = checked_actions(actions, self.count, self.actions)
 
     def receive(self) -> Transition:
-        asked = self._age == DARK + 1
+        asked = self._age == self._dark + 1
         reward = (asked & (self._actions == self._letter)).astype(np.float32)
         self._score += reward
         ended = self._age == self._last
@@ -75,7 +72,7 @@ class MemoryGame:
     def _screens(self) -> dict[str, np.ndarray]:
         chars = np.full((self.count, 24, 80), ord(" "), np.uint8)
         shown = np.select(
-            [self._age == 0, self._age == DARK + 1],
+            [self._age == 0, self._age == self._dark + 1],
             [np.where(self._letter == 0, ord("A"), ord("B")), ord("?")],
             ord("."),
         )

@@ -246,13 +246,18 @@ def test_a_budget_that_is_not_the_cost_is_refused(tmp_path, memory_game):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("algorithm", "epochs", "updates"), [("ppo", 4, 60), ("vtrace", 1, 200)])
-def test_it_learns_to_remember(tmp_path, memory_game, algorithm, epochs, updates):
+@pytest.mark.parametrize(
+    ("algorithm", "choices", "dark", "updates"),
+    [
+        ("ppo", {"epochs": 4, "batch_size": 8, "learning_rate": 3e-3}, 3, 60),
+        ("vtrace", {"epochs": 1, "batch_size": 4, "learning_rate": 2e-3, "entropy": 0.03}, 1, 100),
+    ],
+)
+def test_it_learns_to_remember(tmp_path, memory_game, algorithm, choices, dark, updates):
     # Chance is 1/4, knowing the keys but not the letter 1/2: only a memory reaches 0.9.
-    run = run_of(
-        updates, algorithm=algorithm, epochs=epochs, envs=16, rollout=20, unroll_length=20,
-        batch_size=8 // (5 - epochs), learning_rate=3e-3, discount=0.95,
-    )  # fmt: skip
+    memory_game["dark"] = dark
+    shape = {"envs": 16, "rollout": 20, "unroll_length": 20, "discount": 0.95}
+    run = run_of(updates, algorithm=algorithm, **shape, **choices)
     scores: list[float] = []
     games = MemoryGame.receive
 
