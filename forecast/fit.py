@@ -86,7 +86,7 @@ def fit(
     dof = np.asarray(parameters.noise["dof"])
     pit = probability_below(np.asarray(encoding.data.log_loss)[:n], location[:, :n], scale[:, :n], dof)
     counted = weights[:, :n].max(axis=0) > 0.5
-    pareto_k = _pareto_k(runs, _left_out(runs, spec, encoding, found.values))
+    pareto_k = _pareto_k(_left_out(runs, spec, encoding, found.values))
     return Posterior(
         runs=runs,
         spec=spec,
@@ -113,7 +113,7 @@ def compare(runs: Runs, *, laws: tuple[str, ...] = LAWS, seed: int = 0, **settin
         posterior = fit(runs, law=law, seed=seed, **settings)
         views = _left_out(runs, posterior.spec, posterior.encoding, posterior.draws)
         pointwise[law] = np.mean([loo.loo_i.to_numpy() for loo in views], axis=0)
-        high = float(np.mean(_pareto_k(runs, views) > HIGH_PARETO_K))
+        high = float(np.mean(_pareto_k(views) > HIGH_PARETO_K))
         elpd, se = pointwise[law].sum(), np.sqrt(pointwise[law].size * pointwise[law].var())
         rows.append({"law": law, "elpd": float(elpd), "se": float(se), "pareto_k_high": high})
     table = pd.DataFrame(rows).sort_values("elpd", ascending=False, ignore_index=True)
@@ -168,10 +168,10 @@ def _left_out(runs: Runs, spec: Spec, encoding: Encoding, draws: Mapping[str, np
     return [leave_out(powered[k :: len(LOCALITIES)], blocks.to_numpy(str)) for k in range(views)]
 
 
-def _pareto_k(runs: Runs, views: list[Any]) -> np.ndarray:
-    """k of every training in every view; without losses but for those of no weight, which leave nothing out."""
+def _pareto_k(views: list[Any]) -> np.ndarray:
+    """k of every training in every view but those of no weight, which leave nothing out."""
     found = np.concatenate([loo.pareto_k.to_numpy() for loo in views])
-    return found if runs.has_losses else found[found != np.inf]
+    return found[found != np.inf]
 
 
 def _tables(runs: Runs) -> list[tuple[str, pd.DataFrame]]:

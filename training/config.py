@@ -7,6 +7,7 @@ import json
 import math
 import re
 import tomllib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ class ConfigError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
+class TrainingConfig(ABC):
     """What every run has. Whole floats are taken for integers, so that `params = 1e7` reads well in TOML.
 
     Raises ConfigError on construction for any value that no run can have.
@@ -107,13 +108,13 @@ class TrainingConfig:
     """The factors of `samples_per_update`, for people."""
 
     @property
+    @abstractmethod
     def samples_per_update(self) -> int:
         """Frames that an update takes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _check_algorithm(self) -> None:
         """Raise ConfigError for what this way of learning cannot do."""
-        raise NotImplementedError
 
     @property
     def updates(self) -> int:
