@@ -6,6 +6,8 @@ of), `seed`, `loss_se`, `return_mean`, `return_se`, `episodes`, `unique_samples`
 
 A table without losses, as of reinforcement learning, leaves `loss` out or empty in every row and has in every row a
 `return_mean` with `return_se` or `episodes`; its samples are environment frames.
+
+Rows of failed runs (`state` says failed, crashed or killed) that hold neither a loss nor a return are left out.
 """
 
 import hashlib
@@ -23,11 +25,11 @@ from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype, 
 from forecast.files import NUMBER, Sheet, read_sheet, sheet_of_frame
 from forecast.published.catalogue import Dataset, datasets
 from forecast.schema import CANONICAL, REQUIRED, TEXT, Problem, TableError, check, count_budgets, required
+from forecast.states import MISSING, code_note, without_failed
 
 __all__ = ["Problem", "Runs", "TableError", "read_columns", "read_runs"]
 
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
-_MISSING = {"", "nan", "na", "n/a", "null", "none"}
 # Given to rows of a table without a `run` column; read back from a saved table it means the same.
 _OWN_RUN = re.compile(r"row \d+")
 
@@ -145,12 +147,15 @@ def return_offset(table: pd.DataFrame) -> float:
     return 0.01 * max(float(returns.max()) - low, 1e-9) - low
 
 
-def read_runs(source: str | Path | pd.DataFrame, *, columns: Mapping[str, str] | None = None) -> Runs:
+def read_runs(
+    source: str | Path | pd.DataFrame, *, columns: Mapping[str, str] | None = None, to_fit: bool = True
+) -> Runs:
     """Read and validate a run table.
 
     source: a .csv, .csv.gz, .parquet or .pq file, a DataFrame, or the name of a bundled table (`forecast.published`).
     columns: canonical name -> column in the file, with an optional factor: {"params": "config.params_m*1e6"}.
-    Canonical columns that are not mapped are taken under their own name.
+    Canonical columns that are not mapped are taken under their own name. to_fit: False also takes a table of too few
+    sizes and budgets for a law, such as one of outcomes.
 
     Raises TableError with every problem found, their rows and columns.
     """
@@ -162,14 +167,15 @@ def read_runs(source: str | Path | pd.DataFrame, *, columns: Mapping[str, str] |
     else:
         sheet = read_sheet(Path(source), str(source), bundled=tuple(datasets()))
     picked, notes, problems = _pick(sheet, columns or {})
+    sheet, failed = without_failed(sheet, picked)
     table, unread, unreadable = _read_cells(sheet, picked)
     has_runs = "run" in table
     table, more = _complete(_without_empty_losses(table, unread))
-    problems += [*unreadable, *check(table, unread=unread, has_runs=has_runs)]
+    problems += [*unreadable, *check(table, unread=unread, has_runs=has_runs, to_fit=to_fit)]
     if problems:
         raise TableError(sheet.source, problems)
     own = dataset.as_notes() if dataset else ()
-    return Runs(table=table, source=sheet.source, notes=(*own, *notes, *more))
+    return Runs(table=table, source=sheet.source, notes=(*own, *notes, *failed, *more, *code_note(table)))
 
 
 def read_columns(path: str | Path) -> dict[str, str]:
@@ -319,7 +325,7 @@ def _number(cell: object, factor: str) -> float:
     if bool(pd.isna(cell)):  # pyright: ignore[reportArgumentType, reportCallIssue]
         return np.nan
     text = str(cell).strip()
-    if text.casefold() in _MISSING:
+    if text.casefold() in MISSING:
         return np.nan
     if _INFINITE.fullmatch(text):
         return float(text)

@@ -119,24 +119,27 @@ def required(table: pd.DataFrame) -> tuple[str, ...]:
     return ("params", "samples", "flops", "return_mean")
 
 
-def check(table: pd.DataFrame, *, unread: Mapping[str, Sequence[int]], has_runs: bool) -> list[Problem]:
+def check(
+    table: pd.DataFrame, *, unread: Mapping[str, Sequence[int]], has_runs: bool, to_fit: bool = True
+) -> list[Problem]:
     """All problems of a canonical table; an empty list means it is valid.
 
     table: canonical columns, float64 numbers and string texts, index = line number. unread: line numbers, by column,
     of cells already reported as not being numbers (they are NaN here and must not be reported twice). has_runs: the
-    table names its trajectories itself.
+    table names its trajectories itself. to_fit: there must be enough sizes and budgets to learn from.
     """
     if table.empty:
         return [Problem((), "", "the table has no data rows", "add one row for each training run or checkpoint")]
     problems = [*_cell_problems(table, unread), *_return_problems(table), *_unique_problems(table)]
     needed = required(table)
     if needed != REQUIRED:
-        problems += _without_losses(table, unread)
+        problems += _without_losses(table, unread, to_fit)
     if all(c in table for c in needed):
         numbers = table.loc[:, list(needed)].to_numpy(dtype=float)
         positive = (numbers > 0) | (np.array(needed) == "return_mean")
         usable = table.loc[(np.isfinite(numbers) & positive).all(axis=1) & table["group"].notna().to_numpy()]
-        problems += [*_duplicate_problems(usable, has_runs), *_spread_problems(usable), *_cost_problems(usable)]
+        spread = _spread_problems(usable) if to_fit else ()
+        problems += [*_duplicate_problems(usable, has_runs), *spread, *_cost_problems(usable)]
     return problems
 
 
@@ -174,7 +177,7 @@ def _return_problems(table: pd.DataFrame) -> Iterator[Problem]:
         yield Problem(rows, "return_se", "is given without `return_mean`", "add the mean return, or leave both empty")
 
 
-def _without_losses(table: pd.DataFrame, unread: Mapping[str, Sequence[int]]) -> Iterator[Problem]:
+def _without_losses(table: pd.DataFrame, unread: Mapping[str, Sequence[int]], to_fit: bool) -> Iterator[Problem]:
     """What a table whose rows have no losses must have instead."""
     returns = _column(table, "return_mean")
     reported = table.index.isin(list(unread.get("return_mean", ())))
@@ -184,7 +187,7 @@ def _without_losses(table: pd.DataFrame, unread: Mapping[str, Sequence[int]]) ->
     if rows := _rows(table, ~np.isnan(_column(table, "loss_se"))):
         yield Problem(rows, "loss_se", "is given without `loss`", "add the loss of every row, or leave both empty")
     for name, part in table.groupby("group"):
-        if len(part) > 1 and part["return_mean"].nunique() == 1:
+        if to_fit and len(part) > 1 and part["return_mean"].nunique() == 1:
             what = f"is {part['return_mean'].iloc[0]:g} in every row of group `{name}`, so nothing can be learned of it"
             yield Problem((), "return_mean", what, "add budgets at which returns differ, or leave this group out")
 

@@ -1,0 +1,76 @@
+"""What rows say of how they came about: which runs failed, and which versions of the code made them."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+from pandas.api.types import is_scalar
+
+from forecast.files import Sheet, refuse
+from forecast.schema import ROWS_SHOWN
+
+FAILED = ("failed", "crashed", "killed")
+"""Values of a column `state` (in any case) of runs that came to no end, as training and W&B write them."""
+MISSING = {"", "nan", "na", "n/a", "null", "none"}
+"""What stands in a cell without a value, in lower case."""
+_REASON = 80  # characters of a reason that are shown
+
+
+def without_failed(sheet: Sheet, picked: Mapping[str, tuple[str, str]]) -> tuple[Sheet, list[str]]:
+    """The rows but those of failed runs that measured nothing, under their own line numbers, and a note of the others.
+
+    picked: canonical name -> column of the sheet. A row of a failed run that holds a loss or a return is a measured
+    checkpoint and stays. Raises TableError where nothing else is left.
+    """
+    column = next((c for c in sheet.cells if c.casefold() == "state"), None)
+    if column is None:
+        return sheet, []
+    measured = [sheet.cells[picked[name][0]] for name in ("loss", "return_mean") if name in picked]
+    lost = [
+        row
+        for row in sheet.rows
+        if _text(sheet.cells[column][row]).casefold() in FAILED and all(not _text(cells[row]) for cells in measured)
+    ]
+    if not lost:
+        return sheet, []
+    if len(lost) == len(sheet.rows):
+        what = f"every row is of a run that failed and measured nothing ({_told(sheet, column, lost)})"
+        raise refuse(sheet.source, what, "run them again", column=column)
+    kept = [row for row in sheet.rows if row not in set(lost)]
+    rest = Sheet(sheet.source, tuple(kept), {c: v.loc[kept] for c, v in sheet.cells.items()}, sheet.is_text)
+    many = "1 row of a failed run is" if len(lost) == 1 else f"{len(lost)} rows of failed runs are"
+    return rest, [f"{many} left out: {_told(sheet, column, lost)}."]
+
+
+def code_note(table: pd.DataFrame) -> list[str]:
+    """A sentence if rows were made by several versions of the code, which a column `code` names."""
+    if "code" not in table:
+        return []
+    versions = pd.Series([_text(v) for v in table["code"].tolist()]).value_counts(sort=False)
+    unnamed = int(versions.pop("")) if "" in versions else 0
+    if len(versions) < 2:
+        return []
+    shown = [f"{name} ({count})" for name, count in versions.items()]
+    more = f" and {len(shown) - ROWS_SHOWN} more" if len(shown) > ROWS_SHOWN else ""
+    unsaid = f"; {unnamed} row{'s name' if unnamed > 1 else ' names'} none" if unnamed else ""
+    told = ", ".join(shown[:ROWS_SHOWN])
+    return [f"Rows were made by {len(shown)} versions of the code: {told}{more}{unsaid}."]
+
+
+def _told(sheet: Sheet, column: str, lost: list[int]) -> str:
+    """line 5 (failed, out of memory), line 9 (killed)."""
+    reasons = next((sheet.cells[c] for c in sheet.cells if c.casefold() == "reason"), None)
+    shown = []
+    for row in lost[:ROWS_SHOWN]:
+        why = "" if reasons is None else " ".join(_text(reasons[row]).split()).rstrip(".")
+        why = why if len(why) <= _REASON else why[:_REASON] + "…"
+        shown.append(f"line {row} ({', '.join(filter(None, (_text(sheet.cells[column][row]), why)))})")
+    more = f" and {len(lost) - ROWS_SHOWN} more" if len(lost) > ROWS_SHOWN else ""
+    return ", ".join(shown) + more
+
+
+def _text(cell: object) -> str:
+    """The stripped text of a cell, empty where it has no value."""
+    if is_scalar(cell) and bool(pd.isna(cell)):  # pyright: ignore[reportArgumentType, reportCallIssue]
+        return ""
+    text = str(cell).strip()
+    return "" if text.casefold() in MISSING else text

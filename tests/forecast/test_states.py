@@ -1,0 +1,112 @@
+"""Rows of failed runs, and rows of several versions of the code."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forecast.runs import TableError, read_runs
+
+
+def frame() -> pd.DataFrame:
+    """Nine valid rows of three sizes at three budgets: lines 2 to 10."""
+    params, flops = np.repeat([1e6, 4e6, 16e6], 3), np.tile([1e15, 1e16, 1e17], 3)
+    table = pd.DataFrame({"params": params, "samples": flops / (6 * params), "flops": flops})
+    return table.assign(loss=3 * (flops / 1e15) ** -0.1 * np.linspace(1, 1.2, 9), state="finished")
+
+
+def with_failures(states: dict[int, str], column: str = "state", **cells: object) -> pd.DataFrame:
+    """`frame()` with a row of a failed run inserted before each given position, nothing measured in it."""
+    rows = frame().rename(columns={"state": column}).to_dict(orient="records")
+    for at, state in sorted(states.items()):
+        rows.insert(at, {"params": 0.0, "samples": 0.0, "flops": 0.0, "loss": np.nan, column: state, **cells})
+    return pd.DataFrame(rows)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    states=st.dictionaries(
+        st.integers(0, 8), st.sampled_from(["failed", "crashed", "killed", "Failed", " KILLED "]), min_size=1
+    ),
+    column=st.sampled_from(["state", "State"]),
+)
+def test_rows_of_failed_runs_leave_the_table_and_the_others_keep_their_lines(states: dict[int, str], column: str):
+    table = with_failures(states, column)
+    runs = read_runs(table)
+    finished = [i + 2 for i, s in enumerate(table[column]) if s == "finished"]
+    assert runs.table.index.tolist() == finished
+    assert runs.table["loss"].tolist() == frame()["loss"].tolist()
+    assert runs.sha256 == read_runs(frame()).sha256
+    told = [note for note in runs.notes if "left out" in note]
+    assert len(told) == 1
+    failed = [i + 2 for i, s in enumerate(table[column]) if s != "finished"]
+    assert all(f"line {line} (" in told[0] for line in failed[:8])
+
+
+def test_the_note_gives_the_reason():
+    runs = read_runs(with_failures({3: "failed"}, reason="out of memory."))
+    assert "1 row of a failed run is left out: line 5 (failed, out of memory)." in runs.notes
+    runs = read_runs(with_failures({0: "killed", 3: "failed"}))
+    assert "2 rows of failed runs are left out: line 2 (killed), line 5 (failed)." in runs.notes
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_failed_rows_of_files_are_left_out(tmp_path: Path, suffix: str):
+    table, path = with_failures({4: "failed"}, return_mean=np.nan, episodes=np.nan), tmp_path / f"t.{suffix}"
+    table.to_csv(path, index=False) if suffix == "csv" else table.to_parquet(path)
+    assert read_runs(path).table.index.tolist() == [2, 3, 4, 5, 7, 8, 9, 10, 11]
+
+
+def test_a_measured_row_of_a_crashed_run_stays():
+    table = frame()
+    table.loc[4, "state"] = "crashed"
+    runs = read_runs(table)
+    assert len(runs.table) == 9
+    assert not any("left out" in note for note in runs.notes)
+
+
+def test_a_row_with_a_return_and_no_loss_is_not_dropped_but_refused():
+    table = with_failures({2: "failed"}, return_mean=3.0, episodes=4).assign(params=1e6, samples=1e9, flops=6e15)
+    with pytest.raises(TableError, match="line 4, column `loss`"):
+        read_runs(table)
+
+
+def test_an_unfinished_row_that_did_not_fail_is_still_refused():
+    with pytest.raises(TableError, match="line 4"):
+        read_runs(with_failures({2: "running"}))
+
+
+def test_a_mapped_loss_counts_as_measured():
+    table = with_failures({2: "failed"}).rename(columns={"loss": "val/loss"})
+    assert len(read_runs(table, columns={"loss": "val/loss*1"}).table) == 9
+
+
+def test_nothing_but_failures_is_said():
+    table = with_failures({0: "failed"}).iloc[:1]
+    with pytest.raises(TableError, match="every row is of a run that failed"):
+        read_runs(table)
+
+
+def test_tables_without_losses_lose_their_failed_rows_too():
+    table = with_failures({2: "failed"}, return_mean=np.nan)
+    table["return_mean"] = np.where(table["loss"].notna(), 10 / table["loss"], np.nan)
+    runs = read_runs(table.drop(columns="loss").assign(episodes=100.0))
+    assert len(runs.table) == 9
+    assert not runs.has_losses
+
+
+def test_versions_of_the_code_are_told():
+    two = read_runs(frame().assign(code=["0a1b2c3"] * 5 + ["4d5e6f7"] * 3 + [None]))
+    assert "Rows were made by 2 versions of the code: 0a1b2c3 (5), 4d5e6f7 (3); 1 row names none." in two.notes
+    one = read_runs(frame().assign(code="0a1b2c3"))
+    assert not any("versions" in note for note in one.notes)
+
+
+def test_a_table_of_one_outcome_is_read_where_nothing_is_to_be_fitted():
+    one = frame().iloc[[4]]
+    with pytest.raises(TableError, match="at least 3"):
+        read_runs(one)
+    assert len(read_runs(one, to_fit=False).table) == 1
