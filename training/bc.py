@@ -1,5 +1,6 @@
 """Behavioural cloning: the loop, top to bottom."""
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -21,18 +22,18 @@ SAVE_EVERY = 300.0
 """Seconds between two checkpoints that no budget asks for."""
 
 
-def train(config: RunConfig, *, out: Path, table: Path, wandb: bool = False) -> None:
+def train(config: RunConfig, *, out: Path, table: Path, wandb: bool = False, patience: float = 0.0) -> None:
     """Train a policy, or go on with the run in `out`; a row of `table` and a checkpoint at each of `config.budgets`.
 
     Started again after any interruption it ends with the same weights, on as many CPU threads bit for bit. Under
-    torchrun the processes share each batch. Raises ConfigError for what cannot be trained, InterruptedRunError after a
-    signal.
+    torchrun the processes share each batch. patience: seconds to wait for another process that trains in `out`. Raises
+    ConfigError for what cannot be trained, InterruptedRunError after a signal.
     """
     checkpoints = out / "checkpoints"
-    with place() as here, stop_on_signals() as stop:
+    with place() as here, stop_on_signals() as stop, contextlib.ExitStack() as held:
         shards = Shards(config.data)
         spec = checked_spec(config, shards)
-        claim(config, out, here)
+        held.enter_context(claim(config, out, here, patience))
         check_table(table)
         learner = Learner.begin(config, spec, here, checkpoints)
         policy = here.wrap(learner.policy)

@@ -13,7 +13,6 @@ from training.config import (
     ConfigError,
     ReinforcementConfig,
     RunConfig,
-    TrainingConfig,
     read_config,
     read_recommendation,
     to_toml,
@@ -171,7 +170,7 @@ def bc(
         run = dataclasses.replace(_cloning(config), **choices)
     if not run.data:
         raise ConfigError(f"{config} names no demonstrations; give --data SHARDS, a folder made by `training shard`.")
-    train(run, out=folder or _folder(run, table), table=table, wandb=wandb)
+    train(run, out=folder or table.parent / "runs" / run.name, table=table, wandb=wandb)
 
 
 @app.command(epilog="Example: training rl run.toml --table runs.csv")
@@ -184,7 +183,7 @@ def rl(
     run = read_config(config)
     if isinstance(run, RunConfig):
         raise ConfigError(f"{config}: algorithm = 'bc' clones; use `training bc`, or write algorithm = 'ppo'.")
-    train(run, out=folder or _folder(run, table), table=table, wandb=wandb)
+    train(run, out=folder or table.parent / "runs" / run.name, table=table, wandb=wandb)
 
 
 @app.command(epilog="Example: training evaluate runs/first --episodes 30")
@@ -258,11 +257,6 @@ def _cloning(path: Path) -> RunConfig:
     if not isinstance(run, RunConfig):
         raise ConfigError(f"{path}: algorithm = {run.algorithm!r} does not clone; write algorithm = 'bc'.")
     return run
-
-
-def _folder(run: TrainingConfig, table: Path) -> Path:
-    learned = "" if run.algorithm == "bc" else f"-{run.algorithm}"
-    return table.parent / "runs" / f"{run.env}-{run.core}{learned}-{run.params:.3g}-{run.identity}"
 
 
 def _numbers(name: str, text: str) -> tuple[float, ...]:

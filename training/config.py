@@ -8,7 +8,7 @@ import math
 import re
 import tomllib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -135,6 +135,18 @@ class TrainingConfig(ABC):
     def identity(self) -> str:
         """Hash of the whole config: the same run has the same."""
         return hashlib.sha256(to_toml(self).encode()).hexdigest()[:12]
+
+    @property
+    def group(self) -> str:
+        """What is compared with each other in a run table: game, core and way of learning."""
+        learned = "" if self.algorithm == "bc" else f"-{self.algorithm}"
+        return f"nethack-{self.core}{learned}" if self.env == "nethack" else f"{self.task}{learned}"
+
+    @property
+    def name(self) -> str:
+        """Of the run, in its table and for its folder."""
+        learned = "" if self.algorithm == "bc" else f"-{self.algorithm}"
+        return f"{self.env}-{self.core}{learned}-{self.params:.3g}-{self.identity}"
 
     def updates_within(self, budget: float) -> int:
         """The most whole updates that a budget (FLOPs) pays for."""
@@ -279,7 +291,7 @@ def read_config(path: str | Path) -> RunConfig | ReinforcementConfig:
 
     Raises ConfigError, naming the file, when it cannot be read, a key is unknown or missing, or a value is refused.
     """
-    content = _read_toml(path)
+    content = read_toml(path)
     kind = RunConfig if content.get("algorithm", "bc") == "bc" else ReinforcementConfig
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for key in content:
@@ -298,7 +310,7 @@ def read_config(path: str | Path) -> RunConfig | ReinforcementConfig:
 
 def to_toml(config: TrainingConfig) -> str:
     """The config as flat TOML, which `read_config` reads back to an equal config."""
-    return "".join(f"{key} = {_toml_value(value)}\n" for key, value in dataclasses.asdict(config).items())
+    return "".join(f"{key} = {toml_value(value)}\n" for key, value in dataclasses.asdict(config).items())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,7 +327,7 @@ def read_recommendation(path: str | Path) -> Recommended | None:
 
     Further keys of the file are ignored. Raises ConfigError, naming the file, when a number is missing or not positive.
     """
-    section = _read_toml(path).get("recommendation")
+    section = read_toml(path).get("recommendation")
     if section is None:
         return None
     if not isinstance(section, Mapping):
@@ -337,7 +349,8 @@ def _number(path: str | Path, section: Mapping[str, Any], *keys: str) -> float:
     return value
 
 
-def _read_toml(path: str | Path) -> dict[str, Any]:
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The content of a TOML file. Raises ConfigError, naming the file."""
     try:
         return tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
     except OSError as error:
@@ -376,8 +389,11 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ConfigError(f"{name} must be {' or '.join(allowed)}, got {value!r}.")
 
 
-def _toml_value(value: str | int | float | tuple[float, ...]) -> str:
-    if isinstance(value, tuple):
+def toml_value(value: str | bool | int | float | Sequence[float]) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
         return f"[{', '.join(map(repr, value))}]"
     if isinstance(value, str):
         # JSON strings are TOML basic strings but for DEL, which TOML wants escaped.

@@ -1,7 +1,8 @@
 """What runs of every kind write down: whose folder it is, what a row of the run table says, what is told of it."""
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +11,38 @@ import torch
 from training.config import ConfigError, TrainingConfig, read_config, to_toml
 from training.distributed import Place
 from training.policies import PolicySpec, count_params
-from training.record import code_version, processor, write_atomically
+from training.record import code_version, locked, processor, write_atomically
 
+_SETTINGS = ("algorithm", "env", "task", "core", "batch_size", "unroll_length", "learning_rate", "schedule")
 _COST_SLACK = 0.01  # digits of a TOML file, not another policy
 
 
-def claim(config: TrainingConfig, out: Path, here: Place) -> None:
-    """Make `out` the folder of this run. Raises ConfigError if it is that of another, or cannot be written."""
+@contextlib.contextmanager
+def claim(config: TrainingConfig, out: Path, here: Place, patience: float = 0.0) -> Iterator[None]:
+    """Make `out` the folder of this run, and of this process while the block runs.
+
+    patience: seconds to wait for another process that trains it. Raises ConfigError if it is that of another run, is
+    being trained all the while, or cannot be written.
+    """
     if config.batch_size % here.world:
         raise ConfigError(f"batch_size = {config.batch_size} cannot be shared by {here.world} processes evenly.")
     path = out / "config.toml"
     if path.exists() and read_config(path) != config:
         raise ConfigError(f"{out} holds a run with another config; choose another --out.")
     here.wait()
-    if here.leads:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, to_toml(config).encode())
-        except OSError as error:
-            raise ConfigError(
-                f"{out}: the folder cannot be written ({error.strerror}); choose another --out."
-            ) from None
+    with contextlib.ExitStack() as held:
+        if here.leads:
+            try:
+                out.mkdir(parents=True, exist_ok=True)
+                held.enter_context(locked(out / ".lock", patience))
+                write_atomically(path, to_toml(config).encode())
+            except BlockingIOError:
+                raise ConfigError(f"{out} is being trained by another process; wait for it, or end it.") from None
+            except OSError as error:
+                raise ConfigError(
+                    f"{out}: the folder cannot be written ({error.strerror}); choose another --out."
+                ) from None
+        yield
 
 
 def resumed(config: TrainingConfig, out: Path, update: int, measured: int) -> tuple[str, ...]:
@@ -52,23 +64,39 @@ def check_cost(config: TrainingConfig, cost: float) -> None:
 def row_of(config: TrainingConfig, spec: PolicySpec, update: int, cost: float, here: Place) -> dict[str, Any]:
     """Columns of the run table that say what was trained and where. cost: FLOPs a sample."""
     samples = update * config.samples_per_update
-    learned = "" if config.algorithm == "bc" else f"-{config.algorithm}"
     cuda = here.device.type == "cuda"
     return {
-        "group": f"nethack-{config.core}{learned}" if config.env == "nethack" else f"{config.task}{learned}",
-        "run": f"{config.env}-{config.core}{learned}-{count_params(spec):.3g}-{config.identity}",
+        "group": config.group,
+        "run": config.name,
         "params": count_params(spec),
         "samples": samples,
         "flops": samples * cost,
         "seed": config.seed,
         "update": update,
-        **{k: getattr(config, k) for k in ("algorithm", "env", "task", "core", "batch_size", "unroll_length")},
-        **{k: getattr(config, k) for k in ("learning_rate", "schedule")},
+        **{name: getattr(config, name) for name in _SETTINGS},
         "width": spec.width,
         "config": config.identity,
         "hardware": torch.cuda.get_device_name(here.device) if cuda else processor(),
         "processes": here.world,
         "code": code_version(),
+    }
+
+
+def failure_row(config: TrainingConfig, reason: str) -> dict[str, Any]:
+    """A row of the run table that says why a run failed; it has no update, samples or results."""
+    return {
+        "group": config.group,
+        "run": config.name,
+        "params": config.params,
+        "samples": None,
+        "flops": None,
+        "seed": config.seed,
+        "update": None,
+        **{name: getattr(config, name) for name in _SETTINGS},
+        "config": config.identity,
+        "code": code_version(),
+        "state": "failed",
+        "reason": reason,
     }
 
 

@@ -1,6 +1,9 @@
-"""What a run shows while it goes: a bar on the terminal, TensorBoard, and W&B if asked."""
+"""What a run shows while it goes: a bar on the terminal, TensorBoard, W&B if asked, and a file for who watches it."""
 
+import contextlib
 import dataclasses
+import json
+import os
 import sys
 import time
 from collections import deque
@@ -23,6 +26,8 @@ MEASURED = (
     *("loss", "loss_se", "heldout_games", "heldout_frames", "return_mean", "return_se", "episodes"),
 )
 """Columns of the run table that are logged at checkpoints, where a row has them."""
+PROGRESS = "progress.json"
+"""Beside a run's checkpoints, once a second: update, updates, loss or return, flops_per_second, seconds_left, doing."""
 _GAMES = 100  # the last ones, whose mean return is shown
 
 
@@ -34,12 +39,14 @@ class Monitor:
     ) -> None:
         """start: update to go on from. peak: measured matrix rate of the device (FLOP/s)."""
         self._config, self._peak, self._quiet = config, peak, quiet
+        self._progress, self._told = out / PROGRESS, dict[str, Any](update=start, updates=config.updates)
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._bar: Progress | None = None
         self._measuring: TaskID | None = None
         self._writer: Any = None
         self._wandb: Any = None
         self._last, self._seen = time.perf_counter(), start
+        self._last_told = -EVERY
         self._frames, self._seconds = 0, 0.0
         self._scores: deque[float] = deque(maxlen=_GAMES)
         self._waited: float | None = None
@@ -116,12 +123,18 @@ class Monitor:
             values["return/last_games"] = sum(self._scores) / len(self._scores)
             told = f"return {values['return/last_games']:.4g}"
         self._log(values, update)
+        shown = {"return": values["return/last_games"]} if self._scores else {"loss": loss}
+        left = (self._config.updates - update) * self._config.samples_per_update / speed
+        self._tell(update=update, doing="training", flops_per_second=flops, seconds_left=left, **shown)
         if self._bar:
             told = f"{told} · {speed:,.0f} frames/s · {flops:.2g} FLOP/s · {flops / self._peak:.0%} of peak"
             self._bar.update(self._task, completed=update, told=told)
 
     def measuring(self, what: str, done: int, total: int) -> None:
         """How far the measuring at a checkpoint has come, and what is being done."""
+        now = time.perf_counter()
+        if now - self._last_told >= EVERY:
+            self._tell(doing=f"{what} {done:,}/{total:,}")
         if self._bar:
             told = f"{done:,} of {total:,}"
             if self._measuring is None:
@@ -145,6 +158,17 @@ class Monitor:
         if not self._quiet:
             self._console.print(sentence, markup=False)
             sys.stderr.flush()
+
+    def _tell(self, **news: Any) -> None:
+        """Write down where the run is. A disk that does not take it is found out by what matters more."""
+        if self._quiet:
+            return
+        self._last_told = time.perf_counter()
+        self._told |= news
+        beside = self._progress.with_name(f".{PROGRESS}.{os.getpid()}")
+        with contextlib.suppress(OSError):
+            beside.write_text(json.dumps(self._told))
+            os.replace(beside, self._progress)
 
     def _log(self, values: dict[str, float], update: int) -> None:
         if self._writer:

@@ -2,16 +2,18 @@
 
 A row is there whole or not at all: the table is written anew beside itself and put in place of the old one, under a
 lock that several runs may wait for. A checkpoint that is measured again, after a crash between two writes, takes the
-place of its row.
+place of its row. A run that failed has a row without an update, until it gets a whole one.
 """
 
 import contextlib
 import csv
 import fcntl
 import io
+import math
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,12 +31,20 @@ def check_table(path: str | Path) -> None:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path):
+        with locked(path.with_name(f".{path.name}.lock")):
             _read(path)
     except OSError as error:
         raise ConfigError(
             f"{path}: the run table cannot be written ({error.strerror}); choose another --table."
         ) from None
+
+
+def read_rows(path: str | Path) -> list[dict[str, str]]:
+    """The cells of a run table, as text; none where there is no table. Raises ConfigError for one that is none."""
+    try:
+        return _read(Path(path))[1]
+    except OSError as error:
+        raise ConfigError(f"{path}: the run table cannot be read ({error.strerror}); choose another --table.") from None
 
 
 def append_row(path: str | Path, row: Row) -> None:
@@ -45,10 +55,10 @@ def append_row(path: str | Path, row: Row) -> None:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path):
+        with locked(path.with_name(f".{path.name}.lock")):
             columns, rows = _read(path)
             cells = {name: _cell(value) for name, value in row.items()}
-            kept = [r for r in rows if any(r.get(k) != cells.get(k) for k in KEY)]
+            kept = [r for r in rows if r.get("run") != cells["run"] or r.get("update") not in ("", cells["update"])]
             columns += [name for name in cells if name not in columns]
             text = io.StringIO()
             writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
@@ -73,6 +83,25 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(lock: Path, patience: float = math.inf) -> Iterator[None]:
+    """Hold a lock, a file, which the system takes away when the process ends.
+
+    patience: seconds to wait for another process. Raises BlockingIOError where that one holds it all the while.
+    """
+    with open(lock, "a") as file:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if patience < math.inf else 0))
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.2)
+        yield
 
 
 def code_version() -> str:
@@ -104,13 +133,6 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
     return f"{name}, {len(os.sched_getaffinity(0))} cores"
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:

@@ -1,5 +1,6 @@
 """Reinforcement learning: an actor-critic loop, top to bottom, with PPO or V-trace."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,22 +29,23 @@ SAVE_EVERY = 300.0
 """Seconds between two checkpoints that no budget asks for."""
 
 
-def train(config: ReinforcementConfig, *, out: Path, table: Path, wandb: bool = False) -> None:
+def train(config: ReinforcementConfig, *, out: Path, table: Path, wandb: bool = False, patience: float = 0.0) -> None:
     """Train a policy by playing, or go on with the run in `out`; a row of `table` and a checkpoint at each budget.
 
     The same config ends with the same weights, on as many CPU threads bit for bit. A run that was interrupted goes on
     from its last checkpoint with new games, because a game cannot be saved: its weights are then others, as good.
-    Raises ConfigError for what cannot be trained, InterruptedRunError after a signal.
+    patience: seconds to wait for another process that trains in `out`. Raises ConfigError for what cannot be trained,
+    InterruptedRunError after a signal.
     """
     checkpoints = out / "checkpoints"
-    with place() as here, stop_on_signals() as stop:
+    with place() as here, stop_on_signals() as stop, contextlib.ExitStack() as held:
         if here.world > 1:
             raise ConfigError("reinforcement learning takes one process; start it without torchrun.")
         begun = load_policy(Path(config.init)) if config.init else None
         task = task_of(config.env, config.task, begun.spec.actions if begun else 0, config.episode_steps)
         spec = checked_spec(config, task.actions, begun.spec if begun else None)
         check_table(table)
-        claim(config, out, here)
+        held.enter_context(claim(config, out, here, patience))
         learner = Learner.begin(config, spec, here, checkpoints, critic=True)
         assert learner.critic is not None
         if begun and learner.update == 0:

@@ -1,0 +1,202 @@
+"""A grid of runs: sizes × budgets × seeds, written as TOML, spread into the runs that make it.
+
+    seeds = [0]
+    separate = false
+
+    [run]              # fields of every run, in place of what `training configure` would choose
+    env = "nethack"
+    data = "shards"
+
+    [[grid]]           # one for each budget
+    flops = 1e12
+    params = [2e4, 4e4, 8e4]
+
+Where the step size does not depend on where a run ends, one training of a size gives a row at each of its budgets;
+`separate` makes a training for each row all the same.
+"""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from training import configure, configure_rl
+from training.config import (
+    ALGORITHMS,
+    ENVS,
+    ConfigError,
+    ReinforcementConfig,
+    RunConfig,
+    TrainingConfig,
+    read_toml,
+    toml_value,
+)
+from training.policies import MAX_PARAMS, spec_for
+
+_OWN = ("params", "samples", "flops", "checkpoints", "seed")
+"""Fields of a run that the grid settles."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Runs to make. Raises ConfigError on construction for what is no grid; `runs` for a run that cannot be built."""
+
+    grid: Mapping[float, Sequence[float]]
+    """Budget (FLOPs) -> model sizes (parameters)."""
+    seeds: Sequence[int] = (0,)
+    separate: bool = False
+    """A training for each row, also where one could give several."""
+    run: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of every run."""
+
+    def __post_init__(self) -> None:
+        if not self.grid or not self.seeds:
+            raise ConfigError("a plan needs a [[grid]] with flops and params, and a seed; write some.")
+        for flops, sizes in self.grid.items():
+            _positive("flops", [flops])
+            _positive(f"params at {flops:g} FLOPs", sizes)
+        if any(isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in self.seeds):
+            raise ConfigError(f"seeds must be whole numbers from 0, got {list(self.seeds)}.")
+        if not isinstance(self.separate, bool):
+            raise ConfigError(f"separate must be true or false, got {self.separate!r}.")
+        algorithm = self.run.get("algorithm", "bc")
+        if algorithm not in ALGORITHMS:
+            raise ConfigError(f"algorithm must be {', '.join(ALGORITHMS)}, got {algorithm!r}.")
+        known = [f.name for f in dataclasses.fields(self.kind) if f.name not in _OWN]
+        for name in self.run:
+            if name in _OWN:
+                raise ConfigError(f"{name} of a run is settled by the grid; take it out of [run].")
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=3)
+                hint = f"did you mean {' or '.join(near)}?" if near else f"the keys are {', '.join(known)}."
+                raise ConfigError(f"unknown key {name!r} in [run]; {hint}")
+
+    @property
+    def kind(self) -> type[RunConfig] | type[ReinforcementConfig]:
+        """Of its runs."""
+        return RunConfig if self.run.get("algorithm", "bc") == "bc" else ReinforcementConfig
+
+    @property
+    def runs(self) -> tuple[TrainingConfig, ...]:
+        """The trainings, the cheapest first; those that come out equal are one."""
+        shared = not self.separate and self.run.get("schedule", "constant") == "constant"
+        stages: dict[tuple[float, ...], list[float]] = {}
+        for flops in sorted(self.grid):
+            for params in self.grid[flops]:
+                stages.setdefault((params,) if shared else (params, flops), []).append(flops)
+        made = {}
+        for (params, *_), budgets in stages.items():
+            for seed in self.seeds:
+                run = self._run(params, budgets, seed)
+                made.setdefault(run.identity, run)
+        return tuple(sorted(made.values(), key=lambda run: (run.flops, run.params, run.seed)))
+
+    def _run(self, params: float, budgets: Sequence[float], seed: int) -> TrainingConfig:
+        build: Any = configure.configure if self.kind is RunConfig else configure_rl.configure
+        try:
+            return build(params=params, flops=budgets[-1], checkpoints=tuple(budgets[:-1]), seed=seed, **self.run)
+        except ConfigError as error:
+            raise ConfigError(f"the run of {params:.4g} parameters at {budgets[-1]:.3g} FLOPs: {error}") from None
+
+
+def read_plan(path: str | Path, **run: Any) -> Plan:
+    """The plan in a TOML file; `run` are fields of every run that take the place of the file's.
+
+    Raises ConfigError, naming the file.
+    """
+    content = read_toml(path)
+    known = {f.name for f in dataclasses.fields(Plan)}
+    unknown = [key for key in content if key not in known]
+    if unknown:
+        raise ConfigError(f"{path}: unknown key {unknown[0]!r}; a plan has seeds, separate, [run] and [[grid]].")
+    cells = content.pop("grid", [])
+    if not isinstance(cells, list) or not all(isinstance(c, dict) and c.keys() == {"flops", "params"} for c in cells):
+        raise ConfigError(f"{path}: each [[grid]] has flops, a budget, and params, a list of sizes; correct it there.")
+    for name, kind in (("seeds", list), ("run", dict)):
+        if not isinstance(content.get(name, kind()), kind):
+            raise ConfigError(f"{path}: {name} must be a {'list' if kind is list else 'table'}; correct it there.")
+    content["run"] = {**content.get("run", {}), **run}
+    try:
+        grid: dict[float, list[float]] = {}
+        for cell in cells:
+            sizes = cell["params"] if isinstance(cell["params"], list) else [cell["params"]]
+            _positive("flops", [cell["flops"]])
+            _positive("params", sizes)
+            grid[float(cell["flops"])] = [*grid.get(float(cell["flops"]), []), *sizes]
+        return Plan(grid=grid, **content)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def to_toml(plan: Plan) -> str:
+    """The plan as TOML, which `read_plan` reads back."""
+    lines = [f"seeds = {list(plan.seeds)}", f"separate = {toml_value(plan.separate)}", "", "[run]"]
+    lines += [f"{name} = {toml_value(value)}" for name, value in plan.run.items()]
+    for flops in sorted(plan.grid):
+        sizes = ", ".join(f"{size:g}" for size in plan.grid[flops])
+        lines += ["", "[[grid]]", f"flops = {flops:g}", f"params = [{sizes}]"]
+    return "\n".join(lines) + "\n"
+
+
+def expected_optimum(flops: float) -> float:
+    """Parameters of the compute-optimal model where nothing is known yet: 1.6e6 · (C / 1e16)^(1/2).
+
+    The best of the published NetHack transformers at 1e16 FLOPs (arXiv 2307.09423), with the exponent of equal shares
+    that the paper's fits come near. It only centres a grid, which is wide.
+    """
+    return 1.6e6 * math.sqrt(flops / 1e16)
+
+
+def propose(
+    budgets: Sequence[float],
+    *,
+    sizes: int = 5,
+    spacing: float = 2.0,
+    seeds: int = 1,
+    separate: bool = False,
+    centre: tuple[float, float] | None = None,
+    run: Mapping[str, Any],
+    actions: int,
+) -> Plan:
+    """A grid of `sizes` model sizes for each budget (FLOPs), around its expected optimum.
+
+    All sizes are steps of one ladder, `spacing` apart, so that budgets share sizes, and trainings. centre: a size
+    (parameters) and the budget (FLOPs) at which it is believed to be the best; the optimum is taken to grow with the
+    root of the budget. The ladder ends where the family does. Raises ConfigError for numbers that make none.
+    """
+    _positive("budgets", budgets)
+    if sizes < 1 or seeds < 1 or not 1 < spacing < math.inf:
+        raise ConfigError(f"a grid needs a size, a seed and a spacing above 1, got {sizes}, {seeds} and {spacing:g}.")
+    env = run.get("env", "nethack")
+    if env not in ENVS:
+        raise ConfigError(f"env must be {' or '.join(ENVS)}, got {env!r}.")
+    core = run.get("core", {"nethack": "lstm", "atari": "cnn"}[env])
+    ladder = list(_ladder(env, core, actions, spacing))
+    grid = {}
+    for flops in sorted(set(budgets)):
+        best = expected_optimum(flops) if centre is None else centre[0] * math.sqrt(flops / centre[1])
+        middle = min(range(len(ladder)), key=lambda i: abs(math.log(ladder[i] / best)))
+        first = min(max(middle - sizes // 2, 0), max(len(ladder) - sizes, 0))
+        grid[flops] = ladder[first : first + sizes]
+    return Plan(grid=grid, seeds=tuple(range(seeds)), separate=separate, run=run)
+
+
+def _ladder(env: str, core: str, actions: int, spacing: float) -> Iterator[float]:
+    """Sizes that the family has, in steps from 2e4 parameters down and up, to two digits, ascending."""
+    down, up = (math.floor(math.log(far, spacing)) for far in (2e4, MAX_PARAMS / 2e4))
+    for step in range(-down, up + 1):
+        size = float(f"{2e4 * spacing**step:.2g}")
+        try:
+            spec_for(env, core, size, actions)
+            yield size
+        except ConfigError:  # below the smallest policy, or in a gap between the small ones
+            pass
+
+
+def _positive(name: str, values: Sequence[Any]) -> None:
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if not values or len(numbers) < len(values) or not all(0 < v < math.inf for v in numbers):
+        raise ConfigError(f"{name} must be positive numbers, got {list(values)}.")
