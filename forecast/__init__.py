@@ -16,6 +16,7 @@ from forecast.published import datasets
 from forecast.recommend import Recommendation, Required, recommend, required
 from forecast.runs import Runs, TableError, read_columns, read_runs
 from forecast.sampler import keep_compilations
+from forecast.score import Score, score
 
 keep_compilations()
 
@@ -25,6 +26,7 @@ __all__ = [
     "Recommendation",
     "Required",
     "Runs",
+    "Score",
     "TableError",
     "backtest",
     "compare",
@@ -38,4 +40,5 @@ __all__ = [
     "read_runs",
     "recommend",
     "required",
+    "score",
 ]

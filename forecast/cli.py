@@ -1,99 +1,32 @@
 """The `forecast` command."""
 
-import functools
-import inspect
 import shlex
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 
 import forecast
 from forecast import terminal
-from forecast.devices import PEAK_FLOPS, budget
+from forecast.devices import budget
 from forecast.laws import LAWS
+from forecast.options import (
+    ColumnOpt,
+    ColumnsOpt,
+    DeviceOpt,
+    FitOptions,
+    FlopsOpt,
+    GroupOpt,
+    HoursOpt,
+    JsonOpt,
+    MfuOpt,
+    RunsArg,
+    takes_fit_options,
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=forecast.__doc__)
-
-RunsArg = Annotated[str, typer.Argument(help="A CSV or Parquet run table, a bundled name, or a saved posterior (.nc).")]
-JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-GroupOpt = Annotated[str | None, typer.Option(help="Which group (game, algorithm), where the table has several.")]
-FlopsOpt = Annotated[float | None, typer.Option(help="The budget in FLOPs, for example 1e19.")]
-HoursOpt = Annotated[float | None, typer.Option(help="The budget as device hours, with --device and --mfu.")]
-DeviceOpt = Annotated[str, typer.Option(help=f"One of {', '.join(PEAK_FLOPS)}.")]
-MfuOpt = Annotated[float, typer.Option(help="Share of the device's peak rate that training reaches.")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitOptions:
-    """Options of every command that fits."""
-
-    columns: Annotated[Path | None, typer.Option(help="TOML file with [columns]: canonical = 'column*factor'.")] = None
-    column: Annotated[list[str] | None, typer.Option(help="One mapping NAME=COLUMN[*FACTOR]; may be repeated.")] = None
-    law: Annotated[str, typer.Option(help=f"One of {', '.join(LAWS)}.")] = "drifting"
-    expert_return: Annotated[
-        float | None,
-        typer.Option(help="Demonstrator's mean return: imitation saturates. Without losses, the highest return."),
-    ] = None
-    start_loss: Annotated[
-        float | None, typer.Option(help="Loss of an untrained policy, for --law saturating or drifting.")
-    ] = None
-    chains: Annotated[int, typer.Option(help="Chains of NUTS, in turn with a narrow and a wide view.")] = 4
-    draws: Annotated[int, typer.Option(help="Draws a chain, in hundreds.")] = 1000
-    max_draws: Annotated[
-        int | None, typer.Option(help="Draws are doubled up to here until the chains converge; 4 times --draws.")
-    ] = None
-    warmup: Annotated[int, typer.Option(help="Warm-up a chain, in hundreds.")] = 1000
-    seed: Annotated[int, typer.Option(help="Same seed, same forecast.")] = 0
-
-    def read(self, source: str) -> forecast.Runs:
-        """The run table, through the column mapping."""
-        mapping = forecast.read_columns(self.columns) if self.columns else {}
-        for item in self.column or []:
-            name, equals, spec = item.partition("=")
-            if not equals or not name or not spec:
-                raise ValueError(f"--column {item!r} is not NAME=COLUMN; write for example --column loss=val/loss.")
-            mapping[name.strip()] = spec.strip()
-        return forecast.read_runs(source, columns=mapping)
-
-    def fit(self, runs: forecast.Runs, *, quiet: bool) -> forecast.Posterior:
-        """The posterior, with a progress bar unless quiet."""
-        of_model = {k: getattr(self, k) for k in ("law", "expert_return", "start_loss", *self.of_sampler)}
-        with terminal.progress(quiet) as report:
-            return forecast.fit(runs, progress=report, **of_model)
-
-    def posterior(self, source: str, *, quiet: bool) -> forecast.Posterior:
-        """A saved posterior, or that of a run table."""
-        if Path(source).suffix != ".nc":
-            return self.fit(self.read(source), quiet=quiet)
-        given = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
-        if given:
-            told = ", ".join("--" + name.replace("_", "-") for name in given)
-            raise ValueError(f"{source} is a saved posterior, which {told} cannot change; leave it out or fit again.")
-        return forecast.load_posterior(source)
-
-    @property
-    def of_sampler(self) -> dict[str, Any]:
-        """What concerns NUTS alone."""
-        return {k: getattr(self, k) for k in ("chains", "draws", "max_draws", "warmup", "seed")}
-
-
-def _takes_fit_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command with a parameter `options` take every field of FitOptions as an option of its own."""
-    of_fit = inspect.signature(FitOptions).parameters
-
-    @functools.wraps(command)
-    def wrapper(**given: Any) -> None:
-        command(options=FitOptions(**{k: given.pop(k) for k in of_fit}), **given)
-
-    own = [p for p in inspect.signature(command).parameters.values() if p.name != "options"]
-    shown = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + list(of_fit.values())
-    wrapper.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {p.name: p.annotation for p in shown}
-    return wrapper
 
 
 @app.command(epilog="Example: forecast datasets")
@@ -113,7 +46,7 @@ def datasets(as_json: JsonOpt = False) -> None:
 
 
 @app.command(epilog="Example: forecast fit nethack-transformer --out posterior.nc")
-@_takes_fit_options
+@takes_fit_options
 def fit(
     options: FitOptions,
     runs: RunsArg,
@@ -123,8 +56,7 @@ def fit(
     as_json: JsonOpt = False,
 ) -> None:
     """Fit the scaling law of a run table, with uncertainty, and say whether the fit may be believed."""
-    if out is not None and not out.parent.is_dir():
-        raise ValueError(f"the folder {out.parent} does not exist; create it first.")
+    _check_folder(out)
     table = options.read(runs)
     if prior:
         expected = forecast.prior_predictive(table, law=options.law, seed=options.seed).reset_index()
@@ -160,7 +92,7 @@ def fit(
 
 
 @app.command(epilog="Example: forecast predict nethack-transformer --at points.csv --out predicted.csv")
-@_takes_fit_options
+@takes_fit_options
 def predict(
     options: FitOptions,
     runs: RunsArg,
@@ -185,7 +117,7 @@ def predict(
 
 
 @app.command(epilog="Example: forecast recommend nethack-transformer --flops 1e19 --max-samples 1e11")
-@_takes_fit_options
+@takes_fit_options
 def recommend(
     options: FitOptions,
     runs: RunsArg,
@@ -228,7 +160,7 @@ def recommend(
 
 
 @app.command(epilog="Example: forecast required nethack-transformer --return 6000 --probability 0.5")
-@_takes_fit_options
+@takes_fit_options
 def required(
     options: FitOptions,
     runs: RunsArg,
@@ -250,6 +182,30 @@ def required(
         terminal.out.print(found.sentence)
 
 
+@app.command(epilog="Example: forecast score recommendation.toml --runs runs.csv")
+def score(
+    recommendation: Annotated[Path, typer.Argument(help="The recommendation.toml of `forecast recommend --out`.")],
+    runs: Annotated[Path, typer.Option(help="CSV or Parquet run table that holds the run which carried it out.")],
+    group: GroupOpt = None,
+    columns: ColumnsOpt = None,
+    column: ColumnOpt = None,
+    out: Annotated[Path | None, typer.Option(help="Write the score here, as JSON.")] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Score a frozen forecast against the run that carried it out; several seeds each by itself."""
+    _check_folder(out)
+    table = FitOptions(columns=columns, column=column).read(runs, to_fit=False)
+    found = forecast.score(recommendation, table, group=group)
+    if out is not None:
+        out.write_text(terminal.as_json(found.to_dict()), encoding="utf-8")
+    if as_json:
+        terminal.print_json(found.to_dict())
+        return
+    terminal.out.print(found.sentence)
+    head, rows = found.cells()
+    terminal.print_table(pd.DataFrame(rows, columns=list(head)), None)
+
+
 @app.command(epilog="Example: forecast backtest nethack-transformer --forecasts forecasts.csv")
 def backtest(
     runs: Annotated[str, typer.Argument(help="A CSV or Parquet run table, or a bundled name.")],
@@ -257,17 +213,15 @@ def backtest(
     out: Annotated[Path | None, typer.Option(help="Folder for all that was found and a picture a group.")] = None,
     cutoffs: Annotated[int | None, typer.Option(help="Of each group; 10, fewer where there are many groups.")] = None,
     method: Annotated[list[str] | None, typer.Option(help="Only this method; may be repeated.")] = None,
-    columns: Annotated[Path | None, typer.Option(help="TOML file with [columns]: canonical = 'column*factor'.")] = None,
-    column: Annotated[list[str] | None, typer.Option(help="One mapping NAME=COLUMN[*FACTOR]; may be repeated.")] = None,
+    columns: ColumnsOpt = None,
+    column: ColumnOpt = None,
     law: Annotated[str, typer.Option(help=f"Of this forecast; one of {', '.join(LAWS)}.")] = "drifting",
     seed: Annotated[int, typer.Option(help="Same seed, same forecasts.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes; one for every four cores unless given.")] = None,
     as_json: JsonOpt = False,
 ) -> None:
     """Score the forecasts that would have been made from the smaller budgets of a table against its larger ones."""
-    for place in (forecasts, out):
-        if place is not None and not place.parent.is_dir():
-            raise ValueError(f"the folder {place.parent} does not exist; create it first.")
+    _check_folder(forecasts, out)
     table = FitOptions(columns=columns, column=column).read(runs)
     methods = tuple(method) if method else forecast.backtest.METHODS
     with terminal.progress(as_json, "back-testing") as report:
@@ -308,7 +262,7 @@ def _draw_past(runs: forecast.Runs, found: Any, out: Path) -> None:
 
 
 @app.command(epilog="Example: forecast report nethack-transformer --out reports/nethack-transformer")
-@_takes_fit_options
+@takes_fit_options
 def report(
     options: FitOptions,
     runs: RunsArg,
@@ -363,6 +317,13 @@ def main() -> None:
     except KeyboardInterrupt:
         terminal.err.print("forecast: interrupted; nothing was written.")
         raise SystemExit(130) from None
+
+
+def _check_folder(*places: Path | None) -> None:
+    """Refuse files that cannot be written, before anything is computed for them."""
+    for place in places:
+        if place is not None and not place.parent.is_dir():
+            raise ValueError(f"the folder {place.parent} does not exist; create it first.")
 
 
 def _budget(flops: float | None, gpu_hours: float | None, device: str, mfu: float) -> float | None:

@@ -1,6 +1,5 @@
 """Budget and constraints -> configuration with uncertainty, and the inverse question."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -10,7 +9,10 @@ import numpy as np
 import pandas as pd
 
 from forecast.posterior import QUANTILE_NAMES, QUANTILES, Posterior
+from forecast.words import count, scientific, toml
 
+LEVELS = np.arange(1, 100) / 100
+"""Of the quantiles that a recommendation keeps for its score."""
 _FEWER_DRAWS = 800  # enough for a search over budgets, where every step looks at every size
 _BELOW, _BEYOND = 3.0, 6.0  # factors of ten around the table's largest compute in which a target is sought
 _MORE_SIZES = 200  # at most, beyond the usual range, where few samples call for larger models
@@ -22,10 +24,11 @@ class Recommendation:
 
     params, samples: the configuration of best posterior expectation. optimum_params, optimum_samples: quantiles of
     where the optimum really lies. loss (nats), returns: quantiles for a new run of that configuration; either is None
-    where the table has none. regret: by size, `params`, `samples`, `loss_regret` (expected excess loss over the best
-    size, relative) and `return_regret` (expected shortfall, relative; without losses, to the height over the
-    lowest return where that is negative), each where the table has it. flops_spent: less than flops where a constraint
-    binds. ahead: factors of ten beyond the table's largest compute.
+    where the table has none. quantiles: the same at `LEVELS`, by "loss" and "return". regret: by size, `params`,
+    `samples`, `loss_regret` (expected excess loss over the best size, relative) and `return_regret` (expected
+    shortfall, relative; without losses, to the height over the lowest return where that is negative), each where the
+    table has it. flops_spent: less than flops where a constraint binds. ahead: factors of ten beyond the table's
+    largest compute.
     """
 
     group: str
@@ -37,6 +40,7 @@ class Recommendation:
     optimum_samples: Mapping[str, float]
     loss: Mapping[str, float] | None
     returns: Mapping[str, float] | None
+    quantiles: Mapping[str, np.ndarray]
     regret: pd.DataFrame
     flops_spent: float
     constraints: Mapping[str, float]
@@ -59,11 +63,11 @@ class Recommendation:
         low, high = self.optimum_params["q05"], self.optimum_params["q95"]
         bound = f" under {', '.join(f'{k} {v:.3g}' for k, v in self.constraints.items())}" if self.constraints else ""
         if self.flops_spent < 0.99 * self.flops:
-            bound += f", of which {_scientific(self.flops_spent)} are spent"
+            bound += f", of which {scientific(self.flops_spent)} are spent"
         return (
-            f"For {_scientific(self.flops)} FLOPs{bound}, train {_count(self.params)} parameters on "
-            f"{_count(self.samples)} samples: expect {what}, {each} median with its 90% interval; the optimum lies "
-            f"between {_count(low)} and {_count(high)} parameters with 90% probability."
+            f"For {scientific(self.flops)} FLOPs{bound}, train {count(self.params)} parameters on "
+            f"{count(self.samples)} samples: expect {what}, {each} median with its 90% interval; the optimum lies "
+            f"between {count(low)} and {count(high)} parameters with 90% probability."
         )
 
     def regret_of(self, params: float) -> dict[str, float]:
@@ -106,14 +110,20 @@ class Recommendation:
         }
 
     def to_toml(self) -> str:
-        """The frozen forecast, to be scored once the run has been made: [recommendation], [table] and [software]."""
+        """The frozen forecast, to be scored once the run has been made (`forecast.score`).
+
+        [recommendation], [diagnostics], [table], [software], and in [quantiles] the forecast at every percent.
+        """
         content = self.to_dict()
         diagnostics = content.pop("diagnostics")
-        lines = ["[recommendation]", *(f"{k} = {_toml(v)}" for k, v in content.items() if v is not None)]
+        lines = ["[recommendation]", *(f"{k} = {toml(v)}" for k, v in content.items() if v is not None)]
         table = {"source": self.source, "sha256": self.sha256}
         software = {"name": "game-scaling", "version": version("game-scaling"), "law": self.law, "seed": self.seed}
-        for name, section in (("diagnostics", diagnostics), ("table", table), ("software", software)):
-            lines += ["", f"[{name}]", *(f"{k} = {_toml(v)}" for k, v in section.items())]
+        fine = {"levels": LEVELS, **self.quantiles}
+        quantiles = {k: [float(f"{x:.6g}") for x in v] for k, v in fine.items()}
+        sections = {"diagnostics": diagnostics, "table": table, "software": software, "quantiles": quantiles}
+        for name, section in sections.items():
+            lines += ["", f"[{name}]", *(f"{k} = {toml(v)}" for k, v in section.items())]
         return "\n".join(lines) + "\n"
 
 
@@ -145,6 +155,7 @@ def recommend(
     top = weighed.best_of_each_draw()
     spent = float(posterior.cost[name](params) * samples)
     bound = {k: v for k, v in limits.items() if v is not None}
+    drawn = {"loss": there.loss, "return": there.returns}
     return Recommendation(
         group=name,
         flops=float(flops),
@@ -155,6 +166,7 @@ def recommend(
         optimum_samples=_quantiles(np.exp(np.interp(top, np.arange(weighed.params.size), np.log(weighed.samples)))),
         loss=None if there.loss is None else _quantiles(there.loss[:, 0]),
         returns=None if there.returns is None else _quantiles(there.returns[:, 0]),
+        quantiles={k: np.quantile(v[:, 0], LEVELS) for k, v in drawn.items() if v is not None},
         regret=weighed.regret(),
         flops_spent=spent,
         constraints=bound,
@@ -191,12 +203,12 @@ class Required:
         if self.flops is None or self.params is None or self.samples is None:
             top = self.curve.iloc[int(self.curve["probability"].to_numpy().argmax())]
             return (
-                f"No budget up to {_scientific(self.curve['flops'].iloc[-1])} FLOPs reaches {goal}; the probability is "
-                f"highest, {top['probability']:.2f}, at {_scientific(top['flops'])} FLOPs."
+                f"No budget up to {scientific(self.curve['flops'].iloc[-1])} FLOPs reaches {goal}; the probability is "
+                f"highest, {top['probability']:.2f}, at {scientific(top['flops'])} FLOPs."
             )
         return (
-            f"{goal[0].upper()}{goal[1:]} needs {_scientific(self.flops)} FLOPs: {_count(self.params)} parameters on "
-            f"{_count(self.samples)} samples."
+            f"{goal[0].upper()}{goal[1:]} needs {scientific(self.flops)} FLOPs: {count(self.params)} parameters on "
+            f"{count(self.samples)} samples."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -342,28 +354,3 @@ def _quantiles(draws: np.ndarray) -> dict[str, float]:
 
 def _span(q: Mapping[str, float], form: str) -> str:
     return f"{q['median']:{form}} ({q['q05']:{form}} to {q['q95']:{form}})"
-
-
-def _scientific(number: float) -> str:
-    """1e19, 2.05e18."""
-    mantissa, exponent = f"{number:.2e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"
-
-
-def _count(number: float) -> str:
-    """31 M, 5.6 B: three significant digits."""
-    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
-    return f"{number:.3g}"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + " }" if value else "{}"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        # JSON's escapes are TOML's, but for DEL.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return repr(float(value)) if isinstance(value, float) else str(value)

@@ -54,7 +54,12 @@ def diagnostics(posterior: forecast.Posterior) -> dict[str, Any]:
 
 def print_json(value: Any) -> None:
     """JSON on stdout; a number that is not finite is null."""
-    sys.stdout.write(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+    sys.stdout.write(as_json(value))
+
+
+def as_json(value: Any) -> str:
+    """JSON with a line end; a number that is not finite is null."""
+    return json.dumps(_plain(value), indent=2, allow_nan=False) + "\n"
 
 
 def _plain(value: Any) -> Any:

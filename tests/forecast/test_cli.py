@@ -34,7 +34,7 @@ def assert_refused(done, *words):
 
 
 def test_every_command_shows_an_example():
-    for name in ("datasets", "fit", "predict", "recommend", "required", "report"):
+    for name in ("datasets", "fit", "predict", "recommend", "required", "report", "score"):
         done = run(name, "--help")
         assert done.returncode == 0
         assert f"Example: forecast {name}" in " ".join(done.stdout.split())
@@ -72,6 +72,23 @@ def test_recommendation_is_written(saved, tmp_path):
     content = tomllib.loads(out.read_text())
     assert content["recommendation"]["samples"]["recommended"] <= 1e10
     assert content["table"]["sha256"] == forecast.read_runs("nethack-transformer").sha256
+
+
+def test_a_recommendation_is_scored_once_its_run_is_there(saved, tmp_path):
+    frozen, runs, out = tmp_path / "recommendation.toml", tmp_path / "runs.csv", tmp_path / "score.json"
+    assert run("recommend", saved, "--flops", "1e19", "--out", frozen).returncode == 0
+    told = tomllib.loads(frozen.read_text())["recommendation"]
+    numbers = [told["params"]["recommended"], told["samples"]["recommended"], told["flops"], told["loss"]["median"]]
+    runs.write_text("params,samples,flops,loss\n" + ",".join(map(str, numbers)) + "\n")
+    done = run("score", frozen, "--runs", runs, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "inside the 50% interval" in done.stdout
+    written = json.loads(out.read_text())
+    assert written == json.loads(run("score", frozen, "--runs", runs, "--json").stdout)
+    assert written["runs"][0]["scores"][0]["percentile"] == pytest.approx(0.5, abs=0.01)
+    runs.write_text("params,samples,flops,loss\n1e6,1e9,6e15,1\n")
+    assert_refused(run("score", frozen, "--runs", runs), "carried out", "nearest", "line 2")
+    assert_refused(run("score", "nowhere.toml", "--runs", runs), "nowhere.toml")
 
 
 def test_predict_writes_a_row_for_every_point_and_target(saved, tmp_path):

@@ -1,0 +1,96 @@
+"""Arguments and options that several commands share."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import forecast
+from forecast import terminal
+from forecast.devices import PEAK_FLOPS
+from forecast.laws import LAWS
+
+RunsArg = Annotated[str, typer.Argument(help="A CSV or Parquet run table, a bundled name, or a saved posterior (.nc).")]
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+GroupOpt = Annotated[str | None, typer.Option(help="Which group (game, algorithm), where the table has several.")]
+FlopsOpt = Annotated[float | None, typer.Option(help="The budget in FLOPs, for example 1e19.")]
+HoursOpt = Annotated[float | None, typer.Option(help="The budget as device hours, with --device and --mfu.")]
+DeviceOpt = Annotated[str, typer.Option(help=f"One of {', '.join(PEAK_FLOPS)}.")]
+MfuOpt = Annotated[float, typer.Option(help="Share of the device's peak rate that training reaches.")]
+
+
+ColumnsOpt = Annotated[Path | None, typer.Option(help="TOML file with [columns]: canonical = 'column*factor'.")]
+ColumnOpt = Annotated[list[str] | None, typer.Option(help="One mapping NAME=COLUMN[*FACTOR]; may be repeated.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """Options of every command that fits."""
+
+    columns: ColumnsOpt = None
+    column: ColumnOpt = None
+    law: Annotated[str, typer.Option(help=f"One of {', '.join(LAWS)}.")] = "drifting"
+    expert_return: Annotated[
+        float | None,
+        typer.Option(help="Demonstrator's mean return: imitation saturates. Without losses, the highest return."),
+    ] = None
+    start_loss: Annotated[
+        float | None, typer.Option(help="Loss of an untrained policy, for --law saturating or drifting.")
+    ] = None
+    chains: Annotated[int, typer.Option(help="Chains of NUTS, in turn with a narrow and a wide view.")] = 4
+    draws: Annotated[int, typer.Option(help="Draws a chain, in hundreds.")] = 1000
+    max_draws: Annotated[
+        int | None, typer.Option(help="Draws are doubled up to here until the chains converge; 4 times --draws.")
+    ] = None
+    warmup: Annotated[int, typer.Option(help="Warm-up a chain, in hundreds.")] = 1000
+    seed: Annotated[int, typer.Option(help="Same seed, same forecast.")] = 0
+
+    def read(self, source: str | Path, *, to_fit: bool = True) -> forecast.Runs:
+        """The run table, through the column mapping; to_fit as in `forecast.read_runs`."""
+        mapping = forecast.read_columns(self.columns) if self.columns else {}
+        for item in self.column or []:
+            name, equals, spec = item.partition("=")
+            if not equals or not name or not spec:
+                raise ValueError(f"--column {item!r} is not NAME=COLUMN; write for example --column loss=val/loss.")
+            mapping[name.strip()] = spec.strip()
+        return forecast.read_runs(str(source), columns=mapping, to_fit=to_fit)
+
+    def fit(self, runs: forecast.Runs, *, quiet: bool) -> forecast.Posterior:
+        """The posterior, with a progress bar unless quiet."""
+        of_model = {k: getattr(self, k) for k in ("law", "expert_return", "start_loss", *self.of_sampler)}
+        with terminal.progress(quiet) as report:
+            return forecast.fit(runs, progress=report, **of_model)
+
+    def posterior(self, source: str, *, quiet: bool) -> forecast.Posterior:
+        """A saved posterior, or that of a run table."""
+        if Path(source).suffix != ".nc":
+            return self.fit(self.read(source), quiet=quiet)
+        given = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
+        if given:
+            told = ", ".join("--" + name.replace("_", "-") for name in given)
+            raise ValueError(f"{source} is a saved posterior, which {told} cannot change; leave it out or fit again.")
+        return forecast.load_posterior(source)
+
+    @property
+    def of_sampler(self) -> dict[str, Any]:
+        """What concerns NUTS alone."""
+        return {k: getattr(self, k) for k in ("chains", "draws", "max_draws", "warmup", "seed")}
+
+
+def takes_fit_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command with a parameter `options` take every field of FitOptions as an option of its own."""
+    of_fit = inspect.signature(FitOptions).parameters
+
+    @functools.wraps(command)
+    def wrapper(**given: Any) -> None:
+        command(options=FitOptions(**{k: given.pop(k) for k in of_fit}), **given)
+
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "options"]
+    shown = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + list(of_fit.values())
+    wrapper.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in shown}
+    return wrapper

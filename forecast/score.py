@@ -1,0 +1,291 @@
+"""A frozen forecast, scored against the run that carried it out.
+
+    forecast.score("recommendation.toml", forecast.read_runs("runs.csv", to_fit=False)).sentence
+
+The score is the continuous ranked probability score, a proper one: no forecast does better in expectation than the one
+that is believed (Gneiting and Raftery, 2007, Journal of the American Statistical Association 102, 359-378). Of losses
+it is that of the natural log, as in back-tests; of returns, which may be negative, that of the return itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+
+from forecast.frozen import Frozen, read_frozen
+from forecast.runs import Runs
+from forecast.words import count, digits, scientific, share
+
+SIZE_SLACK, COMPUTE_SLACK = 0.10, 0.05
+"""How far params and FLOPs of a run may lie from the recommended ones, as a part of these."""
+_NEAREST = 3  # runs named where none carried the recommendation out
+_INTEGRAL = np.linspace(0.005, 0.995, 199)  # levels over which the pinball loss is averaged, as in back-tests
+_COLUMNS = {"loss": ("loss", "loss_se"), "return": ("return_mean", "return_se")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """One outcome against its forecast.
+
+    target: loss (nats) or return. se: standard error of the outcome's measurement, None where the table has none.
+    percentile: where the outcome lies in the forecast, 0 to 1; `beyond` is "<" or ">" where it lies outside all
+    quantiles kept, of which it then is the last. log_ratio: log(outcome / median), None where one is not positive.
+    crps: of the log for losses, of the return for returns; lower is better.
+    """
+
+    target: str
+    outcome: float
+    se: float | None
+    median: float
+    q05: float
+    q25: float
+    q75: float
+    q95: float
+    percentile: float
+    beyond: str
+    log_ratio: float | None
+    crps: float
+
+    @property
+    def in_50(self) -> bool:
+        """Whether the outcome lies inside the 50% interval."""
+        return self.q25 <= self.outcome <= self.q75
+
+    @property
+    def in_90(self) -> bool:
+        """Whether the outcome lies inside the 90% interval."""
+        return self.q05 <= self.outcome <= self.q95
+
+    @property
+    def percentile_told(self) -> str:
+        """63%, <1%."""
+        return f"{self.beyond}{100 * self.percentile:.0f}%"
+
+    @property
+    def measured(self) -> str:
+        """The outcome with its standard error, where that is known."""
+        return digits(self.outcome, 4) + ("" if self.se is None else f" ± {digits(self.se, 2)}")
+
+    @property
+    def clause(self) -> str:
+        """loss 0.187 ± 0.0003 is inside the 90% interval, 0.15 to 0.22, at 63%, 3.2% above the median of 0.181."""
+        low, high = (self.q25, self.q75) if self.in_50 else (self.q05, self.q95)
+        where = "inside" if self.in_90 else "below" if self.outcome < self.q05 else "above"
+        side = "" if self.log_ratio is None else f", {share(abs(np.expm1(self.log_ratio)))} "
+        side += "" if self.log_ratio is None else "above" if self.log_ratio >= 0 else "below"
+        median = f"{side} the median of {digits(self.median)}" if side else f", the median being {digits(self.median)}"
+        interval = f"the {50 if self.in_50 else 90}% interval, {digits(low)} to {digits(high)}"
+        return (
+            f"{self.target} {self.measured} is {where} {interval}{median} and at {self.percentile_told} of the forecast"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A run that carried the recommendation out: its last row's line, name, seed and numbers, and its scores."""
+
+    row: int
+    run: str
+    seed: str | None
+    params: float
+    samples: float
+    flops: float
+    scores: tuple[Scored, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A frozen forecast against what happened; see `Frozen`, `Outcome` and `Scored`. source: the table of outcomes."""
+
+    frozen: Frozen
+    source: str
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def sentence(self) -> str:
+        """Hit or miss, in one sentence; of several runs, how many hit."""
+        frozen, ahead = self.frozen, self.frozen.beyond_table
+        where = f"{digits(ahead)} times the largest compute" if ahead > 1.05 else "within the compute"
+        about = f"{count(frozen.params)} parameters and {scientific(frozen.flops)} FLOPs, {where} of {frozen.source}"
+        coarse = "" if frozen.fine else " The file holds five quantiles alone, so percentile and CRPS are rough."
+        if len(self.outcomes) == 1:
+            one = self.outcomes[0]
+            told = "; ".join(s.clause for s in one.scores)
+            return f"Forecast for {about}; the run at line {one.row}: {told}.{coarse}"
+        told = []
+        for target in dict.fromkeys(s.target for o in self.outcomes for s in o.scores):
+            scored = [s for o in self.outcomes for s in o.scores if s.target == target]
+            inside = [sum(s.in_90 for s in scored), sum(s.in_50 for s in scored)]
+            middle = digits(float(np.median([s.outcome for s in scored])), 4)
+            told.append(
+                f"{target}, {inside[0]} of {len(scored)} inside the 90% interval and {inside[1]} inside the 50%, "
+                f"at a median of {middle} where {digits(scored[0].median)} was forecast"
+            )
+        return f"Forecast for {about}; {len(self.outcomes)} runs, each scored by itself: {'; '.join(told)}.{coarse}"
+
+    def table(self) -> pd.DataFrame:
+        """A row for every run and target, with the fields of `Scored`, and row, run, seed, params, samples, flops."""
+        rows = []
+        for one in self.outcomes:
+            of_run = {k: getattr(one, k) for k in ("row", "run", "seed", "params", "samples", "flops")}
+            rows += [{**of_run, **_fields(s)} for s in one.scores]
+        return pd.DataFrame(rows)
+
+    def cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Head and rows as they are shown to people: a column for every run and target."""
+        scored = [(o, s) for o in self.outcomes for s in o.scores]
+        several = len(self.outcomes) > 1
+        head = ("", *(f"{s.target}, line {o.row}" if several else s.target for o, s in scored))
+        shown = {
+            "outcome": lambda s: s.measured,
+            "median": lambda s: digits(s.median),
+            "50% interval": lambda s: f"{digits(s.q25)} to {digits(s.q75)}: {_hit(s.in_50)}",
+            "90% interval": lambda s: f"{digits(s.q05)} to {digits(s.q95)}: {_hit(s.in_90)}",
+            "percentile of the outcome": lambda s: s.percentile_told,
+            "outcome over median": lambda s: "–" if s.log_ratio is None else f"{np.exp(s.log_ratio):.3f}",
+            "its log": lambda s: "–" if s.log_ratio is None else f"{s.log_ratio:+.3f}".replace("-", "−"),
+            "CRPS": lambda s: digits(s.crps) + (" (log loss)" if s.target == "loss" else " (return)"),
+        }
+        return head, [(name, *(cell(s) for _, s in scored)) for name, cell in shown.items()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain types."""
+        f = self.frozen
+        of_runs = [{**asdict(o), "scores": [_fields(s) for s in o.scores]} for o in self.outcomes]
+        return {
+            "forecast": {
+                **{"file": f.path, "group": f.group, "params": f.params, "flops": f.flops},
+                **{"beyond_table": f.beyond_table, "quantiles": int(f.levels.size)},
+                **{"table": f.source, "sha256": f.sha256},
+            },
+            "outcomes": self.source,
+            "runs": of_runs,
+            "sentence": self.sentence,
+        }
+
+
+def _fields(scored: Scored) -> dict[str, Any]:
+    return {**asdict(scored), "in_50": scored.in_50, "in_90": scored.in_90}
+
+
+def _hit(inside: bool) -> str:
+    return "inside" if inside else "outside"
+
+
+def score(recommendation: str | Path, runs: Runs, *, group: str | None = None) -> Score:
+    """Score the forecast in a recommendation.toml against the runs that carried it out.
+
+    Such a run ends, at the last row of its training, within 10% of the recommended params and 5% of its FLOPs, in the
+    forecast's group where the table has that, or in `group`. Several of them (seeds) are scored each by itself.
+    Raises ValueError if the file is no recommendation, if no run carried it out (the nearest are named), if none of
+    them has what was forecast, or if the forecast was made from this very table and so has seen the outcome.
+    """
+    frozen = read_frozen(recommendation)
+    last = _last_rows(runs, frozen, group)
+    off = np.log(last[["params", "flops"]].to_numpy(float) / [frozen.params, frozen.flops])
+    near = (np.abs(np.expm1(off)) <= np.array([SIZE_SLACK, COMPUTE_SLACK]) * (1 + 1e-9)).all(axis=1)
+    wanted = f"{count(frozen.params)} parameters and {scientific(frozen.flops)} FLOPs"
+    if not near.any():
+        order = np.argsort(np.abs(off).sum(axis=1), kind="stable")[:_NEAREST]
+        named = [
+            f"line {row} ({count(n)} parameters, {scientific(c)} FLOPs)"
+            for row, n, c in zip(last.index[order], last["params"].iloc[order], last["flops"].iloc[order], strict=True)
+        ]
+        raise ValueError(
+            f"no run of {runs.source} carried out {frozen.path}: none ends within 10% of {count(frozen.params)} "
+            f"parameters and 5% of {scientific(frozen.flops)} FLOPs; the nearest end at {', '.join(named)}."
+        )
+    carried = last[near]
+    if runs.sha256 == frozen.sha256:
+        raise ValueError(
+            f"{frozen.path} was made from {runs.source} as it is, with line {carried.index[0]}, the outcome, in it: a "
+            "forecast that has seen its outcome cannot be scored; use the recommendation that was frozen before."
+        )
+    outcomes = [_outcome(frozen, row) for row in carried.reset_index().to_dict(orient="records")]
+    scored = tuple(o for o in outcomes if o.scores)
+    if not scored:
+        raise ValueError(
+            f"the runs of {runs.source} with {wanted} have no {' and no '.join(frozen.quantiles)}, which were forecast."
+        )
+    return Score(frozen=frozen, source=runs.source, outcomes=scored)
+
+
+def _last_rows(runs: Runs, frozen: Frozen, group: str | None) -> pd.DataFrame:
+    """The last row of every training, of the group that the forecast speaks of."""
+    if group is not None and group not in runs.groups:
+        raise ValueError(f"no group {group!r} in {runs.source}; name one of {', '.join(runs.groups)}.")
+    named = group or (frozen.group if frozen.group in runs.groups else None)
+    if named is None and len(runs.groups) > 1:
+        raise ValueError(
+            f"{frozen.path} is of group {frozen.group!r}, which {runs.source} does not have; name with --group the one "
+            f"that carried it out: {', '.join(runs.groups)}."
+        )
+    table = runs.table if named is None else runs.group_table(named)
+    # A training is continued, so its end is its row of most samples.
+    ends = table.groupby([c for c in ("group", "run", "seed", "params") if c in table], dropna=False)[
+        "samples"
+    ].idxmax()
+    return table.loc[np.sort(ends.to_numpy())]
+
+
+def _outcome(frozen: Frozen, row: Mapping[Any, Any]) -> Outcome:
+    scores = []
+    for target, quantiles in frozen.quantiles.items():
+        column, error = _COLUMNS[target]
+        value, se = float(row.get(column, np.nan)), float(row.get(error, np.nan))
+        if not np.isfinite(value):
+            continue
+        five = frozen.five[target]
+        shown = np.log(np.append(quantiles, value)) if target == "loss" else np.append(quantiles, value)
+        at, beyond = _percentile(frozen.levels, shown[:-1], shown[-1])
+        positive = value > 0 and five["median"] > 0
+        scores.append(
+            Scored(
+                target=target,
+                outcome=value,
+                se=se if np.isfinite(se) else None,
+                **five,
+                percentile=at,
+                beyond=beyond,
+                log_ratio=float(np.log(value / five["median"])) if positive else None,
+                crps=crps(frozen.levels, shown[:-1], shown[-1]),
+            )
+        )
+    seed = row.get("seed")
+    return Outcome(
+        row=int(row["row"]),
+        run=str(row["run"]),
+        seed=None if seed is None or pd.isna(seed) else str(seed),
+        **{c: float(row[c]) for c in ("params", "samples", "flops")},
+        scores=tuple(scores),
+    )
+
+
+def _percentile(levels: np.ndarray, quantiles: np.ndarray, value: float) -> tuple[float, str]:
+    """Share of the forecast below a value, and "<" or ">" where it lies beyond the quantiles."""
+    if value < quantiles[0]:
+        return float(levels[0]), "<"
+    if value > quantiles[-1]:
+        return float(levels[-1]), ">"
+    return float(np.interp(value, quantiles, levels)), ""
+
+
+def crps(levels: Sequence[float] | np.ndarray, quantiles: Sequence[float] | np.ndarray, value: float) -> float:
+    """Continuous ranked probability score of a forecast known by its quantiles, in the units of the value.
+
+    Twice the pinball loss averaged over levels from 0.5% to 99.5% (Gneiting and Ranjan, 2011, Journal of Business and
+    Economic Statistics 29, 411-422). Between the levels known, and beyond them, quantiles are linear in the normal
+    score of the level, which is exact for a normal forecast.
+    """
+    z, q = ndtri(np.asarray(levels, float)), np.asarray(quantiles, float)
+    at = ndtri(_INTEGRAL)
+    drawn = np.interp(at, z, q)
+    for end, slope in ((at < z[0], (q[1] - q[0]) / (z[1] - z[0])), (at > z[-1], (q[-1] - q[-2]) / (z[-1] - z[-2]))):
+        edge = 0 if end[0] else -1
+        drawn = np.where(end, q[edge] + slope * (at - z[edge]), drawn)
+    error = value - drawn
+    return float(2 * np.maximum(_INTEGRAL * error, (_INTEGRAL - 1) * error).mean())
