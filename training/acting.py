@@ -1,6 +1,5 @@
 """Playing to learn: rollouts of many games by the policy as it stands, with all that learning from them needs."""
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -159,7 +158,8 @@ class Actor:
 
 
 def vector_of(task: NetHackTask | AtariTask, config: ReinforcementConfig, seed: int) -> Vector:
-    """The games of a run, played for ever."""
+    """The games of a run, played for ever, on as many cores as torch uses."""
+    cores = torch.get_num_threads()
     if isinstance(task, NetHackTask):
-        return NetHackVector(task, count=config.envs, workers=min(os.cpu_count() or 1, config.envs), seed=seed)
-    return AtariVector(task, count=config.envs, seed=seed)
+        return NetHackVector(task, count=config.envs, workers=min(cores, config.envs), seed=seed)
+    return AtariVector(task, count=config.envs, threads=min(cores, config.envs), seed=seed)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from training import collecting
+from training import collecting, sweeping
 from training.config import (
     ConfigError,
     ReinforcementConfig,
@@ -17,7 +17,7 @@ from training.config import (
     read_recommendation,
     to_toml,
 )
-from training.options import GAMES, ConfigArg, JsonOpt, SeedOpt, TaskOpt, WorkersOpt, checked_env
+from training.options import GAMES, ConfigArg, JsonOpt, SeedOpt, TaskOpt, WorkersOpt, checked_env, numbers
 from training.stopping import InterruptedRunError
 from training.terminal import out, progress, say, show, show_rows
 
@@ -36,6 +36,8 @@ _INTERRUPTED = 130  # the shell's code for a program that Ctrl-C ended
 
 app.command(epilog="Example: training collect games --steps 200000")(collecting.collect)
 app.command(epilog="Example: training shard games shards")(collecting.shard)
+app.command(epilog="Example: training plan --flops 1e11,4e11,1.6e12 --data shards --out plan.toml")(sweeping.plan)
+app.command(epilog="Example: training sweep plan.toml --out sweep")(sweeping.sweep)
 
 
 @app.command(epilog="Example: training configure --params 1e6 --flops 1e15 --data shards --out run.toml")
@@ -83,7 +85,7 @@ def configure(
         "init": init or None,
     }
     choices: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
-    choices |= {"schedule": schedule, "seed": seed, "checkpoints": _numbers("--checkpoints", checkpoints)}
+    choices |= {"schedule": schedule, "seed": seed, "checkpoints": numbers("--checkpoints", checkpoints)}
     foreign = [k for k in (("init", "kl") if algorithm == "bc" else ("data", "max_epochs")) if k in choices]
     if foreign:
         raise ConfigError(f"a run with algorithm {algorithm} takes no --{foreign[0].replace('_', '-')}; leave it out.")
@@ -257,13 +259,6 @@ def _cloning(path: Path) -> RunConfig:
     if not isinstance(run, RunConfig):
         raise ConfigError(f"{path}: algorithm = {run.algorithm!r} does not clone; write algorithm = 'bc'.")
     return run
-
-
-def _numbers(name: str, text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise ConfigError(f"{name} must be numbers with commas between, got {text!r}.") from None
 
 
 if __name__ == "__main__":

@@ -104,6 +104,21 @@ def spec_in(run: TrainingConfig) -> PolicySpec:
     return spec_of(run, task_of(run.env, run.task, 0).actions)
 
 
+def seconds_of(run: TrainingConfig, threads: int) -> float:
+    """How long the run takes here on so many cores, by a rate (FLOP/s) measured now on frames of noise.
+
+    Cores matter only where there is no GPU. Games, which reinforcement learning plays while it learns, are left out.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        spec = spec_in(run)
+        rate = frames_per_second(spec, run, seconds=0.5) * flops_per_sample(spec, run.unroll_length)
+    finally:
+        torch.set_num_threads(before)
+    return run.flops / rate
+
+
 def remarks(run: RunConfig) -> str:
     """Comments for the top of its TOML: width, cost, and hours on this machine from a rate measured now."""
     spec = spec_in(run)
@@ -131,7 +146,7 @@ def step_size(params: float) -> float:
     return float(f"{value:.1e}")
 
 
-def frames_per_second(spec: PolicySpec, config: RunConfig, seconds: float = 2.0) -> float:
+def frames_per_second(spec: PolicySpec, config: TrainingConfig, seconds: float = 2.0) -> float:
     """Measured rate of training steps on frames of noise, here; at least two steps, the first left out."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     policy = build(spec).to(device)

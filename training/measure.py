@@ -154,7 +154,8 @@ def measured_return(
         tell("playing", done, total)
 
     device = next(policy.parameters()).device
-    played = evaluate(policy, task, config.episodes, config.seed, device=device, progress=watched)
+    cores = torch.get_num_threads()
+    played = evaluate(policy, task, config.episodes, config.seed, workers=cores, device=device, progress=watched)
     return {"return_mean": played.mean, "return_se": played.standard_error, "episodes": config.episodes}
 
 

@@ -26,3 +26,11 @@ def checked_env(env: str) -> str:
     if env not in ENVS:
         raise ConfigError(f"--env must be {' or '.join(ENVS)}, got {env!r}.")
     return env
+
+
+def numbers(name: str, text: str) -> tuple[float, ...]:
+    """The numbers of an option. Raises ConfigError for what is none."""
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise ConfigError(f"{name} must be numbers with commas between, got {text!r}.") from None

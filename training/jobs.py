@@ -1,0 +1,177 @@
+"""One run of a sweep in a process of its own, and where such processes run: this machine's, or a Ray cluster's.
+
+A process writes to `log.txt` in the folder of its run. When whoever started it is gone it saves and ends, so that
+nothing trains on without a driver.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from training.config import ConfigError, TrainingConfig, read_config, to_toml
+from training.record import write_atomically
+
+PATIENCE = 300.0
+"""Seconds that a run waits for a process that trains it still: one whose driver was killed and that is about to end."""
+REFUSED, INTERRUPTED = 2, 130
+"""Exit codes: of a run that cannot be trained, whoever tries it; of one that was asked to stop."""
+_LOG = "log.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A run to make."""
+
+    config: TrainingConfig
+    folder: Path
+    table: Path
+    threads: int
+    """Cores it may keep busy."""
+    memory: float = 0.0
+    """GPU memory it needs (bytes)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How the process of a job ended: its exit code, negative for a signal, and its last words."""
+
+    code: int
+    words: str
+
+
+class Executor(Protocol):
+    """Runs jobs side by side."""
+
+    def room(self, job: Job) -> bool:
+        """Whether this job can start now."""
+        ...
+
+    def start(self, job: Job) -> None:
+        """Start it."""
+        ...
+
+    def ended(self) -> list[tuple[Job, Ended]]:
+        """Jobs that ended since the last call."""
+        ...
+
+    def stop(self) -> None:
+        """Ask all jobs to save and end, and wait until they have."""
+        ...
+
+
+class ThisMachine:
+    """Processes on this machine: as many as have cores, and, where there are GPUs, as fit into their memory."""
+
+    def __init__(self, parallel: int, gpus: Sequence[float] = ()) -> None:
+        """parallel: most jobs at a time. gpus: memory of each (bytes) that jobs may fill; none: compute on the CPU."""
+        self._parallel, self._free = parallel, list(gpus)
+        self._gpus = list(gpus)
+        self._running: dict[Job, tuple[subprocess.Popen[bytes], int | None]] = {}
+
+    def room(self, job: Job) -> bool:
+        """Whether this job can start now; one larger than any GPU starts when a GPU is empty, to try."""
+        return len(self._running) < self._parallel and (not self._gpus or self._gpu(job) is not None)
+
+    def start(self, job: Job) -> None:
+        """Start it, on the GPU with the most room."""
+        gpu = self._gpu(job)
+        if gpu is not None:
+            self._free[gpu] -= job.memory
+        self._running[job] = begin(job, gpu), gpu
+
+    def ended(self) -> list[tuple[Job, Ended]]:
+        """Jobs that ended since the last call."""
+        found = []
+        for job, (process, gpu) in list(self._running.items()):
+            code = process.poll()
+            if code is not None:
+                del self._running[job]
+                if gpu is not None:
+                    self._free[gpu] += job.memory
+                found.append((job, Ended(code=code, words=last_words(job.folder))))
+        return found
+
+    def stop(self) -> None:
+        """Ask all jobs to save and end, and wait until they have."""
+        for process, _ in self._running.values():
+            process.terminate()
+        for process, _ in self._running.values():
+            process.wait()
+
+    def _gpu(self, job: Job) -> int | None:
+        fitting = [i for i, free in enumerate(self._free) if free >= job.memory or free == self._gpus[i]]
+        return max(fitting, key=lambda i: self._free[i], default=None)
+
+
+def begin(job: Job, gpu: int | None = None) -> "subprocess.Popen[bytes]":
+    """The process of a job. gpu: the only one that it sees; None for all there are."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(job.folder / "config.toml", to_toml(job.config).encode())
+    environment = {**os.environ, "OMP_NUM_THREADS": str(job.threads)}
+    if gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    arguments = [str(job.folder), str(job.table), str(job.threads), str(os.getpid())]
+    with open(job.folder / _LOG, "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "training.jobs", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,  # Ctrl-C reaches the driver, which ends its jobs in order
+        )
+
+
+def last_words(folder: Path) -> str:
+    """The last line of a job's log."""
+    with contextlib.suppress(OSError):
+        lines = (folder / _LOG).read_text(errors="replace").strip().splitlines()
+        return lines[-1].removeprefix("training: ") if lines else ""
+    return ""
+
+
+def main() -> None:
+    """Train the run in a folder: FOLDER TABLE THREADS PARENT."""
+    folder, table, threads, parent = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    from training.stopping import InterruptedRunError
+
+    try:
+        config = read_config(folder / "config.toml")
+        _train(config, folder, table, threads)
+    except (ConfigError, OSError) as error:
+        print(f"training: {error}", file=sys.stderr)
+        raise SystemExit(REFUSED) from None
+    except InterruptedRunError as error:
+        print(f"training: {error}", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _train(config: Any, folder: Path, table: Path, threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    if config.algorithm == "bc":
+        from training.bc import train
+    else:
+        from training.rl import train
+    train(config, out=folder, table=table, patience=PATIENCE)
+
+
+def _end_with(parent: int) -> None:
+    """Ask this process to stop as soon as its parent is another one than it was started by."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""The runs of a plan, each once, whatever happens: a folder with a run table, and a folder for each run.
+
+What is done is known from the table alone: a run is finished when it has a row at each of its budgets. So a sweep that
+was killed goes on where it was, runs that other versions of the code finished stay finished, and neither clocks nor the
+order in which runs end matter. A run whose process dies is started again, from its last checkpoint; one that cannot be
+trained, or dies too often, gets a row that says why, and is tried again when the sweep is.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from training.config import ConfigError, TrainingConfig
+from training.jobs import INTERRUPTED, REFUSED, Ended, Executor, Job
+from training.ledger import failure_row
+from training.monitor import PROGRESS
+from training.record import append_row, check_table, locked, read_rows
+from training.stopping import InterruptedRunError, stop_on_signals
+
+TABLE = "runs.csv"
+_EVERY = 0.3  # seconds between two looks at the jobs
+
+
+@dataclass(kw_only=True)
+class Run:
+    """What the sweep knows of a run."""
+
+    job: Job
+    state: str = "waiting"
+    """waiting, running, finished or failed."""
+    reason: str = ""
+    """Why it failed."""
+    starts: int = 0
+    """How often this driver started it."""
+
+    @property
+    def progress(self) -> Mapping[str, Any]:
+        """Where its process is, as `training.monitor` writes it; nothing before its first word."""
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads((self.job.folder / PROGRESS).read_text())
+        return {}
+
+
+@dataclass(kw_only=True)
+class Sweep:
+    """The runs of a plan in a folder, and their table. `go` makes what is missing."""
+
+    folder: Path
+    runs: list[Run]
+    retries: int = 2
+    """How often a run whose process died is started again."""
+    say: Callable[[str], None] = field(default=lambda sentence: None)
+
+    @classmethod
+    def of(
+        cls,
+        configs: Sequence[TrainingConfig],
+        folder: Path,
+        *,
+        threads: int = 1,
+        memory: Callable[[TrainingConfig], float] = lambda config: 0.0,
+        retries: int = 2,
+        say: Callable[[str], None] = lambda sentence: None,
+    ) -> "Sweep":
+        """threads: cores of each run. memory: GPU memory that one needs (bytes). Raises ConfigError for a bad table."""
+        folder = folder.absolute()
+        check_table(folder / TABLE)
+        rows = read_rows(folder / TABLE)
+        runs = []
+        for config in configs:
+            job = Job(
+                config=config,
+                folder=folder / "runs" / config.name,
+                table=folder / TABLE,
+                threads=threads,
+                memory=memory(config),
+            )
+            runs.append(Run(job=job, state="finished" if is_finished(config, rows) else "waiting"))
+        return cls(folder=folder, runs=runs, retries=retries, say=say)
+
+    def go(self, executor: Executor, watch: Callable[[], None] = lambda: None) -> None:
+        """Make the runs that are not finished, in their order; `watch` is called a few times a second.
+
+        Raises ConfigError where another driver is at work in the folder, InterruptedRunError after a signal, when all
+        jobs have saved and ended.
+        """
+        waiting = deque(run for run in self.runs if run.state != "finished")
+        running: dict[Job, Run] = {}
+        with self._alone(), stop_on_signals() as stop:
+            try:
+                while waiting or running:
+                    while waiting and executor.room(waiting[0].job):
+                        run = waiting.popleft()
+                        run.state, run.starts, running[run.job] = "running", run.starts + 1, run
+                        executor.start(run.job)
+                    for job, ended in executor.ended():
+                        run = running.pop(job)
+                        self._settle(run, ended)
+                        if run.state == "waiting":
+                            waiting.append(run)
+                    watch()
+                    if stop.raised:
+                        raise InterruptedRunError(
+                            f"stopped with {self.count('finished')} of {len(self.runs)} runs finished; start the same "
+                            "command again to go on."
+                        )
+                    time.sleep(_EVERY)
+            finally:
+                executor.stop()
+
+    def count(self, state: str) -> int:
+        """Runs in this state."""
+        return sum(run.state == state for run in self.runs)
+
+    def _settle(self, run: Run, ended: Ended) -> None:
+        """What becomes of a run whose process has ended: finished, to be started again, or failed."""
+        config = run.job.config
+        if ended.code == 0 and is_finished(config, read_rows(run.job.table)):
+            run.state = "finished"
+            return
+        if ended.code == 0:
+            run.reason = (
+                f"its checkpoints in {run.job.folder} are finished, but its rows are not in {run.job.table}; remove "
+                "that folder to train it again"
+            )
+        elif ended.code == REFUSED:
+            run.reason = ended.words
+        elif run.starts <= self.retries:
+            run.state = "waiting"
+            self.say(f"{config.name}: {_died(ended)}; it is started again from its last checkpoint.")
+            return
+        else:
+            run.reason = f"{_died(ended)}, {run.starts} times"
+        run.state = "failed"
+        self.say(f"{config.name} failed: {run.reason}")
+        try:
+            append_row(run.job.table, failure_row(config, run.reason))
+        except ConfigError as error:
+            self.say(str(error))
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The only driver in the folder."""
+        lock = self.folder / ".sweep.lock"
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(locked(lock, 0.0))
+            except BlockingIOError:
+                raise ConfigError(
+                    f"{self.folder}: another driver ({lock.read_text().strip()}) is at work on this sweep; wait for "
+                    "it, or end it."
+                ) from None
+            lock.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+            yield
+
+
+def is_finished(config: TrainingConfig, rows: Sequence[Mapping[str, str]]) -> bool:
+    """Whether the table has a row of this run at each of its budgets."""
+    wanted = {str(config.updates_within(budget)) for budget in config.budgets}
+    return wanted <= {row["update"] for row in rows if row.get("config") == config.identity}
+
+
+def _died(ended: Ended) -> str:
+    """Why a process ended that should not have."""
+    if ended.code == INTERRUPTED:
+        return "its process was asked to stop"
+    if ended.code == -signal.SIGKILL:
+        return "its process was killed (by the system, where memory ran out)"
+    if ended.code < 0:
+        name = signal.Signals(-ended.code).name if -ended.code in set(signal.Signals) else str(ended.code)
+        return f"its process ended with {name}{f' ({ended.words})' if ended.words else ''}"
+    return f"its process ended with code {ended.code} ({ended.words or 'without a word'})"

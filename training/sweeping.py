@@ -1,0 +1,223 @@
+"""The commands that make many runs: `training plan` and `training sweep`."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.live import Live
+from rich.table import Table
+
+from training.config import ConfigError, RunConfig, TrainingConfig
+from training.options import GAMES, EnvOpt, TaskOpt, checked_env, numbers
+from training.terminal import err, out, say
+
+_SHOWN = 30  # rows of the live table
+FAILED = 1
+"""Exit code of a sweep some of whose runs failed."""
+
+
+def plan(
+    flops: Annotated[str, typer.Option(help="Budgets (FLOPs), with commas.")],
+    env: EnvOpt = "nethack",
+    core: Annotated[str | None, typer.Option(help="lstm or transformer (nethack), cnn (atari).")] = None,
+    algorithm: Annotated[str, typer.Option(help="bc, ppo or vtrace.")] = "bc",
+    task: TaskOpt = None,
+    data: Annotated[str, typer.Option(help="bc: folder of shards.")] = "",
+    sizes: Annotated[int, typer.Option(help="Model sizes for each budget.")] = 5,
+    spacing: Annotated[float, typer.Option(help="Factor between two sizes.")] = 2.0,
+    centre: Annotated[str, typer.Option(help="Size believed best at a budget, as 1e6@1e16.")] = "",
+    seeds: Annotated[int, typer.Option(help="Runs of each size and budget.")] = 1,
+    schedule: Annotated[str, typer.Option(help="constant, cosine or wsd.")] = "constant",
+    separate: Annotated[bool, typer.Option("--separate", help="A training for each budget of a size.")] = False,
+    episodes: Annotated[int | None, typer.Option(help="Games to play at each checkpoint.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Actions after which such a game is cut off.")] = None,
+    parallel: Annotated[int | None, typer.Option(help="Runs side by side, for the estimate of hours.")] = None,
+    file: Annotated[Path | None, typer.Option("--out", help="Write the plan here in place of stdout.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+) -> None:
+    """Propose a grid of runs, sizes around the expected optimum of each budget, and say what it costs."""
+    from training.configure import actions_of
+    from training.measure import task_of
+    from training.plan import propose, to_toml
+
+    if file is not None and file.exists() and not force:
+        raise ConfigError(f"{file} already exists; pass --force to overwrite it, or choose another --out.")
+    given = {
+        "env": checked_env(env),
+        "algorithm": algorithm,
+        "core": core,
+        "task": task,
+        "data": data or None,
+        "schedule": schedule,
+        "episodes": episodes,
+        "episode_steps": max_steps,
+    }
+    run = {name: value for name, value in given.items() if value is not None}
+    played = task_of(env, task or GAMES[env], 0).actions
+    actions = played if algorithm != "bc" else actions_of(env, data)
+    proposed = propose(
+        numbers("--flops", flops), sizes=sizes, spacing=spacing, seeds=seeds, separate=separate,
+        centre=_centre(centre), run=run, actions=actions,
+    )  # fmt: skip
+    runs = proposed.runs
+    text = _remarks(runs, parallel or _cores()) + to_toml(proposed)
+    if file is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{file}: the file cannot be written ({error.strerror}); choose another --out.") from None
+    for line in text.splitlines():
+        if line.startswith("#"):
+            out.print(line.removeprefix("# "))
+    out.print(f"{file}: `training sweep {file}`")
+
+
+def sweep(
+    file: Annotated[Path, typer.Argument(help="A plan, as `training plan` writes it.", metavar="PLAN.toml")],
+    folder: Annotated[Path | None, typer.Option("--out", help="Folder of the sweep; named after the plan.")] = None,
+    data: Annotated[str | None, typer.Option(help="Folder of shards, in place of the plan's.")] = None,
+    on: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    parallel: Annotated[int | None, typer.Option(help="local: most runs side by side; a run a core.")] = None,
+    address: Annotated[str, typer.Option(help="ray: address of the cluster.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="Cores of each run.")] = None,
+    retries: Annotated[int, typer.Option(help="Times that a run whose process died is started again.", min=0)] = 2,
+) -> None:
+    """Make the runs of a plan, each once; started again, it goes on where it was."""
+    import torch
+
+    from training.memory import run_memory
+    from training.plan import read_plan
+    from training.sweep import Sweep
+
+    if on not in ("local", "ray"):
+        raise ConfigError(f"--on must be local or ray, got {on!r}.")
+    if (parallel or 1) < 1 or (threads or 1) < 1:
+        raise ConfigError("--parallel and --threads must be 1 or more.")
+    planned = read_plan(file, **({} if data is None else {"data": data}))
+    if planned.kind is RunConfig and not planned.run.get("data"):
+        raise ConfigError(f'{file} names no demonstrations; give --data SHARDS, or write data = "…" in [run].')
+    gpus = [torch.cuda.get_device_properties(i).total_memory * 0.9 for i in range(torch.cuda.device_count())]
+    cores = _cores()
+    side_by_side = parallel or cores
+    sweep = Sweep.of(
+        planned.runs,
+        folder or Path(file.stem),
+        threads=threads or (1 if on == "ray" else max(1, cores // side_by_side)),
+        memory=run_memory if gpus else lambda config: 0.0,
+        retries=retries,
+        say=say,
+    )
+    executor = _executor(on, side_by_side, gpus, address, retries)
+    before = sweep.count("finished")
+    if before:
+        say(f"{before} of {len(sweep.runs)} runs are finished already.")
+    with _watching(sweep) as watch:
+        sweep.go(executor, watch)
+    failed = sweep.count("failed")
+    table = sweep.folder / "runs.csv"
+    told = f"{table}: {sweep.count('finished')} of {len(sweep.runs)} runs finished"
+    out.print(f"{told}, {failed} failed; their rows say why." if failed else f"{told}; `forecast report {table}`")
+    if failed:
+        raise SystemExit(FAILED)
+
+
+def _executor(on: str, parallel: int, gpus: list[float], address: str, retries: int) -> Any:
+    if on == "local":
+        from training.jobs import ThisMachine
+
+        return ThisMachine(parallel, gpus)
+    from training.cluster import Cluster
+
+    return Cluster(address, retries=retries, gpu_memory=min(gpus, default=0.0))
+
+
+def _remarks(runs: tuple[TrainingConfig, ...], parallel: int) -> str:
+    """Comments for the top of a plan: cost by run, in all, and hours from a rate measured now."""
+    from training.configure import seconds_of
+
+    seconds = {run: seconds_of(run, threads=max(1, _cores() // parallel)) for run in runs}
+    lines = [
+        f"# {run.params:>13,} parameters, {run.samples:>15,} samples, {run.flops:.3g} FLOPs"
+        f"{_rows(run)}: {_time(seconds[run])}"
+        for run in runs
+    ]
+    flops, whole = sum(run.flops for run in runs), sum(seconds.values())
+    longest = max(max(seconds.values()), whole / parallel)
+    lines.append(
+        f"# {len(runs)} trainings, {sum(len(run.budgets) for run in runs)} rows, {flops:.3g} FLOPs: about "
+        f"{_time(longest)} on this machine, {parallel} at a time, at rates measured just now; games played to measure "
+        "come on top"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _rows(run: TrainingConfig) -> str:
+    return f", rows at {len(run.budgets)} budgets" if run.checkpoints else ""
+
+
+@contextmanager
+def _watching(sweep: Any) -> Iterator[Callable[[], None]]:
+    """A live table where somebody watches; elsewhere a line for each run that ends."""
+    if err.is_terminal:
+        with Live(console=err, refresh_per_second=2, transient=True) as live:
+            yield lambda: live.update(_picture(sweep))
+        return
+    told: dict[str, str] = {}
+
+    def watch() -> None:
+        for run in sweep.runs:
+            name, state = run.job.config.name, run.state
+            if told.setdefault(name, state) != state:
+                told[name] = state
+                if state != "failed":  # the sweep says why
+                    say(f"{name}: {state}{' again' if state == 'running' and run.starts > 1 else ''}")
+
+    yield watch
+
+
+def _picture(sweep: Any) -> Table:
+    """The runs: what runs now, then what waits, then what is done, as far as they fit."""
+    table = Table(box=SIMPLE_HEAD)
+    for name in ("run", "budget", "state", "done", "loss or return", "FLOP/s", "left"):
+        table.add_column(name, justify="left" if name in ("run", "state") else "right", no_wrap=True)
+    order = {"running": 0, "failed": 1, "waiting": 2, "finished": 3}
+    shown = sorted(sweep.runs, key=lambda run: order[run.state])
+    for run in shown[:_SHOWN]:
+        p = run.progress if run.state == "running" else {}
+        share = f"{p['update'] / p['updates']:.0%}" if p.get("updates") else ""
+        value = next((f"{name} {p[name]:.4g}" for name in ("return", "loss") if name in p), "")
+        speed = f"{p['flops_per_second']:.2g}" if p.get("flops_per_second") else ""
+        left = _time(p["seconds_left"]) if "seconds_left" in p else ""
+        state = p.get("doing", run.state) if run.state == "running" else run.state
+        table.add_row(run.job.config.name, f"{run.job.config.flops:.2g}", state, share, value, speed, left)
+    states = ("finished", "running", "waiting", "failed")
+    table.caption = ", ".join(f"{sweep.count(state)} {state}" for state in states)
+    return table
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _centre(text: str) -> tuple[float, float] | None:
+    if not text:
+        return None
+    try:
+        size, budget = (float(part) for part in text.split("@"))
+    except ValueError:
+        size = budget = 0.0
+    if not (size > 0 and budget > 0):
+        raise ConfigError(f"--centre must be a size at a budget, such as 1e6@1e16, got {text!r}.")
+    return size, budget
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
