@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from letter_game import game, write_letters
 
 import forecast
 from training.bc import train
@@ -22,39 +23,15 @@ from training.configure import configure
 from training.flops import flops_per_sample
 from training.learner import load_policy
 from training.measure import cloning_loss, heldout_loss, to_device
-from training.nethack.demonstrations import nethack_writer
 from training.policies import spec_for
 from training.shards import Shards
 
 ACTIONS = 121
 
 
-def game(seed, length):
-    """Screens that show one of four letters in the message line; the expert's action is the letter's number."""
-    rng = np.random.default_rng(seed)
-    letter = rng.integers(0, 4, length)
-    chars = np.full((length, 24, 80), 32, np.uint8)
-    chars[:, 0, :5] = 65 + letter[:, None]
-    return {
-        "chars": chars,
-        "colors": np.full((length, 24, 80), 7, np.uint8),
-        "cursor": np.full((length, 2), 10, np.uint8),
-        "action": letter.astype(np.uint8),
-        "mask": rng.random(length) < 0.9,
-        "score": np.zeros(length, np.int32),
-    }
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bc") / "shards"
-    with nethack_writer(folder, source="test") as writer:
-        for seed, length in enumerate((300, 500, 150, 420, 260, 90, 380)):
-            encoder = writer.game(str(seed))
-            encoder.append(**game(seed, length))
-            writer.add(encoder.finish())
-        writer.finish(holdout=0.4)
-    return folder
+    return write_letters(tmp_path_factory.mktemp("bc") / "shards")
 
 
 def config(data, updates=12, params=2.2e4, **choices):

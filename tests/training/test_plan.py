@@ -1,0 +1,98 @@
+"""Grids of runs: written, read, spread into trainings, and refused in words."""
+
+import math
+
+import pytest
+
+from training.config import ConfigError, ReinforcementConfig
+from training.plan import Plan, propose, read_plan, to_toml
+
+
+def test_a_plan_is_read_back(tmp_path):
+    plan = Plan(
+        grid={1e11: [1e4, 2e4], 4e11: [2e4]}, seeds=(0, 3), separate=True, run={"env": "nethack", "episodes": 5}
+    )
+    (tmp_path / "plan.toml").write_text("# a remark\n" + to_toml(plan))
+    found = read_plan(tmp_path / "plan.toml", data="shards")
+    assert found.run == {"env": "nethack", "episodes": 5, "data": "shards"}
+    assert (found.grid, list(found.seeds), found.separate) == ({1e11: [1e4, 2e4], 4e11: [2e4]}, [0, 3], True)
+
+
+def test_the_grid_alone_is_a_plan(tmp_path):
+    (tmp_path / "plan.toml").write_text("[[grid]]\nflops = 1e12\nparams = [2e4]\n")
+    (run,) = read_plan(tmp_path / "plan.toml").runs
+    assert (run.env, run.core, run.algorithm, run.flops, run.seed) == ("nethack", "lstm", "bc", 1e12, 0)
+
+
+def test_a_size_trains_once_for_all_its_budgets_where_the_step_size_allows():
+    grid = {1e11: [1e4, 2e4], 4e11: [2e4, 4e4], 1.6e12: [2e4]}
+    together = Plan(grid=grid).runs
+    assert [run.budgets for run in together] == [(1e11,), (4e11,), (1e11, 4e11, 1.6e12)]
+    for apart in (Plan(grid=grid, separate=True).runs, Plan(grid=grid, run={"schedule": "cosine"}).runs):
+        assert [run.flops for run in apart] == [1e11, 1e11, 4e11, 4e11, 1.6e12]
+        assert not any(run.checkpoints for run in apart)
+
+
+def test_small_runs_come_first_and_equal_runs_are_one():
+    runs = Plan(grid={1e12: [4e4, 2e4, 2.0001e4], 1e11: [8e4]}, seeds=(1, 0)).runs
+    assert [run.flops for run in runs] == [1e11, 1e11, 1e12, 1e12, 1e12, 1e12]
+    assert [run.seed for run in runs] == [0, 1, 0, 1, 0, 1]
+    assert len({run.identity for run in runs}) == 6
+
+
+def test_reinforcement_learning_is_planned_too():
+    (run,) = Plan(
+        grid={1e12: [2.2e4]}, run={"algorithm": "ppo", "task": "NetHackScore", "episode_steps": 100, "entropy": 0.1}
+    ).runs
+    assert isinstance(run, ReinforcementConfig)
+    assert (run.task, run.entropy, run.episode_steps) == ("NetHackScore", 0.1, 100)
+
+
+@pytest.mark.parametrize(("env", "actions"), [("nethack", 121), ("atari", 18)])
+def test_a_proposal_surrounds_the_expected_optimum(env, actions):
+    budgets = [1e14, 1e15, 1e16]
+    plan = propose(budgets, sizes=5, spacing=2.0, centre=(1e6, 1e15), run={"env": env}, actions=actions)
+    for flops in budgets:
+        best, sizes = 1e6 * math.sqrt(flops / 1e15), plan.grid[flops]
+        assert len(sizes) == 5
+        assert sizes == sorted(sizes)
+        assert abs(math.log(sizes[2] / best)) <= math.log(2) / 2 + 0.03  # sizes are rounded to two digits
+    assert len(set().union(*plan.grid.values())) < 12  # one ladder: neighbouring budgets share sizes
+    assert plan.runs
+
+
+def test_a_proposal_stays_within_the_family():
+    small = propose([1e6], run={}, actions=121).grid[1e6]
+    large = propose([1e30], run={}, actions=121).grid[1e30]
+    assert len(small) == len(large) == 5
+    assert max(large) <= 1e9
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seeds = [0]", r"needs a \[\[grid\]\]"),
+        ("[[grid]]\nflops = 1e12", r"each \[\[grid\]\] has flops"),
+        ("[[grid]]\nflops = -1\nparams = [2e4]", "flops must be positive"),
+        ("[[grid]]\nflops = 1e12\nparams = ['x']", "params must be positive numbers"),
+        ("[[grid]]\nflops = 1e12\nparams = []", "params must be positive numbers"),
+        ("seeds = [-1]\n[[grid]]\nflops = 1e12\nparams = [2e4]", "seeds must be whole numbers"),
+        ("seeds = 3\n[[grid]]\nflops = 1e12\nparams = [2e4]", "seeds must be a list"),
+        ("separate = 1\n[[grid]]\nflops = 1e12\nparams = [2e4]", "separate must be true or false"),
+        ("[run]\nflops = 1e12\n[[grid]]\nflops = 1e12\nparams = [2e4]", "flops of a run is settled by the grid"),
+        ("[run]\nepisode = 3\n[[grid]]\nflops = 1e12\nparams = [2e4]", "did you mean episodes"),
+        ("[run]\nalgorithm = 'dqn'\n[[grid]]\nflops = 1e12\nparams = [2e4]", "algorithm must be bc, ppo, vtrace"),
+        ("grids = 1", "unknown key 'grids'"),
+        ("[[grid]", "not valid TOML"),
+    ],
+)
+def test_what_is_no_plan_is_refused_in_words(tmp_path, text, words):
+    (tmp_path / "plan.toml").write_text(text)
+    with pytest.raises(ConfigError, match=words) as refused:
+        read_plan(tmp_path / "plan.toml")
+    assert str(tmp_path / "plan.toml") in str(refused.value)
+
+
+def test_a_size_that_cannot_be_built_is_named():
+    with pytest.raises(ConfigError, match=r"the run of 3 parameters at 1e\+12 FLOPs: params"):
+        _ = Plan(grid={1e12: [3.0]}).runs
