@@ -16,12 +16,16 @@ TARGETS = ("loss", "return")
 class Frozen:
     """What a recommendation.toml promised.
 
-    quantiles: levels and, of `loss` (nats) and `return`, what the forecast says at each; beyond_table: compute over the
-    largest of the table that it was made from. fine: False for a file that holds five quantiles alone.
+    params, flops: as recommended, and what that spends of the budget. objective, constraints: as in
+    `forecast.recommend`. beyond_table: compute over the largest of the table that the forecast was made from. levels,
+    quantiles: of `loss` (nats) and `return`, what the forecast says at each level. five: the quantiles told to people.
     """
 
     path: str
     group: str
+    budget: float
+    objective: str
+    constraints: Mapping[str, float]
     params: float
     flops: float
     beyond_table: float
@@ -49,6 +53,9 @@ def read_frozen(path: str | Path) -> Frozen:
         frozen = Frozen(
             path=str(path),
             group=str(given["group"]),
+            budget=float(given["flops"]),
+            objective=str(given.get("objective", "auto")),
+            constraints={k: float(v) for k, v in given.get("constraints", {}).items()},
             params=float(given["params"]["recommended"]),
             flops=float(given.get("flops_spent", given["flops"])),
             beyond_table=float(given["beyond_table"]),
@@ -58,6 +65,8 @@ def read_frozen(path: str | Path) -> Frozen:
             source=str(table["source"]),
             sha256=str(table["sha256"]),
         )
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); check the path.") from None
     except KeyError as error:
         raise ValueError(
             f"{path} is not a recommendation: it has no {error}; write one with `forecast recommend --out`."

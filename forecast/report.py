@@ -21,6 +21,7 @@ from forecast.encode import LOCALITIES
 from forecast.figures import View, count, plain, scientific
 from forecast.posterior import Posterior
 from forecast.recommend import Recommendation
+from forecast.score import Score
 
 _MARKED = re.compile(r"(?P<url>https?://[^\s,;)]*[^\s,;).])|`(?P<code>[^`]+)`")
 
@@ -46,22 +47,26 @@ def write_report(
     *,
     comparison: pd.DataFrame | None = None,
     backtest: Backtest | None = None,
+    score: Score | None = None,
     timings: Mapping[str, float] | None = None,
     command: str | None = None,
     replicates: int = 40,
 ) -> Path:
     """Write `index.html` and `figures/` into the folder `out`, and return the page's path.
 
-    recommendations: one a group, in the order of the page. comparison: of `forecast.compare`. backtest: of
-    this table, shown beside its forecast. timings: seconds by what
-    took them; they make two reports of equal forecasts differ. command: what was typed, to be shown. replicates:
-    bootstrap samples of the parametric methods, most of the time this takes; 0 for no intervals of theirs. The page
-    needs neither the network nor the figures beside it. Raises ValueError without recommendations.
+    recommendations: one a group, in the order of the page. comparison: of `forecast.compare`. backtest: of this table,
+    shown beside its forecast. score: of a forecast that was frozen from this table, shown with its outcome. timings:
+    seconds by what took them; they make two reports of equal forecasts differ. command: what was typed, to be shown.
+    replicates: bootstrap samples of the parametric methods, most of the time this takes; 0 for no intervals of theirs.
+    The page needs neither the network nor the figures beside it. Raises ValueError without recommendations, and if the
+    forecast that was scored is of another table or of a group that is not shown.
     """
     if not recommendations:
         raise ValueError("a report got no recommendation; pass one for every group that it should show.")
+    if score is not None:
+        _check_scored(score, posterior, recommendations)
     views = [figures.look(posterior, r, replicates=replicates) for r in recommendations]
-    sections = [_section(view, backtest) for view in views]
+    sections = [_section(view, backtest, score) for view in views]
     (out / "figures").mkdir(parents=True, exist_ok=True)
     for view, section in zip(views, sections, strict=True):
         for picture in section["pictures"].values():
@@ -106,8 +111,22 @@ def _render(
     )
 
 
-def _section(view: View, past: Backtest | None) -> dict[str, Any]:
+def _check_scored(score: Score, posterior: Posterior, recommendations: Sequence[Recommendation]) -> None:
+    frozen, runs = score.frozen, posterior.runs
+    if frozen.sha256 != runs.sha256:
+        raise ValueError(
+            f"{frozen.path} was made from another table than {runs.source} ({frozen.source}, sha256 "
+            f"{frozen.sha256[:12]}…, not {runs.sha256[:12]}…); give the table that it was made from."
+        )
+    shown = [r.group for r in recommendations]
+    if frozen.group not in shown:
+        raise ValueError(f"{frozen.path} is of group {frozen.group!r}, and the report shows {', '.join(shown)}.")
+
+
+def _section(view: View, past: Backtest | None, score: Score | None) -> dict[str, Any]:
     """What the page says of one group."""
+    if score is not None and score.frozen.group != view.group:
+        score = None
     if past is not None and view.group not in set(past.paths["group"]):
         past = None
     losses = view.posterior.has_losses
@@ -120,6 +139,8 @@ def _section(view: View, past: Backtest | None) -> dict[str, Any]:
         "regret": figures.regret,
     }
     slug = _slug(view.group)
+    if score is not None:
+        drawn["outcome"] = lambda view: figures.outcome(view, score)
     if past is not None:
         drawn["past"] = lambda view: figures.past_forecasts(view.table, view.table["excess"], past, view.group)
     return {
@@ -132,6 +153,8 @@ def _section(view: View, past: Backtest | None) -> dict[str, Any]:
             for name, draw in drawn.items()
             if draw is not None
         },
+        "score": score,
+        "scored": None if score is None else tables.scored(score),
         "recommended": tables.recommended(view.recommendation),
         "sources": tables.sources(view),
         "rounding": tables.rounding(view.recommendation),

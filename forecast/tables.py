@@ -15,6 +15,7 @@ from forecast.figures.style import METHOD_NAMES, method_name
 from forecast.model import SCALE_KNOTS, SKILL_KNOTS
 from forecast.posterior import QUANTILES, Posterior
 from forecast.recommend import Recommendation
+from forecast.score import Score
 
 _RETURN_BOUNDS = {
     "return at the reference": "return at the reference point",
@@ -46,6 +47,12 @@ def recommended(rec: Recommendation) -> Table:
     if rec.returns is not None:
         rows.append(("return of the new run", "", *_spread(rec.returns, digits)))
     return Table(head=("", "to train", "median", "50% interval", "90% interval"), rows=rows)
+
+
+def scored(score: Score) -> Table:
+    """A frozen forecast against its outcome: a column for every run and target."""
+    head, rows = score.cells()
+    return Table(head=head, rows=rows)
 
 
 def overview(recommendations: Sequence[Recommendation]) -> Table:

@@ -22,8 +22,11 @@ def count(number: float) -> str:
 
 
 def digits(number: float, of: int = 3) -> str:
-    """A loss or a return to three digits: 0.143, 5,520."""
-    return f"{float(f'{number:.{of}g}'):,.{max(of, 6)}g}"
+    """A loss or a return to three digits: 0.143, 5,520, 0.000021."""
+    rounded = float(f"{number:.{of}g}")
+    if 1e-9 < abs(rounded) < 1e-3:
+        return np.format_float_positional(rounded, trim="-")
+    return f"{rounded:,.{max(of, 6)}g}"
 
 
 def share(part: float) -> str:

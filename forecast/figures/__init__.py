@@ -7,6 +7,7 @@ figures.headline(view).savefig("forecast.png", dpi=200)
 from forecast.figures.backtest import past_forecasts
 from forecast.figures.losses import frontier, isoflop
 from forecast.figures.optimum import optimum, regret
+from forecast.figures.outcome import outcome
 from forecast.figures.returns import headline, return_on_loss
 from forecast.figures.style import png, svg
 from forecast.figures.ticks import count, digits, log_ticks, plain, power, scientific
@@ -25,6 +26,7 @@ __all__ = [
     "log_ticks",
     "look",
     "optimum",
+    "outcome",
     "past_forecasts",
     "plain",
     "png",

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 INK, QUIET, FAINT = "#222222", "#6b6b6b", "#b5b5b5"
 FORECAST, CHOSEN = "#0072b2", "#d55e00"  # Okabe and Ito (2008), as are the methods'
+OUTCOME = "#7b3294"
 METHOD_COLOURS = {"power_law": "#009e73", "parabola": "#cc79a7", "huber_lse": "#b87a00", "varpro": "#3f9bd1"}
 METHOD_NAMES = {
     "power_law": "power law of minima",

@@ -187,6 +187,66 @@ def test_table_without_returns(posterior: forecast.Posterior, tmp_path: Path) ->
     assert not (tmp_path / "figures" / "all-return_on_loss.svg").exists()
 
 
+@pytest.fixture
+def score(recommendation: forecast.Recommendation, tmp_path: Path) -> forecast.Score:
+    """The recommendation, and two seeds that carried it out, one of them a miss."""
+    file = tmp_path / "recommendation.toml"
+    file.write_text(recommendation.to_toml(), encoding="utf-8")
+    row = {c: getattr(recommendation, c) for c in ("params", "samples", "flops")}
+    seeds = [
+        {
+            **row,
+            "run": f"s{k}",
+            "loss": loss,
+            "loss_se": 0.001,
+            "return_mean": 5000.0,
+            "return_se": 200.0,
+            "episodes": 9,
+        }
+        for k, loss in enumerate((float(recommendation.loss["median"]), 0.3))  # type: ignore[index]
+    ]
+    return forecast.score(file, forecast.read_runs(pd.DataFrame(seeds), to_fit=False))
+
+
+def test_page_shows_the_outcome_of_the_forecast(
+    posterior: forecast.Posterior, recommendation: forecast.Recommendation, score: forecast.Score, tmp_path: Path
+) -> None:
+    page = _Page(write_report(posterior, [recommendation], tmp_path / "out", score=score, replicates=0))
+    assert score.sentence in page.source
+    assert "1 of 2 inside the 90% interval" in page.source
+    assert "Forecast and outcome" in page.source
+    at = page.cells.index("percentile of the outcome")
+    assert page.cells[at + 1] == "50%"
+    assert page.cells[at + 3] == ">99%"
+    assert (tmp_path / "out" / "figures" / "all-outcome.svg").exists()
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_outcomes_and_the_frozen_intervals_are_drawn_where_they_are(view: figures.View, score: forecast.Score) -> None:
+    figure = figures.outcome(view, score)
+    assert len(figure.axes) == 2
+    for axes, target in zip(figure.axes, ("loss", "return"), strict=True):
+        stars = [line.get_xydata().tolist() for line in axes.lines if line.get_marker() == "*"]
+        wanted = [[o.flops, s.outcome] for o in score.outcomes for s in o.scores if s.target == target]
+        assert [s[0] for s in stars] == wanted
+        low, high = axes.get_ylim()
+        assert all(low < y < high for _, y in wanted)
+        promised = [line.get_ydata().tolist() for line in axes.lines if len(line.get_xdata()) == 2]
+        five = score.frozen.five[target]
+        assert [five["q05"], five["q95"]] in promised
+
+
+def test_a_forecast_of_another_table_or_group_is_not_shown(
+    posterior: forecast.Posterior, recommendation: forecast.Recommendation, score: forecast.Score, tmp_path: Path
+) -> None:
+    other = replace(score, frozen=replace(score.frozen, sha256="0" * 64))
+    with pytest.raises(ValueError, match="made from another table"):
+        write_report(posterior, [recommendation], tmp_path, score=other, replicates=0)
+    other = replace(score, frozen=replace(score.frozen, group="chess"))
+    with pytest.raises(ValueError, match="'chess', and the report shows all"):
+        write_report(posterior, [recommendation], tmp_path, score=other, replicates=0)
+
+
 def test_figures_keep_matplotlibs_settings(view: figures.View) -> None:
     import matplotlib
 
