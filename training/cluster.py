@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ class Cluster:
         except ImportError:
             raise ConfigError("--on ray needs Ray; install it with `pip install 'game-scaling[cluster]'`.") from None
         try:
+            _knock(address)
             ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.WARNING)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(
                 f"no Ray cluster answers at {address!r} ({reason}); start one with `ray start --head`, or give "
@@ -66,6 +68,13 @@ class Cluster:
             return self._ray.get(task)
         except self._ray.exceptions.RayError as error:
             return Ended(code=-1, words=" ".join(str(error).split())[:300])
+
+
+def _knock(address: str) -> None:
+    """Raise OSError at once where nobody listens; Ray itself asks for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "//" not in address:
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def gpu_share(memory: float, whole: float) -> float:

@@ -1,0 +1,73 @@
+"""A sweep on a Ray cluster of two nodes, one of which is killed in mid-sweep: nothing lost, nothing run twice."""
+
+import os
+import time
+
+import pandas as pd
+import pytest
+from letter_game import write_letters
+
+from training.checkpoint import latest_checkpoint
+from training.config import ConfigError
+from training.plan import Plan
+from training.sweep import Sweep
+
+ray = pytest.importorskip("ray")
+
+
+@pytest.fixture
+def cluster():
+    from ray.cluster_utils import Cluster as Nodes
+
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        yield nodes
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+
+
+def test_a_node_that_dies_costs_no_run(cluster, tmp_path):
+    from training.cluster import Cluster
+
+    data = write_letters(tmp_path / "shards")
+    run = {"data": str(data), "batch_size": 2, "unroll_length": 8, "max_epochs": 1e4, "heldout_frames": 100}
+    plan = Plan(grid={3e8: [1e4, 2e4, 4e4], 3e10: [2e4], 3.1e10: [4e4]}, run=run)
+    second = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    sweep = Sweep.of(plan.runs, tmp_path / "sweep", say=print)
+    executor = Cluster(cluster.address, retries=3)
+    killed = []
+
+    def kill_in_mid_sweep():
+        """The second node, when two runs train, which have a row and a checkpoint each: one of them is on it."""
+        training = [r for r in sweep.runs[1:] if r.state == "running" and r.progress.get("update", 0) > 12]
+        if not killed and len(training) == 2:
+            killed.append(time.monotonic())
+            cluster.remove_node(second, allow_graceful=False)
+
+    sweep.go(executor, kill_in_mid_sweep)
+    assert killed, "the sweep ended before a node could be killed"
+    assert (sweep.count("finished"), sweep.count("failed")) == (3, 0)
+    rows = pd.read_csv(sweep.folder / "runs.csv")
+    assert len(rows) == 5
+    assert not rows.duplicated(["run", "update"]).any()
+    logs = [(r.job.folder / "log.txt").read_text() for r in sweep.runs]
+    assert sum("FLOPs: held-out loss" in line for log in logs for line in log.splitlines()) == 5  # each measured once
+    assert sum("goes on after update" in log for log in logs) == 1
+    for r in sweep.runs:
+        assert latest_checkpoint(r.job.folder / "checkpoints")[0].update == r.job.config.updates
+
+
+def test_a_cluster_that_does_not_answer_is_one_sentence():
+    from training.cluster import Cluster
+
+    with pytest.raises(ConfigError, match="no Ray cluster answers at '127.0.0.1:1'"):
+        Cluster("127.0.0.1:1")
+
+
+def test_a_job_takes_its_share_of_a_gpu():
+    from training.cluster import gpu_share
+
+    assert [gpu_share(m, 80.0) for m in (1.0, 20.0, 20.1, 500.0)] == [0.02, 0.25, 0.26, 1.0]
