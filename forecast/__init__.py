@@ -9,6 +9,7 @@
 """
 
 from forecast import backtest
+from forecast.experiments import Plan, next_runs
 from forecast.fit import compare, fit, prior_predictive
 from forecast.points import predict_points, read_points
 from forecast.posterior import Posterior, Prediction, load_posterior
@@ -21,6 +22,7 @@ from forecast.score import Score, score
 keep_compilations()
 
 __all__ = [
+    "Plan",
     "Posterior",
     "Prediction",
     "Recommendation",
@@ -33,6 +35,7 @@ __all__ = [
     "datasets",
     "fit",
     "load_posterior",
+    "next_runs",
     "predict_points",
     "prior_predictive",
     "read_columns",

@@ -182,6 +182,35 @@ def required(
         terminal.out.print(found.sentence)
 
 
+@app.command("next", epilog="Example: forecast next runs.csv --target-flops 1e19 --spend 1e17 --out plan.toml")
+@takes_fit_options
+def next_runs(
+    options: FitOptions,
+    runs: RunsArg,
+    target_flops: Annotated[float, typer.Option(help="The budget in FLOPs that the recommendation is wanted for.")],
+    spend: Annotated[float, typer.Option(help="FLOPs that all these runs may take together.")],
+    count: Annotated[int, typer.Option(help="Runs at most.")] = 8,
+    out: Annotated[Path | None, typer.Option(help="Write the runs here: a TOML plan for a sweep.")] = None,
+    group: GroupOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Plan the runs to train next: those that most improve the recommendation for a larger budget."""
+    _check_folder(out)
+    posterior = options.posterior(runs, quiet=as_json)
+    found = forecast.next_runs(posterior, target_flops=target_flops, spend=spend, group=group, count=count)
+    if out is not None:
+        if found.runs.empty:
+            raise ValueError(f"{found.sentence} So {out} was not written.")
+        out.write_text(found.to_toml(), encoding="utf-8")
+    terminal.warn(posterior)
+    if as_json:
+        terminal.print_json(found.to_dict())
+        return
+    terminal.out.print(found.sentence)
+    if not found.runs.empty:
+        terminal.print_table(found.table(), "In the order of what they are worth")
+
+
 @app.command(epilog="Example: forecast score recommendation.toml --runs runs.csv")
 def score(
     recommendation: Annotated[Path, typer.Argument(help="The recommendation.toml of `forecast recommend --out`.")],

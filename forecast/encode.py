@@ -74,25 +74,62 @@ def row_weights(runs: Runs) -> pd.DataFrame:
     Without losses compute alone decides: seeds of one configuration differ in return by tens of percent, so that the
     rows near the best are the lucky ones, and a law of lucky rows promises too much.
     """
-    table = runs.table.assign(loss=runs.falling, excess=runs.frontier_excess())
-    if not runs.has_losses:
-        table["excess"] = 0.0
+    table = _weighed(runs)
     found = pd.DataFrame(1.0, index=table.index, columns=range(len(LOCALITIES)))
     for _, rows in table.groupby("group"):
-        begun = rows["loss"].to_numpy() <= _first_loss(rows) * (1 + 1e-9)
-        begun = begun if runs.has_losses else np.ones(len(rows))
+        numbers = [rows[c].to_numpy(float) for c in ("loss", "excess", "flops")]
+        found.loc[rows.index] = np.stack([view.weigh(*numbers) for view in _views(rows, runs)], axis=1)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locality:
+    """What one view counts of a group's rows.
+
+    begun: loss (nats, or 1 / shifted return) above which a row is nothing. of_excess: scale of log loss above the
+    frontier. of_compute: scale of factors of ten of compute below `flops`, the largest.
+    """
+
+    of_excess: float
+    of_compute: float
+    begun: float
+    flops: float
+
+    def weigh(self, loss: np.ndarray, excess: np.ndarray, flops: np.ndarray) -> np.ndarray:
+        """Weights between 0 and 1 of rows with this loss, log loss above the frontier, and FLOPs; they broadcast."""
         # Rounded, so that the units of compute cannot change a weight through the last bit.
-        behind = np.round(np.log10(rows["flops"].max() / rows["flops"].to_numpy()), 9)
-        sizes = rows["params"].to_numpy()
-        for k, (of_excess, of_compute) in enumerate(LOCALITIES):
-            for widen in (1.0, *2.0 ** np.arange(_WIDEN)):
-                r, t = rows["excess"].to_numpy() / (of_excess * widen), behind / (of_compute * widen)
-                weights = begun * np.exp(-0.5 * (r**2 + t**2))
-                if weights.sum() >= min(10, 0.5 * len(rows)) and np.unique(sizes[weights > 0.1]).size >= 3:
-                    break
-                begun = np.ones(len(rows))
-            found.loc[rows.index, k] = weights
-    return found.where(found >= _NOTHING, 0.0)
+        behind = np.maximum(np.round(np.log10(self.flops / flops), 9), 0.0)
+        weights = np.exp(-0.5 * ((excess / self.of_excess) ** 2 + (behind / self.of_compute) ** 2))
+        return np.where((loss <= self.begun) & (weights >= _NOTHING), weights, 0.0)
+
+
+def localities(runs: Runs, group: str) -> tuple[Locality, ...]:
+    """How each of `LOCALITIES` counts rows of a group, widened as `row_weights` says."""
+    table = _weighed(runs)
+    return tuple(_views(table[table["group"] == group], runs))
+
+
+def _weighed(runs: Runs) -> pd.DataFrame:
+    """The table with what weights are made of."""
+    table = runs.table.assign(loss=runs.falling, excess=runs.frontier_excess())
+    return table if runs.has_losses else table.assign(excess=0.0)
+
+
+def _views(rows: pd.DataFrame, runs: Runs) -> list[Locality]:
+    loss, excess, flops = (rows[c].to_numpy(float) for c in ("loss", "excess", "flops"))
+    sizes = rows["params"].to_numpy()
+    begun = _first_loss(rows) * (1 + 1e-9) if runs.has_losses else np.inf
+    found = []
+    for of_excess, of_compute in LOCALITIES:
+        for widen in (1.0, *2.0 ** np.arange(_WIDEN)):
+            scales = {"of_excess": of_excess * widen, "of_compute": of_compute * widen}
+            view = Locality(**scales, begun=begun, flops=float(flops.max()))
+            weights = view.weigh(loss, excess, flops)
+            if weights.sum() >= min(10, 0.5 * len(rows)) and np.unique(sizes[weights > 0.1]).size >= 3:
+                break
+            begun = np.inf
+        found.append(view)
+    return found
 
 
 def _first_loss(table: pd.DataFrame) -> float:

@@ -34,7 +34,7 @@ def assert_refused(done, *words):
 
 
 def test_every_command_shows_an_example():
-    for name in ("datasets", "fit", "predict", "recommend", "required", "report", "score"):
+    for name in ("datasets", "fit", "predict", "recommend", "required", "report", "score", "next"):
         done = run(name, "--help")
         assert done.returncode == 0
         assert f"Example: forecast {name}" in " ".join(done.stdout.split())
@@ -107,6 +107,19 @@ def test_required_says_what_it_takes(saved):
     found = json.loads(done.stdout)
     assert 5e17 < found["flops"] < 1e20
     assert len(found["curve"]["flops"]) == len(found["curve"]["probability"])
+
+
+def test_next_writes_a_plan_that_a_sweep_can_train(saved, tmp_path):
+    out = tmp_path / "plan.toml"
+    done = run("next", saved, "--target-flops", "3e19", "--spend", "2e18", "--count", 3, "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert 1 <= len(found["runs"]) <= 3
+    planned = [(n, g["flops"]) for g in tomllib.loads(out.read_text())["grid"] for n in g["params"]]
+    assert sorted(planned) == sorted((r["params"], r["flops"]) for r in found["runs"])
+    assert_refused(run("next", saved, "--target-flops", "3e19", "--spend", "1e9"), "no run fits")
+    assert_refused(run("next", saved, "--target-flops", "-1", "--spend", "1e18"), "target_flops", "positive")
+    assert_refused(run("next", saved, "--target-flops", "3e19", "--spend", "1e18", "--out", "no/where.toml"), "no")
 
 
 def test_a_wandb_export_is_read_through_a_mapping(tmp_path, nethack_runs):

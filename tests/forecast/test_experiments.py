@@ -1,0 +1,213 @@
+"""Plans of experiments against what theory says they are worth, and the file that a sweep reads."""
+
+import json
+import tomllib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+import forecast
+from forecast.encode import LOCALITIES, localities, row_weights
+from forecast.experiments import _candidates, _options, _views
+from forecast.knowledge import Draws, Knowledge, choose, regrets
+
+FEW = 20_000
+
+
+def gaussian(rng, *, options=3, experiments=4, noise=0.5, draws=FEW):
+    """Draws of jointly Gaussian options and experiments."""
+    mix = rng.normal(size=(options + experiments, options + experiments))
+    both = rng.standard_normal((draws, options + experiments)) @ mix.T
+    return Draws(f=both[:, :options], y=both[:, options:], noise=np.full(experiments, noise)), mix @ mix.T
+
+
+# ---- the mathematics ----------------------------------------------------------------------------------------------
+
+
+def test_knowledge_is_gaussian_conditioning():
+    draws, covariance = gaussian(np.random.default_rng(0))
+    known = Knowledge(draws)
+    made = [2, 0]
+    for j in made:
+        known.learn(j)
+    at = np.array(made) + 3
+    inverse = np.linalg.inv(covariance[np.ix_(at, at)] + 0.5 * np.eye(2))
+    left = covariance - covariance[:, at] @ inverse @ covariance[at]
+    of_f, of_y = known.moves(1)
+    np.testing.assert_allclose(of_f, left[:3, 4] / (left[4, 4] + 0.5), atol=0.05)
+    np.testing.assert_allclose(of_y, left[3:, 4] / (left[4, 4] + 0.5), atol=0.05)
+
+
+def test_what_one_experiment_saves_is_the_knowledge_gradient():
+    """Two options whose difference is Normal(m, τ²) a posteriori: known in closed form."""
+    rng = np.random.default_rng(1)
+    gap, other = rng.standard_normal((2, FEW))
+    f = np.stack([other, other + 0.3 + gap], axis=1)
+    draws = Draws(f=f, y=gap[:, None], noise=np.array([0.5]))
+    order, saved = choose([draws], np.ones(1), 1.0, 1, thrift=1.0)
+    tau = 1 / np.sqrt(1.5)
+    assert order == [0]
+    assert saved == pytest.approx(tau * norm.pdf(0.3 / tau) - 0.3 * norm.cdf(-0.3 / tau), rel=0.03)
+
+
+def test_a_perfect_experiment_leaves_no_regret_and_a_useless_one_leaves_all():
+    rng = np.random.default_rng(2)
+    gap = 0.1 * rng.standard_normal(1000)
+    f = np.stack([np.zeros(1000), gap], axis=1)
+    useless = rng.standard_normal(1000)
+    useless = useless - gap * (useless @ gap) / (gap @ gap)
+    draws = Draws(f=f, y=np.stack([gap, useless, gap], axis=1), noise=np.array([1e-12, 1e-12, np.inf]))
+    perfect = regrets([draws], [0])
+    assert perfect[1] == pytest.approx(0.0, abs=1e-4)
+    assert perfect[0] == pytest.approx(np.expm1(np.maximum(gap, 0) - np.minimum(gap, 0))[gap < 0].sum() / 1000, rel=0.1)
+    for j in (1, 2):
+        after = regrets([draws], [j])
+        assert after[1] == pytest.approx(after[0], rel=0.02)
+    order, _ = choose([draws], np.ones(3), 3.0, 3, thrift=1.0)
+    assert order == [0]
+
+
+def test_experiments_are_chosen_by_what_they_save_a_flop_and_within_the_spend():
+    rng = np.random.default_rng(3)
+    parts = rng.standard_normal((4000, 3)) * [1.0, 0.9, 0.8]
+    f = np.stack([np.zeros(4000), parts.sum(axis=1)], axis=1)
+    draws = Draws(f=f, y=parts, noise=np.full(3, 1e-6))
+    cost = np.array([10.0, 1.0, 1.0])
+    assert choose([draws], cost, 12.0, 3, thrift=1.0)[0] == [1, 2, 0]
+    assert choose([draws], cost, 12.0, 3, thrift=0.0)[0][0] == 0
+    assert choose([draws], cost, 2.0, 3, thrift=0.0)[0] == [1, 2]
+    assert choose([draws], cost, 12.0, 1, thrift=1.0)[0] == [1]
+
+
+def test_an_experiment_made_again_tells_less():
+    """Its noise is another, what it measures is the same."""
+    rng = np.random.default_rng(4)
+    gap = rng.standard_normal(4000)
+    f = np.stack([np.zeros(4000), 0.1 * gap], axis=1)
+    draws = Draws(f=f, y=np.stack([gap, gap], axis=1), noise=np.array([1.0, 1.0]))
+    told = -np.diff(regrets([draws], [0, 1], truths=400))
+    assert 0 < told[1] < 0.6 * told[0]
+
+
+def test_expected_regret_falls_with_every_experiment():
+    draws, _ = gaussian(np.random.default_rng(5), options=5, experiments=6, draws=600)
+    draws = Draws(f=0.02 * draws.f, y=draws.y, noise=draws.noise)
+    told = regrets([draws, draws], range(6), truths=200)
+    assert (np.diff(told) < 0.02 * told[0]).all()
+    assert told[-1] < 0.7 * told[0]
+
+
+def test_localities_weigh_rows_as_the_fit_does(nethack_runs):
+    table = nethack_runs.table
+    views = localities(nethack_runs, "all")
+    weights = row_weights(nethack_runs)
+    for k, view in enumerate(views):
+        assert (view.of_excess, view.of_compute) == LOCALITIES[k]
+        numbers = (table["loss"], nethack_runs.frontier_excess(), table["flops"])
+        np.testing.assert_array_equal(view.weigh(*(x.to_numpy(float) for x in numbers)), weights[k])
+
+
+# ---- plans of real tables -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def plan(nethack):
+    return forecast.next_runs(nethack, target_flops=3e19, spend=3e18, count=6)
+
+
+def test_a_plan_stays_within_its_limits(nethack, plan):
+    table = nethack.runs.table
+    assert 1 <= len(plan.runs) <= 6
+    assert plan.cost <= 3e18 * (1 + 1e-9)
+    assert not plan.runs.duplicated(["params", "flops"]).any()
+    assert plan.runs["params"].between(table["params"].min() / 3.1, table["params"].max() * 3.1).all()
+    assert plan.runs["flops"].between(table["flops"].min() * 0.99, 3e18).all()
+    spent = nethack.cost["all"](plan.runs["params"]) * plan.runs["samples"]
+    np.testing.assert_allclose(spent, plan.runs["flops"])
+    assert plan.grid["flops"].sum() == pytest.approx(plan.cost)
+    assert plan.regret_after < plan.regret_now
+    assert plan.runs["regret"].iloc[-1] == plan.regret_after
+
+
+def test_regret_now_is_that_of_the_recommendation(nethack, plan):
+    now = forecast.recommend(nethack, flops=3e19, objective="loss").regret["loss_regret"].min()
+    assert plan.regret_now == pytest.approx(now, rel=0.25)  # half of the draws judge
+
+
+def test_far_from_the_frontier_there_is_less_to_learn(nethack):
+    """A view that would set a run aside does not hear of it."""
+    few = nethack.thinned(400)
+    runs = _candidates(few, "all", 1e18)
+    options = _options(few, "all", 3e19)
+    f = few.log_loss(options, 3e19 / few.cost["all"](options), group="all", pace=False)
+    narrow, wide = _views(few, "all", f, runs)
+    early = (runs["flops"] <= 1e15).to_numpy()
+    assert not np.isfinite(narrow.noise[early]).any()
+    assert np.isfinite(wide.noise[early]).any()
+    assert np.isfinite(narrow.noise[(runs["flops"] >= 5e17).to_numpy()]).any()
+
+
+def test_the_same_question_has_the_same_answer(nethack, plan):
+    again = forecast.next_runs(nethack, target_flops=3e19, spend=3e18, count=6)
+    assert again.to_dict() == plan.to_dict()
+
+
+def test_a_plan_is_a_sweep(plan):
+    text = plan.to_toml()
+    read = tomllib.loads(text)
+    assert set(read) == {"grid"}
+    budgets = [g["flops"] for g in read["grid"]]
+    assert budgets == sorted(set(budgets))
+    for grid in read["grid"]:
+        assert set(grid) == {"flops", "params"}
+        assert grid["params"] == sorted(grid["params"])
+        assert all(isinstance(n, float) for n in grid["params"])
+    pairs = {(n, g["flops"]) for g in read["grid"] for n in g["params"]}
+    assert pairs == set(zip(plan.runs["params"], plan.runs["flops"], strict=True))
+    assert text.startswith("# Expected regret at 3e19 FLOPs: ")
+    json.dumps(plan.to_dict(), allow_nan=False)
+
+
+def test_without_uncertainty_no_run_is_worth_its_flops(additive):
+    sure = replace(additive, draws={k: np.repeat(v[:1, :1], 50, axis=1) for k, v in additive.draws.items()})
+    found = forecast.next_runs(sure, target_flops=1e20, spend=1e18)
+    assert found.runs.empty
+    assert found.regret_now == pytest.approx(0.0, abs=1e-12)
+    assert "no run of up to 1e18 FLOPs" in found.sentence
+
+
+def test_a_table_without_losses_plans_by_the_return(planted, quick):
+    table = planted(0, checkpoints=4)
+    table = table.assign(return_mean=100 / table["loss"], episodes=200.0).drop(columns=["loss", "run"])
+    posterior = forecast.fit(forecast.read_runs(table), law="additive", **quick)
+    found = forecast.next_runs(posterior, target_flops=1e20, spend=1e19, count=3)
+    assert found.objective == "return"
+    assert 0 < found.regret_after <= found.regret_now < 0.5
+    assert len(found.runs) >= 1
+
+
+def test_groups_are_planned_one_by_one(two_groups):
+    found = {
+        g: forecast.next_runs(two_groups, target_flops=1e20, spend=1e18, group=g, count=2) for g in ("one", "other")
+    }
+    assert {p.group for p in found.values()} == {"one", "other"}
+    with pytest.raises(ValueError, match="several groups"):
+        forecast.next_runs(two_groups, target_flops=1e20, spend=1e18)
+
+
+@pytest.mark.parametrize(
+    ("choices", "told"),
+    [
+        ({"target_flops": 0.0, "spend": 1e18}, "target_flops is 0"),
+        ({"target_flops": 1e20, "spend": np.nan}, "spend is nan"),
+        ({"target_flops": 1e20, "spend": 1e18, "count": 0}, "count is 0"),
+        ({"target_flops": 1e20, "spend": 1e9}, "no run fits into 1e9 FLOPs"),
+        ({"target_flops": 1e20, "spend": 1e18, "group": "chess"}, "no group 'chess'"),
+    ],
+)
+def test_bad_questions_are_refused_in_one_sentence(additive, choices, told):
+    with pytest.raises(ValueError, match=r"\.$") as error:
+        forecast.next_runs(additive, **choices)
+    assert told in str(error.value)
