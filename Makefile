@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export FORECAST_CACHE ?= $(CURDIR)/.cache/jax
 
-.PHONY: setup setup-training report reports test test-slow lint bench demo-training clean
+.PHONY: setup setup-training report reports test test-slow lint bench demo demo-training clean
 
 setup: .venv/installed
 
@@ -18,7 +18,7 @@ setup: .venv/installed
 setup-training: .venv/installed-training
 
 .venv/installed-training: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,training]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,training,cluster]'
 	@touch $@
 
 report: setup
@@ -44,6 +44,10 @@ bench: setup-training
 	$(BIN)/python benchmarks/stepping.py
 	$(BIN)/python benchmarks/policies.py
 	$(BIN)/python benchmarks/expert.py
+
+# The loop closed: record, sweep, forecast, freeze, train the recommendation, score the forecast. Under half an hour.
+demo: setup-training
+	$(BIN)/python benchmarks/demo.py --out demo/loop
 
 # Record games, convert them, clone three sizes over three budgets, play and read the table: the whole path, small.
 demo-training: setup-training

@@ -10,7 +10,7 @@ from training.config import ConfigError
 from training.options import GAMES, EnvOpt, JsonOpt, SeedOpt, TaskOpt, WorkersOpt, checked_env
 from training.terminal import progress, say, show
 
-PlayerOpt = Annotated[str, typer.Option(help="bot (NetHack), random, or a run or checkpoint of a policy.")]
+PlayerOpt = Annotated[str, typer.Option(help="bot, which comes with this, random, or a run or checkpoint.")]
 
 
 def collect(
@@ -96,16 +96,17 @@ def _collect_atari(
     quiet: bool,
 ) -> dict[str, Any]:
     from training.atari.demonstrations import collect as record
+    from training.atari.env import AtariTask
+    from training.atari.expert import expert
     from training.evaluate import RandomPolicy
     from training.measure import task_of
 
-    if player == "bot":
-        raise ConfigError("there is no built-in Atari player; give --player CHECKPOINT or random.")
     if player == "random":
         known: Any = task_of("atari", task or GAMES["atari"], 0, max_steps or 0)
         policy: Any = RandomPolicy(known.actions)
     else:
-        loaded = _loaded(player, "atari")
+        built_in = player == "bot"
+        loaded = _loaded(str(expert(AtariTask(game=task or GAMES["atari"]))) if built_in else player, "atari")
         known = task_of("atari", task or loaded.task, loaded.spec.actions, max_steps or 0)
         policy = loaded.policy
     with progress(quiet, "recording") as bar:

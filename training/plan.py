@@ -185,7 +185,11 @@ def propose(
 
 
 def _ladder(env: str, core: str, actions: int, spacing: float) -> Iterator[float]:
-    """Sizes that the family has, in steps from 2e4 parameters down and up, to two digits, ascending."""
+    """Sizes that the family has, in steps from 2e4 parameters down and up, to two digits, ascending.
+
+    Raises ConfigError for a core that the environment does not have.
+    """
+    spec_for(env, core, 1e6, actions)
     down, up = (math.floor(math.log(far, spacing)) for far in (2e4, MAX_PARAMS / 2e4))
     for step in range(-down, up + 1):
         size = float(f"{2e4 * spacing**step:.2g}")

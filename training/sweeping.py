@@ -35,7 +35,7 @@ def plan(
     separate: Annotated[bool, typer.Option("--separate", help="A training for each budget of a size.")] = False,
     episodes: Annotated[int | None, typer.Option(help="Games to play at each checkpoint.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Actions after which such a game is cut off.")] = None,
-    parallel: Annotated[int | None, typer.Option(help="Runs side by side, for the estimate of hours.")] = None,
+    parallel: Annotated[int | None, typer.Option(help="Runs side by side, for the estimate of hours.", min=1)] = None,
     file: Annotated[Path | None, typer.Option("--out", help="Write the plan here in place of stdout.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
@@ -83,9 +83,9 @@ def sweep(
     folder: Annotated[Path | None, typer.Option("--out", help="Folder of the sweep; named after the plan.")] = None,
     data: Annotated[str | None, typer.Option(help="Folder of shards, in place of the plan's.")] = None,
     on: Annotated[str, typer.Option(help="local or ray.")] = "local",
-    parallel: Annotated[int | None, typer.Option(help="local: most runs side by side; a run a core.")] = None,
+    parallel: Annotated[int | None, typer.Option(help="local: most runs side by side; a run a core.", min=1)] = None,
     address: Annotated[str, typer.Option(help="ray: address of the cluster.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="Cores of each run.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Cores of each run.", min=1)] = None,
     retries: Annotated[int, typer.Option(help="Times that a run whose process died is started again.", min=0)] = 2,
 ) -> None:
     """Make the runs of a plan, each once; started again, it goes on where it was."""
@@ -97,8 +97,6 @@ def sweep(
 
     if on not in ("local", "ray"):
         raise ConfigError(f"--on must be local or ray, got {on!r}.")
-    if (parallel or 1) < 1 or (threads or 1) < 1:
-        raise ConfigError("--parallel and --threads must be 1 or more.")
     planned = read_plan(file, **({} if data is None else {"data": data}))
     if planned.kind is RunConfig and not planned.run.get("data"):
         raise ConfigError(f'{file} names no demonstrations; give --data SHARDS, or write data = "…" in [run].')
@@ -168,12 +166,12 @@ def _watching(sweep: Any) -> Iterator[Callable[[], None]]:
         with Live(console=err, refresh_per_second=2, transient=True) as live:
             yield lambda: live.update(_picture(sweep))
         return
-    told: dict[str, str] = {}
+    told = {run.job.config.name: run.state for run in sweep.runs}
 
     def watch() -> None:
         for run in sweep.runs:
             name, state = run.job.config.name, run.state
-            if told.setdefault(name, state) != state:
+            if told[name] != state:
                 told[name] = state
                 if state != "failed":  # the sweep says why
                     say(f"{name}: {state}{' again' if state == 'running' and run.starts > 1 else ''}")

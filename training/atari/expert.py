@@ -1,0 +1,20 @@
+"""Players that come with the package: policies that `training rl` made, one folder a game below `experts`."""
+
+from pathlib import Path
+
+from training.atari.env import AtariTask
+from training.config import ConfigError
+
+_FOLDER = Path(__file__).parent / "experts"
+
+
+def expert(task: AtariTask) -> Path:
+    """The checkpoint that plays this game. Raises ConfigError where none comes with the package."""
+    path = _FOLDER / task.game
+    if not path.is_dir():
+        known = ", ".join(sorted(p.name for p in _FOLDER.iterdir()))
+        raise ConfigError(
+            f"no player of {task.game} comes with this package, only of {known}; give --player CHECKPOINT, made by "
+            "`training rl`, or random."
+        )
+    return path
