@@ -28,14 +28,15 @@ class Plan:
 
     runs: `params`, `samples`, `flops`, and `regret`, the expected regret at the target once it and those above it are
     made. Regrets are parts of the least loss (of the highest return where `objective` is "return"), that a recommended
-    run for `target_flops` is expected to give away. grid: runs of an isoFLOP grid of the same cost. passed, verdict: of
-    the posterior's diagnostics.
+    run for `target_flops` is expected to give away. cost: FLOPs of all runs. grid: runs of an isoFLOP grid of the same
+    cost. passed, verdict: of the posterior's diagnostics.
     """
 
     group: str
     objective: str
     target_flops: float
     spend: float
+    cost: float
     runs: pd.DataFrame
     grid: pd.DataFrame
     regret_now: float
@@ -43,11 +44,6 @@ class Plan:
     regret_grid: float
     passed: bool
     verdict: str
-
-    @property
-    def cost(self) -> float:
-        """FLOPs of all runs."""
-        return float(self.runs["flops"].sum())
 
     @property
     def sentence(self) -> str:
@@ -89,7 +85,13 @@ class Plan:
 
 
 def next_runs(
-    posterior: Posterior, *, target_flops: float, spend: float, group: str | None = None, count: int = 8
+    posterior: Posterior,
+    *,
+    target_flops: float,
+    spend: float,
+    group: str | None = None,
+    count: int = 8,
+    candidates: pd.DataFrame | None = None,
 ) -> Plan:
     """Up to `count` runs within `spend` FLOPs that most reduce the expected regret of a run of `target_flops`.
 
@@ -100,37 +102,39 @@ def next_runs(
     a FLOP (`forecast.knowledge`), or over the root of its FLOPs, or outright, whichever saves most in all; where there
     are draws enough one half of them chooses and the other judges.
 
-    The loss decides; without losses in the table, the return over the lowest. Raises ValueError for numbers that are
-    not positive, an unknown group, and a spend that no run fits into.
+    candidates: the runs to choose from in their place, with columns `params` and `flops`, and `cost` where that is not
+    the FLOPs, as of a training that is continued. The loss decides; without losses in the table, the return over the
+    lowest. Raises ValueError for numbers that are not positive, an unknown group, and a spend that no run fits into.
     """
     name = posterior.group_name(group)
     for what, value in {"target_flops": target_flops, "spend": spend, "count": count}.items():
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"{what} is {value:g}; give a positive number.")
     few = posterior.thinned(_DRAWS)
-    runs = _candidates(few, name, min(spend, target_flops))
+    runs = _candidates(few, name, min(spend, target_flops)) if candidates is None else _given(few, name, candidates)
     options = _options(few, name, target_flops)
     f = few.log_loss(options, target_flops / few.cost[name](options), group=name, pace=False)
+    chooses, judges = (slice(0, None, 2), slice(1, None, 2)) if len(f) >= _FEWEST else (slice(None), slice(None))
     views = _views(few, name, f, runs)
-    halves = (slice(0, None, 2), slice(1, None, 2)) if len(f) >= _FEWEST else (slice(None), slice(None))
-    chooses, judges = ([_part(view, half) for view in views] for half in halves)
-    cost = runs["flops"].to_numpy()
-    plans = [choose(chooses, cost, spend, int(count), thrift=t) for t in _THRIFTS]
+    cost = runs["cost"].to_numpy(float)
+    plans = [choose([v.part(chooses) for v in views], cost, spend, int(count), thrift=t) for t in _THRIFTS]
     order = max(plans, key=lambda plan: plan[1])[0]
     rising = not posterior.has_losses
-    told = after_grid = regrets(judges, order, rising=rising)
-    grid = runs.iloc[:0]
+    told = after_grid = regrets([v.part(judges) for v in views], order, rising=rising)
+    chosen = runs.drop(columns="cost").iloc[order].reset_index(drop=True).assign(regret=told[1:])
+    grid = chosen
     if order:
         grid = _iso_flop(few, name, float(cost[order].sum()))
-        views = [_part(view, halves[1]) for view in _views(few, name, f, grid)]
-        after_grid = regrets(views, range(len(grid)), rising=rising)
+        views = _views(few, name, f, grid)
+        after_grid = regrets([v.part(judges) for v in views], range(len(grid)), rising=rising)
     return Plan(
         group=name,
         objective="return" if rising else "loss",
         target_flops=float(target_flops),
         spend=float(spend),
-        runs=runs.iloc[order].reset_index(drop=True).assign(regret=told[1:]),
-        grid=grid,
+        cost=float(cost[order].sum()),
+        runs=chosen,
+        grid=grid[["params", "samples", "flops"]],
         regret_now=float(told[0]),
         regret_after=float(told[-1]),
         regret_grid=float(after_grid[-1]),
@@ -157,9 +161,26 @@ def _candidates(posterior: Posterior, name: str, most: float) -> pd.DataFrame:
     return _with_samples(posterior, name, every)
 
 
+def _given(posterior: Posterior, name: str, candidates: pd.DataFrame) -> pd.DataFrame:
+    """Runs that were given to choose from, checked."""
+    missing = [c for c in ("params", "flops") if c not in candidates]
+    if missing or candidates.empty:
+        raise ValueError(
+            f"the candidates have no {missing[0] if missing else 'rows'}; give runs with params and flops."
+        )
+    found = _with_samples(posterior, name, candidates.reset_index(drop=True))
+    numbers = found.to_numpy(float)
+    bad = np.flatnonzero(~(np.isfinite(numbers) & (numbers > 0)).all(axis=1))
+    if bad.size:
+        raise ValueError(f"candidate {bad[0] + 1} has a number that is not positive and finite; correct it.")
+    return found
+
+
 def _with_samples(posterior: Posterior, name: str, runs: pd.DataFrame) -> pd.DataFrame:
+    """params, samples, flops, and cost, which is the FLOPs unless it is given."""
     samples = runs["flops"] / posterior.cost[name](runs["params"])
-    return runs.assign(samples=samples)[["params", "samples", "flops"]]
+    cost = runs["cost"] if "cost" in runs else runs["flops"]
+    return runs.assign(samples=samples, cost=cost)[["params", "samples", "flops", "cost"]]
 
 
 def _options(posterior: Posterior, name: str, flops: float) -> np.ndarray:
@@ -194,10 +215,6 @@ def _views(posterior: Posterior, name: str, f: np.ndarray, runs: pd.DataFrame) -
         heard = told > 1e-6 * precision[own].mean(axis=0)
         found.append(Draws(f=f[own], y=y[own], noise=np.where(heard, 1 / np.where(heard, told, 1.0), np.inf)))
     return found
-
-
-def _part(view: Draws, which: slice) -> Draws:
-    return Draws(f=view.f[which], y=view.y[which], noise=view.noise)
 
 
 def _excess(posterior: Posterior, name: str, y: np.ndarray, flops: np.ndarray) -> np.ndarray:

@@ -37,6 +37,10 @@ class Draws:
     y: np.ndarray
     noise: np.ndarray
 
+    def part(self, which: slice) -> "Draws":
+        """Some of the draws."""
+        return Draws(f=self.f[which], y=self.y[which], noise=self.noise)
+
     def ranked(self, truths: int) -> np.ndarray:
         """Draws to be taken as the truth [T], by the rank of what the largest option loses over the smallest."""
         order = np.argsort(self.f[:, -1] - self.f[:, 0], kind="stable")

@@ -5,6 +5,7 @@ import tomllib
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import norm
 
@@ -12,6 +13,7 @@ import forecast
 from forecast.encode import LOCALITIES, localities, row_weights
 from forecast.experiments import _candidates, _options, _views
 from forecast.knowledge import Draws, Knowledge, choose, regrets
+from training.plan import read_plan
 
 FEW = 20_000
 
@@ -168,6 +170,34 @@ def test_a_plan_is_a_sweep(plan):
     assert pairs == set(zip(plan.runs["params"], plan.runs["flops"], strict=True))
     assert text.startswith("# Expected regret at 3e19 FLOPs: ")
     json.dumps(plan.to_dict(), allow_nan=False)
+
+
+def test_training_reads_the_plan(plan, tmp_path):
+    """The contract between the two packages: written by one, read by the other."""
+    path = tmp_path / "plan.toml"
+    path.write_text(plan.to_toml(), encoding="utf-8")
+    read = read_plan(path)
+    pairs = sorted((float(n), float(flops)) for flops, sizes in read.grid.items() for n in sizes)
+    assert pairs == sorted(zip(plan.runs["params"], plan.runs["flops"], strict=True))
+
+
+def test_runs_to_choose_from_can_be_given(nethack):
+    given = pd.DataFrame({"params": [1e7, 3e7, 6e7, 3e7], "flops": [5e17, 1e18, 1e18, 2e18]})
+    found = forecast.next_runs(nethack, target_flops=3e19, spend=2e18, candidates=given)
+    assert set(zip(found.runs["params"], found.runs["flops"], strict=True)) <= set(
+        zip(given["params"], given["flops"], strict=True)
+    )
+    assert found.cost <= 2e18
+    # Continued trainings cost less than they compute.
+    dear = forecast.next_runs(nethack, target_flops=3e19, spend=1e17, candidates=given)
+    cheap = forecast.next_runs(nethack, target_flops=3e19, spend=1e17, candidates=given.assign(cost=5e16))
+    assert dear.runs.empty
+    assert 1 <= len(cheap.runs) <= 2
+    with pytest.raises(ValueError, match="no flops"):
+        forecast.next_runs(nethack, target_flops=3e19, spend=1e17, candidates=given[["params"]])
+    wrong = given.assign(flops=[1e17, -1, 1e18, 1e18])
+    with pytest.raises(ValueError, match="candidate 2 has"):
+        forecast.next_runs(nethack, target_flops=3e19, spend=1e17, candidates=wrong)
 
 
 def test_without_uncertainty_no_run_is_worth_its_flops(additive):

@@ -1,0 +1,218 @@
+"""Replay of the published NetHack table: are the runs that `forecast next` asks for worth more than an isoFLOP grid?
+
+    python benchmarks/next_runs.py [--starts 5e15 2e16 5e16] [--targets 2e18 2e19] [--seeds 0]
+
+From the rows of the lowest budgets, `next` asks `forecast.next_runs`, is shown the rows of the table nearest to what it
+asked for, fits again, and so on; `next, of the table` is told which rows there are and asks for some of those. A grid
+is shown all sizes of one budget after the other; `grid, one a size` without the second trainings that half of the sizes
+had. A training is paid for once: its checkpoint at C costs C less what was paid for it before, and shows those before.
+
+The truth is the posterior of the whole table, at which the grid ends: its best size N* for the target, and the loss
+that each size is expected to give away. A strategy is accurate from where it is so and stays so: its best size within
+15% of N*, or within the 50% interval of N*, or giving away less than 0.1% more loss than N*. Ratios are of FLOPs paid
+until then. Since that is decided by single fits, the mean error over log FLOPs is shown as well.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+import forecast
+
+SETTINGS = {"chains": 2, "draws": 300, "max_draws": 300, "warmup": 300}
+STEP = 0.5  # part of what has been paid that is spent before the next fit
+COUNT = 4  # runs asked for at a time
+CRITERIA = ("N* to 15%", "N* to its 50%", "regret to 0.1%")
+GRIDS = ("grid", "grid, one a size")
+
+
+@dataclass
+class Shown:
+    """What a strategy has been shown of a table: FLOPs paid by run, and the rows up to there."""
+
+    table: pd.DataFrame
+    paid: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> pd.Series:
+        """Which rows have been shown."""
+        return self.table["flops"] <= self._paid() * (1 + 1e-9)
+
+    @property
+    def cost(self) -> float:
+        """FLOPs paid."""
+        return sum(self.paid.values())
+
+    def hidden(self, spend: float) -> pd.DataFrame:
+        """The other rows that cost no more than this, with their `cost`."""
+        table = self.table.assign(cost=self.table["flops"] - self._paid())[~self.rows]
+        return table[table["cost"] <= spend * (1 + 1e-9)]
+
+    def show(self, row: pd.Series) -> float:
+        """Pay for a row, and what it cost."""
+        run, flops = str(row["run"]), float(row["flops"])
+        before = self.paid.get(run, 0.0)
+        self.paid[run] = max(flops, before)
+        return self.paid[run] - before
+
+    def _paid(self) -> pd.Series:
+        return self.table["run"].map(self.paid).fillna(0.0).astype(float)
+
+
+Ask = Callable[[forecast.Posterior, Shown, float, float], None]
+
+
+class Replay:
+    """Fits of parts of a table, each made once, judged by the posterior of the whole."""
+
+    def __init__(self, runs: forecast.Runs, seed: int) -> None:
+        self.runs, self.seed = runs, seed
+        self.whole = forecast.fit(runs, chains=4, draws=500, max_draws=500, warmup=500)
+        self._fits: dict[tuple[int, ...], forecast.Posterior] = {}
+
+    def fit(self, shown: Shown) -> forecast.Posterior:
+        """The posterior of what has been shown."""
+        rows = shown.table.index[shown.rows]
+        if tuple(rows) not in self._fits:
+            part = self.runs.subset(self.runs.table.index.isin(rows))
+            self._fits[tuple(rows)] = forecast.fit(part, seed=self.seed, **SETTINGS)
+        return self._fits[tuple(rows)]
+
+    def step(self, shown: Shown, target: float) -> dict[str, float]:
+        """What has been paid, and the errors of the best size for the target."""
+        best = forecast.recommend(self.whole, flops=target, objective="loss")
+        params = forecast.recommend(self.fit(shown), flops=target, objective="loss").params
+        sizes, regret = best.regret["params"].to_numpy(), best.regret["loss_regret"].min()
+        away = best.regret_of(float(np.clip(params, sizes[0], sizes[-1])))["loss_regret"] - regret
+        low, high = best.optimum_params["q25"], best.optimum_params["q75"]
+        error = abs(float(np.log(params / best.params)))
+        return {
+            **{"cost": shown.cost, "params": params, "error": error, "regret": away},
+            **{"N* to 15%": error <= 0.15, "N* to its 50%": low <= params <= high, "regret to 0.1%": away <= 0.001},
+        }
+
+    def of_grid(self, table: pd.DataFrame, start: float, target: float) -> pd.DataFrame:
+        """All sizes of one budget after the other."""
+        shown, path = Shown(table), []
+        for budget in np.unique(table["flops"]):
+            for _, row in table[table["flops"] == budget].iterrows():
+                shown.show(row)
+            if budget >= start * 0.999:
+                path.append(self.step(shown, target))
+        return pd.DataFrame(path)
+
+    def of_next(self, start: float, target: float, most: float, ask: Ask) -> pd.DataFrame:
+        """What `forecast.next_runs` asks for, until the whole table has been paid for."""
+        table = self.runs.table
+        shown, path = Shown(table), []
+        for _, row in table[table["flops"] <= start * 1.001].iterrows():
+            shown.show(row)
+        while shown.cost < 0.999 * most:
+            path.append(self.step(shown, target))
+            ask(self.fit(shown), shown, target, min(STEP * shown.cost, most - shown.cost))
+        return pd.DataFrame([*path, self.step(shown, target)])
+
+
+def nearest(posterior: forecast.Posterior, shown: Shown, target: float, spend: float) -> None:
+    """Show the rows nearest to those asked for."""
+    plan = forecast.next_runs(posterior, target_flops=target, spend=max(spend, 1e14), count=COUNT)
+    left = spend
+    for wanted in plan.runs.itertuples():
+        hidden = shown.hidden(left)
+        if hidden.empty:
+            break
+        away = np.abs(np.log(hidden["params"] / wanted.params)) + np.abs(np.log(hidden["flops"] / wanted.flops))
+        left -= shown.show(hidden.loc[away.idxmin()])
+    _something(shown, left == spend)
+
+
+def of_the_table(posterior: forecast.Posterior, shown: Shown, target: float, spend: float) -> None:
+    """Show the rows asked for among those that there are."""
+    left, hidden = spend, shown.hidden(spend)
+    if not hidden.empty:
+        plan = forecast.next_runs(
+            posterior, target_flops=target, spend=spend, count=COUNT, candidates=hidden[["params", "flops", "cost"]]
+        )
+        for wanted in plan.runs.itertuples():
+            same = shown.hidden(left * 1.001)
+            same = same[(same["params"] == wanted.params) & (same["flops"] == wanted.flops)]
+            if not same.empty:
+                left -= shown.show(same.loc[same["cost"].idxmin()])
+    _something(shown, left == spend)
+
+
+def _something(shown: Shown, needed: bool) -> None:
+    """The cheapest row, where nothing was worth its FLOPs or all rows cost more than was to be spent."""
+    if needed:
+        hidden = shown.hidden(np.inf)
+        shown.show(hidden.loc[hidden["cost"].idxmin()])
+
+
+def settled(path: pd.DataFrame, what: str) -> float:
+    """FLOPs paid from which on a strategy is accurate; nan if it is not at its end."""
+    outside = np.flatnonzero(~path[what].to_numpy(bool))
+    if outside.size and outside[-1] == len(path) - 1:
+        return float("nan")
+    return float(path["cost"].iloc[outside[-1] + 1 if outside.size else 0])
+
+
+def mean_over_log(path: pd.DataFrame, what: str) -> float:
+    """Mean of an error over log FLOPs paid, between the start and the end."""
+    steps = np.diff(np.log(path["cost"]))
+    return float((path[what].to_numpy()[:-1] * steps).sum() / steps.sum())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--starts", type=float, nargs="+", default=[5e15, 2e16, 5e16])
+    parser.add_argument("--targets", type=float, nargs="+", default=[2e18, 2e19])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    given = parser.parse_args()
+    runs = forecast.read_runs("nethack-transformer")
+    longest = runs.table.sort_values("flops").groupby("params")["run"].last()
+    once = runs.table[runs.table["run"].isin(longest)]
+    found = []
+    for seed in given.seeds:
+        replay = Replay(runs, seed)
+        for target in given.targets:
+            best = forecast.recommend(replay.whole, flops=target, objective="loss")
+            q = {k: f"{v / 1e6:.0f}" for k, v in best.optimum_params.items()}
+            of_n = f"N* {best.params / 1e6:.0f} M, 50% {q['q25']} to {q['q75']} M"
+            print(f"\ntarget {target:g}, seed {seed}: {of_n}", flush=True)
+            for start in given.starts:
+                paths = {"grid": replay.of_grid(runs.table, start, target)}
+                paths["grid, one a size"] = replay.of_grid(once, start, target)
+                most = float(paths["grid"]["cost"].iloc[-1])
+                for name, ask in (("next", nearest), ("next, of the table", of_the_table)):
+                    paths[name] = replay.of_next(start, target, most, ask)
+                for name, path in paths.items():
+                    steps = zip(path["cost"], path["params"], path["regret"], strict=True)
+                    told = "  ".join(f"{c:.2g} {n / 1e6:.0f}M {100 * r:.2f}%" for c, n, r in steps)
+                    print(f"  from {start:g}, {name}: {told}", flush=True)
+                    about = {"target": target, "seed": seed, "start": start, "strategy": name}
+                    means = {f"mean {w}": mean_over_log(path, w) for w in ("error", "regret")}
+                    found.append({**about, **{w: settled(path, w) for w in CRITERIA}, **means})
+    report(pd.DataFrame(found))
+
+
+def report(table: pd.DataFrame) -> None:
+    """FLOPs until each strategy is accurate, and their ratios to the grids'."""
+    print("\nFLOPs paid until accurate, and mean errors over log FLOPs")
+    print(table.to_string(index=False, float_format=lambda x: f"{x:.3g}"))
+    by_case = table.set_index(["target", "seed", "start", "strategy"])
+    for ours in ("next", "next, of the table"):
+        for grid in GRIDS:
+            ratio = by_case.xs(ours, level="strategy") / by_case.xs(grid, level="strategy")
+            print(f"\n{ours} / {grid}")
+            for what in ratio:
+                r = ratio[what].dropna()
+                span = f"{r.min():.2f} to {r.max():.2f}" if len(r) else "never"
+                half = f"; at most half in {(r <= 0.5).sum()} of {len(ratio)}" if what in CRITERIA else ""
+                print(f"  {what}: geometric mean {np.exp(np.log(r).mean()):.2f}, {span}{half}")
+
+
+if __name__ == "__main__":
+    main()
