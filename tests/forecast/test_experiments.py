@@ -241,3 +241,40 @@ def test_bad_questions_are_refused_in_one_sentence(additive, choices, told):
     with pytest.raises(ValueError, match=r"\.$") as error:
         forecast.next_runs(additive, **choices)
     assert told in str(error.value)
+
+
+# ---- what plans promise ---------------------------------------------------------------------------------------------
+
+
+def carried_out(runs, rng):
+    """Runs with the loss that the law of `planted_table` and its noise give them, as trainings by themselves."""
+    law = 0.3 + 0.4 * (runs["params"] / 1e7) ** -0.45 + 0.5 * (runs["samples"] / 1e9) ** -0.55
+    return runs[["params", "samples", "flops"]].assign(loss=law * np.exp(0.02 * rng.standard_t(7.0, len(runs))))
+
+
+def given_away(params, flops):
+    """Relative excess of the planted loss of a size over that of the best."""
+    grid = np.geomspace(1e7, 1e10, 4001)
+    loss = [0.3 + 0.4 * (n / 1e7) ** -0.45 + 0.5 * (flops / (6 * n) / 1e9) ** -0.55 for n in (params, grid)]
+    return float(loss[0] / loss[1].min() - 1)
+
+
+@pytest.mark.slow
+def test_plans_keep_their_promise_on_planted_laws(planted, quick):
+    """Plans are carried out and fitted again; what their recommendation truly gives away is what was promised."""
+    found = []
+    for seed in range(12):
+        table = planted(seed, sizes=5, checkpoints=5).drop(columns="run")
+        posterior = forecast.fit(forecast.read_runs(table), law="additive", **quick)
+        plan = forecast.next_runs(posterior, target_flops=3e20, spend=3e19, count=6)
+        told = [plan.regret_now, plan.regret_after, plan.regret_grid]
+        for more in (None, plan.runs, plan.grid):
+            rows = [table] if more is None else [table, carried_out(more, np.random.default_rng(seed))]
+            fitted = forecast.fit(forecast.read_runs(pd.concat(rows)), law="additive", **quick)
+            told.append(given_away(forecast.recommend(fitted, flops=3e20).params, 3e20))
+        found.append(told)
+    now, promised, _, true_now, true, true_grid = np.mean(found, axis=0)
+    assert 0.4 < true_now / now < 2.0
+    assert 0.4 < true / promised < 2.0
+    assert true < 0.6 * true_now
+    assert true < 0.8 * true_grid
