@@ -24,6 +24,7 @@ from forecast.score import Outcome, Score, Scored
 
 _NAMES = {"loss": "loss of a new run (nats per action)", "return": "return of a new run"}
 _AHEAD = 4.0  # how far beyond the outcome the picture reaches
+_LISTED = 5  # outcomes given in numbers
 _DECADES = 3.4  # factors of ten of compute that are shown, so that the outcome can be read
 
 
@@ -60,7 +61,7 @@ def _panel(axes: Axes, view: View, target: str, scored: list[tuple[Outcome, Scor
         label_log(axes.yaxis, min(seen.min(), q[0].min()) / 1.1, seen.max() * 1.4, plain)
     else:
         return_axis(axes, seen, np.append(q[[0, 4]], values))
-    label_log(axes.xaxis, least / 1.3, reach, power, most=5)
+    label_log(axes.xaxis, least / 1.3, float(view.frontier.flops[shown][-1]), power, most=5)
     beyond(axes, view.largest)
     _promise(axes, promised, wanted)
     for one, s in scored:
@@ -89,8 +90,13 @@ def _mark(axes: Axes, one: Outcome, s: Scored) -> None:
 def _tell(axes: Axes, scores: list[Scored]) -> None:
     """Forecast and outcome in words, above the panel."""
     s = scores[0]
-    told = f"outcome {s.measured}: {s.percentile_told} of the forecast" if len(scores) == 1 else "outcomes of all runs"
+    told = f"outcome {s.measured}: {s.percentile_told} of the forecast" if len(scores) == 1 else _listed(scores)
     lines = ((f"forecast {plain(s.median)}, 90% interval {plain(s.q05)} to {plain(s.q95)}", CHOSEN), (told, OUTCOME))
     for k, (text, colour) in enumerate(lines):
         place = {"transform": axes.transAxes, "va": "bottom", "fontsize": 8}
         axes.text(0.0, 1.075 - 0.06 * k, text, color=colour, **place)
+
+
+def _listed(scores: list[Scored]) -> str:
+    told = ", ".join(plain(s.outcome) for s in scores[:_LISTED])
+    return f"outcomes {told}" + (", …" if len(scores) > _LISTED else "")
