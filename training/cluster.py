@@ -9,13 +9,14 @@ from typing import Any
 
 from training.config import ConfigError
 from training.jobs import Ended, Job, begin, last_words
+from training.memory import FILLED, run_memory
 
 
 class Cluster:
     """Jobs as Ray tasks. A task whose node dies is started again on another, where it goes on from its checkpoint."""
 
-    def __init__(self, address: str = "auto", *, retries: int = 2, gpu_memory: float = 0.0) -> None:
-        """address: of the cluster. gpu_memory: of one of its GPUs (bytes), of which a job takes its share.
+    def __init__(self, address: str = "auto", *, retries: int = 2, gpu_share: float | None = None) -> None:
+        """address: of the cluster. gpu_share: of a GPU for each job, where the cluster has any; by its memory if None.
 
         Raises ConfigError without ray, and where no cluster answers.
         """
@@ -33,9 +34,13 @@ class Cluster:
                 "--address."
             ) from None
         self._ray: Any = ray
-        self._retries, self._gpu_memory = retries, gpu_memory
+        self._retries, self._gpu_share = retries, gpu_share
         self._running: dict[Any, Job] = {}
         self._work = ray.remote(_work)
+        self._gpus = bool(ray.cluster_resources().get("GPU", 0))
+        self._gpu_memory = 0.0
+        if self._gpus and gpu_share is None:
+            self._gpu_memory = ray.get(ray.remote(_gpu_memory).options(num_gpus=0.01).remote())
 
     def room(self, job: Job) -> bool:
         """Always: Ray keeps the queue."""
@@ -43,10 +48,14 @@ class Cluster:
 
     def start(self, job: Job) -> None:
         """Hand it to Ray, which waits for a node with its cores and its share of a GPU."""
-        options: dict[str, Any] = {"num_cpus": job.threads, "max_retries": self._retries, "name": job.config.name}
-        if self._gpu_memory:
-            options["num_gpus"] = gpu_share(job.memory, self._gpu_memory)
-        self._running[self._work.options(**options).remote(job, os.getcwd())] = job
+        self._running[self._work.options(**self.options(job)).remote(job, os.getcwd())] = job
+
+    def options(self, job: Job) -> dict[str, Any]:
+        """What Ray is asked for."""
+        found = {"num_cpus": job.threads, "max_retries": self._retries, "name": job.config.name}
+        if self._gpus:  # one that is not asked for is hidden from the task
+            found["num_gpus"] = self._gpu_share or gpu_share(run_memory(job.config), self._gpu_memory)
+        return found
 
     def ended(self) -> list[tuple[Job, Ended]]:
         """Jobs that ended since the last call."""
@@ -78,8 +87,15 @@ def _knock(address: str) -> None:
 
 
 def gpu_share(memory: float, whole: float) -> float:
-    """The share of a GPU that a job needs, in hundredths upwards, at most one."""
-    return min(1.0, max(0.01, -(-memory * 100 // whole) / 100))
+    """The share of a GPU that a job needs, in hundredths upwards, at most one; one where its memory is not known."""
+    return min(1.0, max(0.01, -(-memory * 100 // whole) / 100)) if whole else 1.0
+
+
+def _gpu_memory() -> float:
+    """In a Ray worker: memory of its GPU that jobs may fill (bytes)."""
+    import torch
+
+    return FILLED * torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0.0
 
 
 def _work(job: Job, cwd: str) -> Ended:

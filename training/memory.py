@@ -12,6 +12,8 @@ from training.policies import build, count_params
 
 CONTEXT = 0.8e9
 """Bytes that a process takes on a GPU before it computes anything."""
+FILLED = 0.9
+"""Share of a GPU's memory that runs may fill together."""
 _FRAMES = 64
 _SLACK = 1.3  # what a step needs beside what it keeps for its gradients
 _WEIGHT = 16.0  # bytes a parameter: itself, its gradient and Adam's two moments, in float32

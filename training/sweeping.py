@@ -86,12 +86,15 @@ def sweep(
     parallel: Annotated[int | None, typer.Option(help="local: most runs side by side; a run a core.", min=1)] = None,
     address: Annotated[str, typer.Option(help="ray: address of the cluster.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Cores of each run.", min=1)] = None,
+    gpu_share: Annotated[
+        float | None, typer.Option(help="ray: of a GPU, for each run; by memory unless given.")
+    ] = None,
     retries: Annotated[int, typer.Option(help="Times that a run whose process died is started again.", min=0)] = 2,
 ) -> None:
     """Make the runs of a plan, each once; started again, it goes on where it was."""
     import torch
 
-    from training.memory import run_memory
+    from training.memory import FILLED, run_memory
     from training.plan import read_plan
     from training.sweep import Sweep
 
@@ -100,18 +103,20 @@ def sweep(
     planned = read_plan(file, **({} if data is None else {"data": data}))
     if planned.kind is RunConfig and not planned.run.get("data"):
         raise ConfigError(f'{file} names no demonstrations; give --data SHARDS, or write data = "…" in [run].')
-    gpus = [torch.cuda.get_device_properties(i).total_memory * 0.9 for i in range(torch.cuda.device_count())]
+    if gpu_share is not None and not 0 < gpu_share <= 1:
+        raise ConfigError(f"--gpu-share must be above 0 and at most 1, got {gpu_share:g}.")
+    gpus = [FILLED * torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]
     cores = _cores()
     side_by_side = parallel or cores
     sweep = Sweep.of(
         planned.runs,
         folder or Path(file.stem),
         threads=threads or (1 if on == "ray" else max(1, cores // side_by_side)),
-        memory=run_memory if gpus else lambda config: 0.0,
+        memory=run_memory if gpus and on == "local" else lambda config: 0.0,
         retries=retries,
         say=say,
     )
-    executor = _executor(on, side_by_side, gpus, address, retries)
+    executor = _executor(on, side_by_side, gpus, address, retries, gpu_share)
     before = sweep.count("finished")
     if before:
         say(f"{before} of {len(sweep.runs)} runs are finished already.")
@@ -125,14 +130,14 @@ def sweep(
         raise SystemExit(FAILED)
 
 
-def _executor(on: str, parallel: int, gpus: list[float], address: str, retries: int) -> Any:
+def _executor(on: str, parallel: int, gpus: list[float], address: str, retries: int, gpu_share: float | None) -> Any:
     if on == "local":
         from training.jobs import ThisMachine
 
         return ThisMachine(parallel, gpus)
     from training.cluster import Cluster
 
-    return Cluster(address, retries=retries, gpu_memory=min(gpus, default=0.0))
+    return Cluster(address, retries=retries, gpu_share=gpu_share)
 
 
 def _remarks(runs: tuple[TrainingConfig, ...], parallel: int) -> str:

@@ -38,6 +38,7 @@ def test_a_node_that_dies_costs_no_run(cluster, tmp_path):
     cluster.wait_for_nodes()
     sweep = Sweep.of(plan.runs, tmp_path / "sweep", say=print)
     executor = Cluster(cluster.address, retries=3)
+    assert "num_gpus" not in executor.options(sweep.runs[0].job)
     killed = []
 
     def kill_in_mid_sweep():
@@ -60,10 +61,23 @@ def test_a_node_that_dies_costs_no_run(cluster, tmp_path):
         assert latest_checkpoint(r.job.folder / "checkpoints")[0].update == r.job.config.updates
 
 
+def test_where_a_cluster_has_gpus_each_run_asks_for_its_share(cluster, tmp_path):
+    """They are named alone: no such card is here, so its memory is unknown and a run takes the whole of it."""
+    from training.cluster import Cluster
+
+    cluster.add_node(num_cpus=1, num_gpus=1)
+    cluster.wait_for_nodes()
+    job = Sweep.of(Plan(grid={3e8: [1e4]}, run={"batch_size": 2, "unroll_length": 8}).runs, tmp_path).runs[0].job
+    asked = Cluster(cluster.address).options(job)
+    assert (asked["num_gpus"], asked["num_cpus"]) == (1.0, 1)
+    ray.shutdown()
+    assert Cluster(cluster.address, gpu_share=0.25).options(job)["num_gpus"] == 0.25
+
+
 def test_a_cluster_that_does_not_answer_is_one_sentence():
     from training.cluster import Cluster
 
-    with pytest.raises(ConfigError, match="no Ray cluster answers at '127.0.0.1:1'"):
+    with pytest.raises(ConfigError, match=r"no Ray cluster answers at '127\.0\.0\.1:1'"):
         Cluster("127.0.0.1:1")
 
 
@@ -71,3 +85,4 @@ def test_a_job_takes_its_share_of_a_gpu():
     from training.cluster import gpu_share
 
     assert [gpu_share(m, 80.0) for m in (1.0, 20.0, 20.1, 500.0)] == [0.02, 0.25, 0.26, 1.0]
+    assert gpu_share(20.0, 0.0) == 1.0

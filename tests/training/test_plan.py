@@ -2,8 +2,10 @@
 
 import math
 
+import pandas as pd
 import pytest
 
+import forecast
 from training.config import ConfigError, ReinforcementConfig
 from training.plan import Plan, propose, read_plan, to_toml
 
@@ -22,6 +24,16 @@ def test_the_grid_alone_is_a_plan(tmp_path):
     (tmp_path / "plan.toml").write_text("[[grid]]\nflops = 1e12\nparams = [2e4]\n")
     (run,) = read_plan(tmp_path / "plan.toml").runs
     assert (run.env, run.core, run.algorithm, run.flops, run.seed) == ("nethack", "lstm", "bc", 1e12, 0)
+
+
+def test_what_forecast_next_writes_is_a_plan(tmp_path):
+    runs = pd.DataFrame({"params": [4e4, 2e4, 2e4], "flops": [2e12, 1e12, 2e12], "samples": 1e5, "regret": 0.01})
+    numbers = dict.fromkeys(("target_flops", "spend", "cost", "regret_now", "regret_after", "regret_grid"), 0.02)
+    written = forecast.Plan(
+        group="a", objective="loss", runs=runs, grid=runs, passed=True, verdict="fine", **numbers
+    ).to_toml()
+    (tmp_path / "next.toml").write_text(written)
+    assert read_plan(tmp_path / "next.toml").grid == {1e12: [2e4], 2e12: [2e4, 4e4]}
 
 
 def test_a_size_trains_once_for_all_its_budgets_where_the_step_size_allows():
