@@ -102,6 +102,9 @@ def next_runs(
     a FLOP (`forecast.knowledge`), or over the root of its FLOPs, or outright, whichever saves most in all; where there
     are draws enough one half of them chooses and the other judges.
 
+    Not followed: runs of more compute than the table's make its old rows count less in the next fit, whose own expected
+    regret then falls by less than is said here (benchmarks/LOG.md).
+
     candidates: the runs to choose from in their place, with columns `params` and `flops`, and `cost` where that is not
     the FLOPs, as of a training that is continued. The loss decides; without losses in the table, the return over the
     lowest. Raises ValueError for numbers that are not positive, an unknown group, and a spend that no run fits into.
