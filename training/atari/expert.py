@@ -1,4 +1,8 @@
-"""Players that come with the package: policies that `training rl` made, one folder a game below `experts`."""
+"""Players that come with the package: policies that `training rl` made, one folder a game below `experts`.
+
+Each folder is an exported checkpoint with the `run.toml` that made it; `training evaluate` plays it. Breakout's run was
+stopped twice and went on in new games, so that its weights do not come out the same again.
+"""
 
 from pathlib import Path
 
