@@ -1,5 +1,6 @@
 """Which runs to train next, so that the recommendation for a larger budget gets better."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from forecast.posterior import Posterior
 from forecast.words import count as counted
 from forecast.words import scientific, share
 
-_DRAWS = 1000  # half of them choose, half of them judge
+_DRAWS = 2000  # half of them choose, half of them judge
 _FEWEST = 400  # draws, below which all of them do both
 _OPTIONS = 61  # sizes weighed at the target
 _SIZE_STEPS = 6  # sizes tried a factor of ten
@@ -99,8 +100,9 @@ def next_runs(
     sizes from a third of the table's smallest to three times its largest, budgets 1, 2 and 5 times powers of ten from
     the table's smallest to the spend. What a run would measure has the noise of a run, and counts as much as
     `forecast.encode.row_weights` would let its row count in the next fit. They are chosen one by one by what each saves
-    a FLOP (`forecast.knowledge`), or over the root of its FLOPs, or outright, whichever saves most in all; where there
-    are draws enough one half of them chooses and the other judges.
+    a FLOP (`forecast.knowledge`), or over the root of its FLOPs, or outright, or after an isoFLOP grid of three or five
+    of them, which tell together what none tells alone: whichever saves most in all. Where there are draws enough, one
+    half of them chooses and the other judges.
 
     Not followed: runs of more compute than the table's make its old rows count less in the next fit, whose own expected
     regret then falls by less than is said here (benchmarks/LOG.md).
@@ -120,7 +122,9 @@ def next_runs(
     chooses, judges = (slice(0, None, 2), slice(1, None, 2)) if len(f) >= _FEWEST else (slice(None), slice(None))
     views = _views(few, name, f, runs)
     cost = runs["cost"].to_numpy(float)
-    plans = [choose([v.part(chooses) for v in views], cost, spend, int(count), thrift=t) for t in _THRIFTS]
+    starts = [(t, ()) for t in _THRIFTS] + [(1.0, s) for s in _starts(few, name, runs, spend, int(count))]
+    halves = [v.part(chooses) for v in views]
+    plans = [choose(halves, cost, spend, int(count), thrift=t, first=s) for t, s in starts]
     order = max(plans, key=lambda plan: plan[1])[0]
     rising = not posterior.has_losses
     told = after_grid = regrets([v.part(judges) for v in views], order, rising=rising)
@@ -239,6 +243,20 @@ def _iso_flop(posterior: Posterior, name: str, cost: float) -> pd.DataFrame:
     expected = posterior.log_loss(sizes, budget / posterior.cost[name](sizes), group=name).mean(axis=0)
     best = sizes[np.argmin(expected)]
     return _with_samples(posterior, name, pd.DataFrame({"params": best * _GRID, "flops": budget}))
+
+
+def _starts(posterior: Posterior, name: str, runs: pd.DataFrame, spend: float, count: int) -> Iterator[tuple[int, ...]]:
+    """Positions among the runs of isoFLOP grids that fit into the spend: three and five sizes around the best."""
+    for factors in (_GRID[1:-1], _GRID):
+        fits = runs[runs["cost"] <= spend / len(factors) * (1 + 1e-9)]
+        if len(factors) > count or fits.empty:
+            continue
+        there = fits[fits["flops"] == fits["flops"].max()]
+        middle = _iso_flop(posterior, name, float(there["flops"].iloc[0]) * len(_GRID))["params"].iloc[len(_GRID) // 2]
+        away = np.abs(np.log(there["params"].to_numpy()[:, None] / (middle * factors)))
+        found = tuple(dict.fromkeys(int(i) for i in there.index[away.argmin(axis=0)]))
+        if len(found) == len(factors):
+            yield found
 
 
 def _rounded_down(number: float) -> float:

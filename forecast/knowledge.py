@@ -70,13 +70,20 @@ class Knowledge:
 
 
 def choose(
-    views: Sequence[Draws], cost: np.ndarray, spend: float, count: int, *, thrift: float, seed: int = 0
+    views: Sequence[Draws],
+    cost: np.ndarray,
+    spend: float,
+    count: int,
+    *,
+    thrift: float,
+    first: Sequence[int] = (),
+    seed: int = 0,
 ) -> tuple[list[int], float]:
     """Up to `count` different experiments within `spend`, one after the other, and what they save in all (log loss).
 
-    cost [J]. Each is the one that saves most over cost^thrift. What is saved is the fall of the least posterior mean of
-    f that is to be expected: the knowledge gradient (Frazier, Powell and Dayanik, 2009, INFORMS Journal on Computing
-    21, 599-613).
+    cost [J]. After those in `first` each is the one that saves most over cost^thrift. What is saved is the fall of the
+    least posterior mean of f that is to be expected: the knowledge gradient (Frazier, Powell and Dayanik, 2009, INFORMS
+    Journal on Computing 21, 599-613).
     """
     truths = max(len(draws.f) for draws in views)
     parts = np.array([len(draws.f) for draws in views]) / sum(len(draws.f) for draws in views)
@@ -94,13 +101,14 @@ def choose(
     while len(chosen) < count:
         mean = np.tensordot(parts, options, axes=1)  # [T, P]
         found: dict[int, float] = {}
-        for j in map(int, np.flatnonzero((cost <= left * (1 + 1e-9)) & heard)):
+        given = first[len(chosen) :][:1]
+        for j in given or map(int, np.flatnonzero((cost <= left * (1 + 1e-9)) & heard)):
             if j not in chosen:
                 steps = zip(parts, known, results, expected, strict=True)
                 moved = mean + sum(p * np.outer(r[:, j] - e[:, j], k.moves(j)[0]) for p, k, r, e in steps)
                 found[j] = -float(moved.min(axis=1).mean())
         best = max(found, key=lambda j: (found[j] - saved) / cost[j] ** thrift, default=None)
-        if best is None or found[best] - saved <= _WORTH * found[best]:
+        if best is None or (not given and found[best] - saved <= _WORTH * found[best]):
             break
         for v, knows in enumerate(known):
             of_f, of_y = knows.moves(best)
