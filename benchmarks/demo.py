@@ -40,7 +40,7 @@ def main() -> None:
         run("training", "shard", games, shards, "--holdout", 0.1)
     if not plan.exists():
         grid = ("--flops", budgets, "--sizes", SIZES, "--data", shards)
-        run("training", "plan", *grid, "--episodes", EPISODES, *play, "--out", plan)
+        run("training", "plan", *grid, "--separate", "--episodes", EPISODES, *play, "--out", plan)
     run("training", "sweep", plan, "--out", sweep)
     if not frozen.exists():
         run("forecast", "recommend", sweep / "runs.csv", "--flops", 10 * BUDGETS[-1], "--out", frozen)

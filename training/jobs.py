@@ -116,8 +116,9 @@ def begin(job: Job, gpu: int | None = None) -> "subprocess.Popen[bytes]":
     job.folder.mkdir(parents=True, exist_ok=True)
     write_atomically(job.folder / "config.toml", to_toml(job.config).encode())
     environment = {**os.environ, "OMP_NUM_THREADS": str(job.threads)}
-    if gpu is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    if gpu is not None:  # counted among those that this process sees
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        environment["CUDA_VISIBLE_DEVICES"] = seen[gpu] if len(seen) > gpu and seen[gpu] else str(gpu)
     arguments = [str(job.folder), str(job.table), str(job.threads), str(os.getpid())]
     with open(job.folder / _LOG, "ab") as log:
         return subprocess.Popen(
