@@ -64,6 +64,7 @@ def plan(
         centre=_centre(centre), run=run, actions=actions,
     )  # fmt: skip
     runs = proposed.runs
+    _warn_of_little_data(runs, data)
     text = _remarks(runs, parallel or _cores()) + to_toml(proposed)
     if file is None:
         typer.echo(text, nl=False)
@@ -158,6 +159,21 @@ def _remarks(runs: tuple[TrainingConfig, ...], parallel: int) -> str:
         "come on top"
     )
     return "\n".join(lines) + "\n"
+
+
+def _warn_of_little_data(runs: tuple[TrainingConfig, ...], data: str) -> None:
+    if not data:
+        return
+    from training.shards import Shards
+
+    available = Shards(data).samples
+    short = [run for run in runs if isinstance(run, RunConfig) and run.samples > run.max_epochs * available]
+    if short:
+        say(
+            f"{len(short)} of {len(runs)} trainings need up to {max(run.samples for run in short):,} samples, more "
+            f"than {short[0].max_epochs:g} passes over the {available:,} in {data}, and would fail; record more games, "
+            "leave them out, or write max_epochs under [run]."
+        )
 
 
 def _rows(run: TrainingConfig) -> str:

@@ -14,13 +14,15 @@ import pandas as pd
 import pytest
 import torch
 from letter_game import write_letters
+from typer.testing import CliRunner
 
 import forecast
 from training import jobs
 from training.checkpoint import latest_checkpoint
+from training.cli import app
 from training.config import ConfigError
 from training.jobs import REFUSED, Ended, ThisMachine, last_words
-from training.plan import Plan, to_toml
+from training.plan import Plan, read_plan, to_toml
 from training.record import read_rows
 from training.stopping import InterruptedRunError
 from training.sweep import Sweep, is_finished
@@ -329,3 +331,16 @@ def test_jobs_share_a_gpu_as_far_as_its_memory_goes(undisturbed):
     assert placed == [1, 0, 1, 0]  # the fuller of two is left for later while the other has more room
     assert machine._gpu(dataclasses.replace(job, memory=6.0)) is None
     assert ThisMachine(1, gpus=[10.0])._gpu(dataclasses.replace(job, memory=99.0)) == 0  # too large: tried alone
+
+
+def test_a_plan_says_what_it_costs_and_which_runs_lack_data(data, tmp_path):
+    options = ["--flops", "2e9,4e9", "--sizes", "2", "--data", str(data), "--out", str(tmp_path / "plan.toml")]
+    done = CliRunner().invoke(app, ["plan", *options])
+    assert done.exit_code == 0, done.output
+    assert "2 trainings, 4 rows, 8e+09 FLOPs: about " in done.output
+    assert "would fail" not in done.output
+    assert read_plan(tmp_path / "plan.toml").grid.keys() == {2e9, 4e9}
+    refused = CliRunner().invoke(app, ["plan", *options], standalone_mode=False)
+    assert isinstance(refused.exception, ConfigError)
+    done = CliRunner().invoke(app, ["plan", "--flops", "1e11", "--sizes", "1", "--data", str(data)])
+    assert "1 of 1 trainings need up to" in " ".join(done.output.split())
