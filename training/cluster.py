@@ -76,7 +76,7 @@ class Cluster:
         try:
             return self._ray.get(task)
         except self._ray.exceptions.RayError as error:
-            return Ended(code=-1, words=" ".join(str(error).split())[:300])
+            return Ended(code=1, words=" ".join(str(error).split())[:300])
 
 
 def _knock(address: str) -> None:
