@@ -5,7 +5,7 @@
 Runs the commands a user would type and prints each with its seconds: the built-in NetHack player's games become shards,
 a sweep of small policies over small budgets becomes a run table, whose forecast for ten times the largest budget is
 frozen before the recommended run is made, played and held against it. The report shows both. What is there already is
-not made again; a run that was stopped goes on. With --report the tables, the frozen forecast and the report go there.
+not made again; a run that was stopped goes on. The report, the tables and the frozen forecast go to --report.
 """
 
 import argparse
@@ -25,7 +25,7 @@ EPISODE_STEPS = 1_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("demo/loop"))
-    parser.add_argument("--report", type=Path)
+    parser.add_argument("--report", type=Path, help="OUT/report unless given")
     arguments = parser.parse_args()
     out, report = arguments.out, arguments.report or arguments.out / "report"
     out.mkdir(parents=True, exist_ok=True)
@@ -49,10 +49,13 @@ def main() -> None:
         run("training", "configure", frozen, *given, "--out", last)
     run("training", "bc", last, "--out", out / "last", "--table", outcome)
     run("forecast", "score", frozen, "--runs", outcome, "--out", out / "score.json")
-    run("forecast", "report", sweep / "runs.csv", "--scored", frozen, "--outcome", outcome, "--out", report)
-    if arguments.report:
-        for file in (sweep / "runs.csv", outcome, frozen, plan):
-            shutil.copyfile(file, report / file.name)
+    # The report is made from copies beside it, so that what it says of its sources holds where it is read.
+    report.mkdir(parents=True, exist_ok=True)
+    for file, name in ((sweep / "runs.csv", "runs.csv"), (outcome, "outcome.csv"), (frozen, "frozen.toml")):
+        shutil.copyfile(file, report / name)
+    shutil.copyfile(plan, report / "plan.toml")
+    scored = ("--scored", report / "frozen.toml", "--outcome", report / "outcome.csv")
+    run("forecast", "report", report / "runs.csv", *scored, "--out", report)
     print(f"{report / 'index.html'}: {(time.perf_counter() - begun) / 60:.1f} minutes in all")
 
 
