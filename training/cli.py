@@ -17,7 +17,25 @@ from training.config import (
     read_recommendation,
     to_toml,
 )
-from training.options import GAMES, ConfigArg, JsonOpt, SeedOpt, TaskOpt, WorkersOpt, checked_env, numbers
+from training.options import (
+    GAMES,
+    AlgorithmOpt,
+    ConfigArg,
+    CoreOpt,
+    CutOffOpt,
+    DataOpt,
+    EpisodesOpt,
+    ForceOpt,
+    JsonOpt,
+    ScheduleOpt,
+    SeedOpt,
+    TaskOpt,
+    WorkersOpt,
+    check_new,
+    checked_env,
+    numbers,
+    write,
+)
 from training.stopping import InterruptedRunError
 from training.terminal import out, progress, say, show, show_rows
 
@@ -46,32 +64,31 @@ def configure(
         Path | None, typer.Argument(help="Take params and flops from what `forecast recommend` wrote.")
     ] = None,
     env: Annotated[str | None, typer.Option(help="nethack or atari; that of --data unless given.")] = None,
-    core: Annotated[str | None, typer.Option(help="lstm or transformer (nethack), cnn (atari).")] = None,
-    algorithm: Annotated[str, typer.Option(help="bc (cloning), ppo or vtrace (reinforcement learning).")] = "bc",
+    core: CoreOpt = None,
+    algorithm: AlgorithmOpt = "bc",
     task: TaskOpt = None,
     params: Annotated[float | None, typer.Option(help="Model parameters.")] = None,
     flops: Annotated[float | None, typer.Option(help="Training compute.")] = None,
-    data: Annotated[str, typer.Option(help="bc: folder of shards.")] = "",
+    data: DataOpt = "",
     init: Annotated[str, typer.Option(help="ppo, vtrace: run or checkpoint to start from.")] = "",
     kl: Annotated[float | None, typer.Option(help="Weight of staying like --init (nats a frame).")] = None,
     checkpoints: Annotated[str, typer.Option(help="Further budgets (FLOPs) to measure at, with commas.")] = "",
-    episodes: Annotated[int | None, typer.Option(help="Games to play at each checkpoint.")] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Actions after which such a game is cut off.")] = None,
+    episodes: EpisodesOpt = None,
+    max_steps: CutOffOpt = None,
     batch_size: Annotated[int | None, typer.Option(help="Sequences an update.")] = None,
     unroll_length: Annotated[int | None, typer.Option(help="Frames a sequence.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak step size.")] = None,
-    schedule: Annotated[str, typer.Option(help="constant, cosine or wsd.")] = "constant",
+    schedule: ScheduleOpt = "constant",
     max_epochs: Annotated[float | None, typer.Option(help="bc: passes over the demonstrations to accept.")] = None,
     seed: SeedOpt = 0,
     file: Annotated[Path | None, typer.Option("--out", help="Write here in place of stdout.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    force: ForceOpt = False,
 ) -> None:
     """Print the run of a size on a budget: width, samples, batch, step size, and hours on this machine."""
     from training import configure as cloning
     from training import configure_rl as reinforcement
 
-    if file is not None and file.exists() and not force:
-        raise ConfigError(f"{file} already exists; pass --force to overwrite it, or choose another --out.")
+    check_new(file, force)
     given = {
         "env": env,
         "core": core,
@@ -107,10 +124,7 @@ def configure(
     if file is None:
         typer.echo(text, nl=False)
         return
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{file}: the file cannot be written ({error.strerror}); choose another --out.") from None
+    write(file, text)
     command = "bc" if algorithm == "bc" else "rl"
     out.print(
         f"{file}: {run.params:,} parameters, {run.samples:,} samples, {run.flops:.3g} FLOPs; "

@@ -13,6 +13,13 @@ SeedOpt = Annotated[int, typer.Option(help="Same seed, same result.", min=0)]
 EnvOpt = Annotated[str, typer.Option(help="nethack or atari.")]
 TaskOpt = Annotated[str | None, typer.Option(help="NetHack character, NetHackScore[:character], or Atari game.")]
 ConfigArg = Annotated[Path, typer.Argument(help="A run config in TOML.", metavar="CONFIG.toml")]
+CoreOpt = Annotated[str | None, typer.Option(help="lstm or transformer (nethack), cnn (atari).")]
+AlgorithmOpt = Annotated[str, typer.Option(help="bc (cloning), ppo or vtrace (reinforcement learning).")]
+DataOpt = Annotated[str, typer.Option(help="bc: folder of shards.")]
+EpisodesOpt = Annotated[int | None, typer.Option(help="Games to play at each checkpoint.")]
+CutOffOpt = Annotated[int | None, typer.Option(help="Actions after which such a game is cut off.")]
+ScheduleOpt = Annotated[str, typer.Option(help="constant, cosine or wsd.")]
+ForceOpt = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 WorkersOpt = Annotated[int | None, typer.Option(help="Processes; all cores unless given.")]
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(RunConfig)}
@@ -34,3 +41,17 @@ def numbers(name: str, text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError:
         raise ConfigError(f"{name} must be numbers with commas between, got {text!r}.") from None
+
+
+def check_new(file: Path | None, force: bool) -> None:
+    """Raise ConfigError for a file that exists already, unless told to overwrite it."""
+    if file is not None and file.exists() and not force:
+        raise ConfigError(f"{file} already exists; pass --force to overwrite it, or choose another --out.")
+
+
+def write(file: Path, text: str) -> None:
+    """Write a file. Raises ConfigError where that cannot be."""
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{file}: the file cannot be written ({error.strerror}); choose another --out.") from None

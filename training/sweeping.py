@@ -12,7 +12,22 @@ from rich.live import Live
 from rich.table import Table
 
 from training.config import ConfigError, RunConfig, TrainingConfig
-from training.options import GAMES, EnvOpt, TaskOpt, checked_env, numbers
+from training.options import (
+    GAMES,
+    AlgorithmOpt,
+    CoreOpt,
+    CutOffOpt,
+    DataOpt,
+    EnvOpt,
+    EpisodesOpt,
+    ForceOpt,
+    ScheduleOpt,
+    TaskOpt,
+    check_new,
+    checked_env,
+    numbers,
+    write,
+)
 from training.terminal import err, out, say
 
 _SHOWN = 30  # rows of the live table
@@ -23,29 +38,28 @@ FAILED = 1
 def plan(
     flops: Annotated[str, typer.Option(help="Budgets (FLOPs), with commas.")],
     env: EnvOpt = "nethack",
-    core: Annotated[str | None, typer.Option(help="lstm or transformer (nethack), cnn (atari).")] = None,
-    algorithm: Annotated[str, typer.Option(help="bc, ppo or vtrace.")] = "bc",
+    core: CoreOpt = None,
+    algorithm: AlgorithmOpt = "bc",
     task: TaskOpt = None,
-    data: Annotated[str, typer.Option(help="bc: folder of shards.")] = "",
+    data: DataOpt = "",
     sizes: Annotated[int, typer.Option(help="Model sizes for each budget.")] = 5,
     spacing: Annotated[float, typer.Option(help="Factor between two sizes.")] = 2.0,
     centre: Annotated[str, typer.Option(help="Size believed best at a budget, as 1e6@1e16.")] = "",
     seeds: Annotated[int, typer.Option(help="Runs of each size and budget.")] = 1,
-    schedule: Annotated[str, typer.Option(help="constant, cosine or wsd.")] = "constant",
+    schedule: ScheduleOpt = "constant",
     separate: Annotated[bool, typer.Option("--separate", help="A training for each budget of a size.")] = False,
-    episodes: Annotated[int | None, typer.Option(help="Games to play at each checkpoint.")] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Actions after which such a game is cut off.")] = None,
+    episodes: EpisodesOpt = None,
+    max_steps: CutOffOpt = None,
     parallel: Annotated[int | None, typer.Option(help="Runs side by side, for the estimate of hours.", min=1)] = None,
     file: Annotated[Path | None, typer.Option("--out", help="Write the plan here in place of stdout.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    force: ForceOpt = False,
 ) -> None:
     """Propose a grid of runs, sizes around the expected optimum of each budget, and say what it costs."""
     from training.configure import actions_of
     from training.measure import task_of
     from training.plan import propose, to_toml
 
-    if file is not None and file.exists() and not force:
-        raise ConfigError(f"{file} already exists; pass --force to overwrite it, or choose another --out.")
+    check_new(file, force)
     given = {
         "env": checked_env(env),
         "algorithm": algorithm,
@@ -69,10 +83,7 @@ def plan(
     if file is None:
         typer.echo(text, nl=False)
         return
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{file}: the file cannot be written ({error.strerror}); choose another --out.") from None
+    write(file, text)
     for line in text.splitlines():
         if line.startswith("#"):
             out.print(line.removeprefix("# "))
