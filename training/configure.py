@@ -104,8 +104,8 @@ def spec_in(run: TrainingConfig) -> PolicySpec:
     return spec_of(run, task_of(run.env, run.task, 0).actions)
 
 
-def seconds_of(run: TrainingConfig, threads: int) -> float:
-    """How long the run takes here on so many cores, by a rate (FLOP/s) measured now on frames of noise.
+def flops_per_second(run: TrainingConfig, threads: int) -> float:
+    """How fast the run trains here on so many cores, measured now on frames of noise.
 
     Cores matter only where there is no GPU. Games, which reinforcement learning plays while it learns, are left out.
     """
@@ -113,10 +113,9 @@ def seconds_of(run: TrainingConfig, threads: int) -> float:
     torch.set_num_threads(threads)
     try:
         spec = spec_in(run)
-        rate = frames_per_second(spec, run, seconds=0.5) * flops_per_sample(spec, run.unroll_length)
+        return frames_per_second(spec, run, seconds=0.5) * flops_per_sample(spec, run.unroll_length)
     finally:
         torch.set_num_threads(before)
-    return run.flops / rate
 
 
 def remarks(run: RunConfig) -> str:

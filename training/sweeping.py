@@ -154,9 +154,15 @@ def _executor(on: str, parallel: int, gpus: list[float], address: str, retries: 
 
 def _remarks(runs: tuple[TrainingConfig, ...], parallel: int) -> str:
     """Comments for the top of a plan: cost by run, in all, and hours from a rate measured now."""
-    from training.configure import seconds_of
+    from training.configure import flops_per_second
 
-    seconds = {run: seconds_of(run, threads=max(1, _cores() // parallel)) for run in runs}
+    rates: dict[tuple[int, int, int], float] = {}  # runs of one shape are measured once
+    seconds = {}
+    for run in runs:
+        shape = run.params, run.batch_size, run.unroll_length
+        if shape not in rates:
+            rates[shape] = flops_per_second(run, threads=max(1, _cores() // parallel))
+        seconds[run] = run.flops / rates[shape]
     lines = [
         f"# {run.params:>13,} parameters, {run.samples:>15,} samples, {run.flops:.3g} FLOPs"
         f"{_rows(run)}: {_time(seconds[run])}"
