@@ -1,5 +1,6 @@
 """Playing to learn: rollouts of many games by the policy as it stands, with all that learning from them needs."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from training.games import GameResult, Transition, Vector
 from training.measure import autocast, to_device
 from training.nethack.env import NetHackTask
 from training.nethack.vector import NetHackVector
+from training.policies import remembering
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,12 @@ class Actor:
     @torch.no_grad()
     def play(self) -> Rollout:
         """`rollout` frames of every game. The frames are overwritten by the next call."""
+        with contextlib.ExitStack() as held:
+            for policy in filter(None, (self._policy, self._imitated)):
+                held.enter_context(remembering(policy))
+            return self._play()
+
+    def _play(self) -> Rollout:
         config, count = self._config, self._vector.count
         steps, none = config.rollout, torch.empty(0, device=self._device)
         told = {name: [none] * steps for name in ("action", "log_prob", "value", "imitated")}

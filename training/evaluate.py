@@ -1,7 +1,8 @@
 """How well a policy plays: returns over a fixed list of games, with their standard error."""
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from training.config import ConfigError
 from training.games import GameResult, Transition, Vector, noise_of_game
 from training.nethack.env import NetHackTask
 from training.nethack.vector import NetHackVector
+from training.policies import remembering
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,15 +139,13 @@ def play(
 ) -> Returns:
     """Play the games of a vector with a fixed number of games until all have ended; settings as in `evaluate`."""
     _check(policy, vector, temperature)
-    training = policy.training
-    policy.eval()
     results: list[GameResult] = []
     noise: dict[int, np.random.Generator] = {}
     frame = vector.reset()
     rows = np.arange(vector.count)  # the slots that the policy still looks at
     state: tuple[Tensor, ...] = policy.initial_state(vector.count, device=device)  # type: ignore[operator]
     actions = np.zeros(vector.count, np.int64)
-    try:
+    with _in_evaluation(policy):
         while frame.playing.any():
             active = np.flatnonzero(frame.playing[rows])
             if 2 * len(active) <= len(rows):  # long games outlive many short ones: do not compute for empty slots
@@ -167,8 +167,6 @@ def play(
             if watcher:
                 watcher.stepped(frame)
             results += frame.results
-    finally:
-        policy.train(training)
     results.sort(key=lambda result: result.game)
     return Returns(
         scores=np.array([result.score for result in results]),
@@ -176,6 +174,17 @@ def play(
         truncated=np.array([result.truncated for result in results]),
         crashed=np.array([result.crashed for result in results]),
     )
+
+
+@contextlib.contextmanager
+def _in_evaluation(policy: nn.Module) -> Iterator[None]:
+    training = policy.training
+    policy.eval()
+    try:
+        with remembering(policy):
+            yield
+    finally:
+        policy.train(training)
 
 
 def sample(logits: np.ndarray, uniform: np.ndarray) -> np.ndarray:

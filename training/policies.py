@@ -1,8 +1,9 @@
 """Policies as families over a width: what a policy is, how many parameters it has, which width has a given number."""
 
+import contextlib
 import functools
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -125,6 +126,19 @@ class NetHackPolicy(nn.Module):
 def build(spec: PolicySpec) -> nn.Module:
     """The policy with fresh weights from torch's global generator."""
     return AtariCnn(spec.width, spec.actions) if spec.env == "atari" else NetHackPolicy(spec)
+
+
+@contextlib.contextmanager
+def remembering(policy: nn.Module) -> Iterator[None]:
+    """While a policy plays a frame of each game at a time: its weights stay as they are, and no gradient is wanted.
+
+    What it sees again it does not compute again, which it learns by comparing: results are the same but for rounding.
+    """
+    with contextlib.ExitStack() as held:
+        for module in policy.modules():
+            if isinstance(module, ScreenEncoder):
+                held.enter_context(module.remembering())
+        yield
 
 
 @functools.lru_cache(maxsize=1024)

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from training.config import ConfigError
-from training.policies import MAX_PARAMS, PolicySpec, build, count_params, spec_for
+from training.policies import MAX_PARAMS, PolicySpec, build, count_params, remembering, spec_for
 
 FAMILIES = [("nethack", "lstm", 121), ("nethack", "transformer", 121), ("atari", "cnn", 4), ("atari", "cnn", 18)]
 BATCH, STEPS = 2, 3
@@ -123,6 +123,39 @@ def test_a_game_is_judged_alike_alone_and_in_a_batch_played_and_trained(core):
                 played.append(logits[0, 0])
             torch.testing.assert_close(torch.stack(played), together[row], atol=1e-5, rtol=1e-4)
     assert all(part.shape[0] == 1 and not part.requires_grad for part in state)
+
+
+def test_maps_that_are_seen_again_are_read_once_while_playing_and_forgotten_after():
+    torch.manual_seed(0)
+    policy = build(PolicySpec(env="nethack", core="lstm", width=24, actions=121))
+    data, read = screens(batch=3, steps=6), []
+    for name in ("chars", "colors"):
+        data[name][0, 1:] = data[name][0, :1]  # the first game's map never changes
+        data[name][1, 3] = data[name][1, 2]  # the second's once does not
+        data[name][2, 4, 5, 5] = 1 - data[name][2, 3, 5, 5] % 2
+    data["start"] = torch.zeros(3, 6, dtype=torch.bool)
+    policy.screen.map.register_forward_pre_hook(lambda _, inputs: read.append(len(inputs[0])))
+
+    def played():
+        state, logits = policy.initial_state(3), []
+        for t in range(6):
+            seen, state = policy({k: v[:, t : t + 1] for k, v in data.items()}, state)
+            logits.append(seen[:, 0])
+        return torch.stack(logits)
+
+    with torch.no_grad():
+        with remembering(policy):
+            first = played()
+            other = {k: v[:2, :1] for k, v in data.items()}  # fewer games, as when one is over
+            policy(other, policy.initial_state(2))
+        assert read == [3, 2, 2, 1, 2, 2, 2]
+        for weight in policy.screen.map.parameters():
+            weight.add_(0.01)
+        with remembering(policy):
+            assert (played() - first).abs().max() > 1e-3  # other weights, other features
+        for weight in policy.screen.map.parameters():
+            weight.sub_(0.01)
+        torch.testing.assert_close(first, played(), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("core", "width"), [("lstm", 24), ("transformer", 16)])

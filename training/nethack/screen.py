@@ -10,7 +10,9 @@ Layout is what makes it fast: features stay in the memory order that lookups lea
 layer copies its input to rearrange it.
 """
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -108,6 +110,17 @@ class ScreenEncoder(nn.Module):
         self.crop = CropNet(sizes)
         self.message = MessageBag(sizes.message) if sizes.paper else MessageLine(sizes.character, sizes.message)
         self.status = StatusLines(sizes)
+        self._remembers = False
+        self._before: tuple[Tensor, Tensor] | None = None  # cells, and what the map net made of them
+
+    @contextlib.contextmanager
+    def remembering(self) -> Iterator[None]:
+        """While the weights stay as they are and no gradient is wanted: a map is not read again in the next frame."""
+        self._remembers = True
+        try:
+            yield
+        finally:
+            self._remembers, self._before = False, None
 
     def forward(self, chars: Tensor, colors: Tensor, cursor: Tensor) -> Tensor:
         """Features of `chars` and `colors` [N, 24, 80] with the `cursor` [N, 2] at (row, column)."""
@@ -132,9 +145,23 @@ class ScreenEncoder(nn.Module):
         """
         if self.sizes.paper or cells.device.type != "cpu":
             return self.map(self._embed(cells, looks))
+        if self._remembers:
+            return self._map_since(cells, looks)
         new = torch.ones(len(cells), dtype=torch.bool)
         torch.any((cells[1:] != cells[:-1]).flatten(1), 1, out=new[1:])
         return self.map(self._embed(cells[new], looks)).index_select(0, new.cumsum(0) - 1)
+
+    def _map_since(self, cells: Tensor, looks: Tensor | None) -> Tensor:
+        """The same for one frame of each of N games, where some maps are those of the call before."""
+        if self._before is None or self._before[0].shape != cells.shape:
+            features = self.map(self._embed(cells, looks))
+        else:
+            before, features = self._before
+            new = (cells != before).flatten(1).any(1).nonzero().squeeze(1)
+            if len(new):
+                features = features.index_copy(0, new, self.map(self._embed(cells[new], looks)))
+        self._before = cells, features
+        return features
 
     def _looks(self) -> Tensor:
         """Embeddings of every pair of character and colour [32768, features].
