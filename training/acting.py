@@ -1,8 +1,10 @@
 """Playing to learn: rollouts of many games by the policy as it stands, with all that learning from them needs."""
 
 import contextlib
+import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,13 +70,10 @@ class Actor:
         self._previous = np.zeros(vector.count, np.int64)
         self._memory: tuple[Tensor, ...] = policy.initial_state(vector.count, device)
         self._other: tuple[Tensor, ...] = imitated.initial_state(vector.count, device) if imitated else ()
-        self._seen = {
-            name: np.empty((len(x), config.rollout, *x.shape[1:]), x.dtype) for name, x in self._inputs().items()
-        }
 
     @torch.no_grad()
     def play(self) -> Rollout:
-        """`rollout` frames of every game. The frames are overwritten by the next call."""
+        """`rollout` frames of every game."""
         with contextlib.ExitStack() as held:
             for policy in filter(None, (self._policy, self._imitated)):
                 held.enter_context(remembering(policy))
@@ -83,6 +82,7 @@ class Actor:
     def _play(self) -> Rollout:
         config, count = self._config, self._vector.count
         steps, none = config.rollout, torch.empty(0, device=self._device)
+        frames = {name: np.empty((count, steps, *x.shape[1:]), x.dtype) for name, x in self._inputs().items()}
         told = {name: [none] * steps for name in ("action", "log_prob", "value", "imitated")}
         reward, done, terminated = (np.empty((count, steps), kind) for kind in (np.float32, bool, bool))
         lasting: dict[tuple[int, int], float] = {}  # values after games that were cut off
@@ -91,7 +91,7 @@ class Actor:
             if t % config.unroll_length == 0:
                 memory.append(self._memory)
             inputs = self._inputs()
-            for name, seen in self._seen.items():
+            for name, seen in frames.items():
                 seen[:, t] = inputs[name]
             batch = self._batch(inputs)
             log_probs, value, self._memory = self._look(batch, self._memory)
@@ -126,7 +126,7 @@ class Actor:
             reward = reward.clip(-config.reward_clip, config.reward_clip)
         flags = to_device({"reward": reward, "done": done, "terminated": terminated}, self._device)
         return Rollout(
-            frames={name: torch.from_numpy(seen) for name, seen in self._seen.items()},
+            frames={name: torch.from_numpy(seen) for name, seen in frames.items()},
             action=torch.stack(told["action"], 1),
             log_prob=torch.stack(told["log_prob"], 1),
             value=value,
@@ -163,6 +163,47 @@ class Actor:
     def _batch(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
         """Batches of single frames, [B, 1, ...]."""
         return to_device({name: values[:, None] for name, values in inputs.items()}, self._device)
+
+
+class Rollouts:
+    """A rollout for each update; with a `lag`, the next is played while one is learned from.
+
+    What plays is then a copy of policy and critic from before that learning. Where torch has one thread of a CPU the
+    next one is played afterwards, and is the same; else learning and playing have half of the threads each.
+    """
+
+    def __init__(
+        self, vector: Vector, config: ReinforcementConfig, policy: Any, critic: Critic, device: torch.device, *rest: Any
+    ) -> None:
+        """rest: as of `Actor`."""
+        self._lag, self._learning, self._device = config.lag, (policy, critic), device
+        self._playing = copy.deepcopy(self._learning) if config.lag else self._learning
+        self._actor = Actor(vector, config, *self._playing, device, *rest)
+        self._next: Rollout | None = None
+
+    @contextlib.contextmanager
+    def next(self, *, more: bool) -> Iterator[Rollout]:
+        """The next rollout, to learn from in this context; more: another will be asked for."""
+        rollout, self._next = self._next or self._actor.play(), None
+        if not (self._lag and more):
+            yield rollout
+            return
+        for playing, learning in zip(self._playing, self._learning, strict=True):
+            playing.load_state_dict(learning.state_dict())
+        threads = torch.get_num_threads()
+        if threads == 1 and self._device.type == "cpu":
+            yield rollout
+            self._next = self._actor.play()
+            return
+        half = max(threads // 2, 1)
+        torch.set_num_threads(half)
+        try:
+            with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(half,)) as pool:
+                playing = pool.submit(self._actor.play)
+                yield rollout
+                self._next = playing.result()
+        finally:
+            torch.set_num_threads(threads)
 
 
 def vector_of(task: NetHackTask | AtariTask, config: ReinforcementConfig, seed: int) -> Vector:

@@ -26,6 +26,7 @@ _NETHACK_TASK = re.compile(rf"(NetHackChallenge|NetHackScore)(:({_CHARACTER.patt
 _GAME = re.compile(r"[A-Z][A-Za-z0-9]*")
 _MAX_INT = 2**63 - 1  # the largest integer that every TOML reader must take
 _MAX_SEED = 2**32 - 1  # numpy's legacy generators and NLE take no more
+_LATER = {"later": True}  # of a field that came after runs had been made: at its default it is not part of their hash
 
 
 class ConfigError(ValueError):
@@ -134,7 +135,11 @@ class TrainingConfig(ABC):
     @property
     def identity(self) -> str:
         """Hash of the whole config: the same run has the same."""
-        return hashlib.sha256(to_toml(self).encode()).hexdigest()[:12]
+        text = to_toml(self)
+        for field in dataclasses.fields(self):
+            if field.metadata == _LATER and getattr(self, field.name) == field.default:
+                text = text.replace(f"{field.name} = {toml_value(getattr(self, field.name))}\n", "")
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
     def group(self) -> str:
@@ -252,6 +257,8 @@ class ReinforcementConfig(TrainingConfig):
     """Run or checkpoint whose policy to start from."""
     kl: float = 0.0
     """Weight of KL(policy of `init` || policy), a frame (nats): how much to stay like it while learning."""
+    lag: int = dataclasses.field(default=0, metadata=_LATER)
+    """1: a rollout is played while the one before is learned from, by the policy as it was then; 0: after it."""
     episodes: int = 30
     """Games to play at each checkpoint for the return."""
 
@@ -266,6 +273,8 @@ class ReinforcementConfig(TrainingConfig):
         _one_of("algorithm of reinforcement learning", self.algorithm, ("ppo", "vtrace"))
         self._check_shares("discount", "gae_lambda")
         self._check_positive("ratio_clip")
+        if self.lag not in (0, 1):
+            raise ConfigError(f"lag must be 0 or 1 updates, got {self.lag}.")
         for name in ("envs", "rollout", "epochs", "episodes"):
             if not 1 <= getattr(self, name) <= _MAX_INT:
                 raise ConfigError(f"{name} must be 1 or more, got {getattr(self, name)}.")

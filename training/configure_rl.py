@@ -35,6 +35,7 @@ def configure(
     - 16 games side by side, 64 frames of each in an update; gradients of 256 frames: single ones for PPO in Atari, else
       sequences of 32. PPO passes over them three times in Atari and twice in NetHack, V-trace once;
     - Adam's step size is that of cloning (see `training.configure`);
+    - the next rollout is played while one is learned from (`lag`);
     - Atari's rewards are cut to 1 while learning; NetHack's discount is 0.999, its games being long.
 
     Raises ConfigError for what cannot be built or run.
@@ -45,7 +46,7 @@ def configure(
         raise ConfigError(f"env must be {' or '.join(_RULES)}, got {env!r}.")
     core = core or (begun.spec.core if begun else {"nethack": "lstm", "atari": "cnn"}[env])
     task = begun.task if begun else {"nethack": "NetHackScore", "atari": "Breakout"}[env]
-    rules = {**_RULES[env], "task": task, "epochs": {"nethack": 2, "atari": 3}[env]}
+    rules = {**_RULES[env], "task": task, "lag": 1, "epochs": {"nethack": 2, "atari": 3}[env]}
     if algorithm == "vtrace":
         rules |= {**_SEQUENCES, "epochs": 1}
     rules |= choices

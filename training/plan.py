@@ -95,9 +95,11 @@ class Plan:
         return tuple(sorted(made.values(), key=lambda run: (run.flops, run.params, run.seed)))
 
     def _run(self, params: float, budgets: Sequence[float], seed: int) -> TrainingConfig:
-        build: Any = configure.configure if self.kind is RunConfig else configure_rl.configure
+        # A run of a sweep has one core, on which nothing can be done meanwhile.
+        build, rules = (configure.configure, {}) if self.kind is RunConfig else (configure_rl.configure, {"lag": 0})
+        given: dict[str, Any] = {**rules, **self.run, "params": params, "flops": budgets[-1], "seed": seed}
         try:
-            return build(params=params, flops=budgets[-1], checkpoints=tuple(budgets[:-1]), seed=seed, **self.run)
+            return build(checkpoints=tuple(budgets[:-1]), **given)
         except ConfigError as error:
             raise ConfigError(f"the run of {params:.4g} parameters at {budgets[-1]:.3g} FLOPs: {error}") from None
 

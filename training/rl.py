@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.acting import Actor, Rollout, vector_of
+from training.acting import Rollout, Rollouts, vector_of
 from training.config import ConfigError, ReinforcementConfig
 from training.distributed import place
 from training.flops import reinforcement_flops
@@ -61,7 +61,7 @@ def train(config: ReinforcementConfig, *, out: Path, table: Path, wandb: bool = 
         with vector_of(task, config, int(seeds[1])) as vector, monitor:
             for sentence in (*learner.passed_over, *resumed(config, out, learner.update, learner.measured)):
                 monitor.say(sentence)
-            actor = Actor(
+            rollouts = Rollouts(
                 vector, config, learner.policy, learner.critic, here.device, dtype, int(seeds[2]),
                 begun.policy.to(here.device) if begun and config.kl else None,
             )  # fmt: skip
@@ -77,9 +77,9 @@ def train(config: ReinforcementConfig, *, out: Path, table: Path, wandb: bool = 
                 if learner.update >= config.updates:
                     break
 
-                rollout = actor.play()
                 rate = learning_rate(config, learner.update)
-                report = learn(learner, rollout, config, rate, shuffle, dtype)
+                with rollouts.next(more=learner.update + 1 < config.updates) as rollout:
+                    report = learn(learner, rollout, config, rate, shuffle, dtype)
                 learner.update += 1
                 learner.loss = report["loss"]
                 check_finite(report["loss"], report["norm"], learner.update, checkpoints)

@@ -1,6 +1,7 @@
 """Grids of runs: written, read, spread into trainings, and refused in words."""
 
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -108,3 +109,11 @@ def test_what_is_no_plan_is_refused_in_words(tmp_path, text, words):
 def test_a_size_that_cannot_be_built_is_named():
     with pytest.raises(ConfigError, match=r"the run of 3 parameters at 1e\+12 FLOPs: params"):
         _ = Plan(grid={1e12: [3.0]}).runs
+
+
+@pytest.mark.parametrize("report", ["nethack-ppo", "nethack-bot"])
+def test_a_committed_plan_is_that_of_its_table(report):
+    # So a release keeps the hashes of runs that were made before it: their sweeps go on, and nothing is trained again.
+    folder = Path(__file__).parents[2] / "reports" / report
+    made = set(pd.read_csv(folder / "runs.csv", dtype={"config": str})["config"])
+    assert {run.identity for run in read_plan(folder / "plan.toml").runs} == made

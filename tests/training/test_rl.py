@@ -13,7 +13,7 @@ import torch
 from memory_game import MemoryGame
 
 from forecast import read_runs
-from training import cli, rl
+from training import acting, cli, rl
 from training.acting import Actor
 from training.checkpoint import latest_checkpoint
 from training.config import ConfigError, ReinforcementConfig, read_config, to_toml
@@ -146,6 +146,56 @@ def test_a_row_at_each_budget_that_a_forecast_reads(tmp_path, memory_game, algor
         read_runs(tmp_path / "runs.csv")
 
 
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    """Of torch: with one, what is to be played meanwhile is played afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_runs_that_play_meanwhile_repeat_exactly(tmp_path, memory_game, threads):
+    for name, lag in (("a", 1), ("b", 1), ("none", 0)):
+        rl.train(run_of(3, lag=lag), out=tmp_path / name, table=tmp_path / "runs.csv")
+        assert torch.get_num_threads() == threads
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_what_plays_is_as_far_behind_what_learns_as_the_lag_says(lag, threads):
+    policy, critic = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    played = []
+
+    class Player:
+        def __init__(self, vector, config, policy, critic, *rest):
+            self.policy = policy
+
+        def play(self):
+            played.append(float(self.policy.bias.detach()))
+            return played[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(acting, "Actor", Player)
+        rollouts = acting.Rollouts(None, run_of(3, lag=lag), policy, critic, torch.device("cpu"))  # type: ignore
+        learned = []
+        for update in range(3):
+            with rollouts.next(more=update < 2) as rollout, torch.no_grad():
+                policy.bias.fill_(update + 1)  # the update
+                learned.append(rollout)
+    assert played == learned  # each is learned from, none is played in vain
+    first = learned[0]
+    assert learned == [first, *([1, 2] if lag == 0 else [first, 1])]
+
+
+def test_an_update_that_fails_ends_what_is_played_meanwhile(tmp_path, memory_game, monkeypatch, threads):
+    monkeypatch.setattr(rl, "learn", lambda *given: {"loss": float("nan"), "norm": 1.0})
+    with pytest.raises(ConfigError, match="update 1"):
+        rl.train(run_of(3, lag=1), out=tmp_path / "run", table=tmp_path / "runs.csv")
+    assert torch.get_num_threads() == threads
+
+
 def test_a_stopped_run_goes_on_from_where_it_was(tmp_path, memory_game, monkeypatch):
     run = run_of(6)
     learned = rl.learn
@@ -223,6 +273,7 @@ def test_the_clipped_surrogate_by_hand():
         ({"batch_size": 3}, "does not divide the 8 sequences"),
         ({"kl": 0.1}, "kl needs a policy"),
         ({"episodes": 0}, "episodes must be 1 or more"),
+        ({"lag": 2}, "lag must be 0 or 1"),
         ({"discount": 1.5}, "share from 0 to 1"),
         ({"algorithm": "sarsa"}, "must be bc or ppo or vtrace"),
     ],

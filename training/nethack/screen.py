@@ -110,17 +110,17 @@ class ScreenEncoder(nn.Module):
         self.crop = CropNet(sizes)
         self.message = MessageBag(sizes.message) if sizes.paper else MessageLine(sizes.character, sizes.message)
         self.status = StatusLines(sizes)
-        self._remembers = False
-        self._before: tuple[Tensor, Tensor] | None = None  # cells, and what the map net made of them
+        # While it remembers: the cells that the map net and the crop net saw last, and what they made of them.
+        self._before: dict[str, tuple[Tensor, Tensor]] | None = None
 
     @contextlib.contextmanager
     def remembering(self) -> Iterator[None]:
-        """While the weights stay as they are and no gradient is wanted: a map is not read again in the next frame."""
-        self._remembers = True
+        """While the weights stay as they are and no gradient is wanted: what a game showed before is not read again."""
+        self._before = {}
         try:
             yield
         finally:
-            self._remembers, self._before = False, None
+            self._before = None
 
     def forward(self, chars: Tensor, colors: Tensor, cursor: Tensor) -> Tensor:
         """Features of `chars` and `colors` [N, 24, 80] with the `cursor` [N, 2] at (row, column)."""
@@ -132,35 +132,36 @@ class ScreenEncoder(nn.Module):
         parts = [
             self.message(chars[:, 0], self.characters),
             self.status(chars[:, -2:].flatten(1)),
-            self._map(cells, looks),
-            self.crop(self._embed(around, looks)),
+            self._read("map", cells, looks),
+            self._read("crop", around, looks),
         ]
         return torch.cat(parts, dim=1)
 
-    def _map(self, cells: Tensor, looks: Tensor | None) -> Tensor:
-        """What the map net makes of cells [N, 21, 80]; of equal maps that follow each other it is asked once.
+    def _read(self, name: str, cells: Tensor, looks: Tensor | None) -> Tensor:
+        """What the net of this name makes of cells [N, rows, columns]; of equal ones in a row it is asked once.
 
         In two of three frames of random play the map is the one before. A GPU would have to wait to hear which, and
         batch normalisation needs every frame.
         """
+        net = getattr(self, name)
         if self.sizes.paper or cells.device.type != "cpu":
-            return self.map(self._embed(cells, looks))
-        if self._remembers:
-            return self._map_since(cells, looks)
+            return net(self._embed(cells, looks))
+        if self._before is not None:
+            return self._read_since(self._before, name, cells, looks)
         new = torch.ones(len(cells), dtype=torch.bool)
         torch.any((cells[1:] != cells[:-1]).flatten(1), 1, out=new[1:])
-        return self.map(self._embed(cells[new], looks)).index_select(0, new.cumsum(0) - 1)
+        return net(self._embed(cells[new], looks)).index_select(0, new.cumsum(0) - 1)
 
-    def _map_since(self, cells: Tensor, looks: Tensor | None) -> Tensor:
-        """The same for one frame of each of N games, where some maps are those of the call before."""
-        if self._before is None or self._before[0].shape != cells.shape:
-            features = self.map(self._embed(cells, looks))
-        else:
-            before, features = self._before
-            new = (cells != before).flatten(1).any(1).nonzero().squeeze(1)
-            if len(new):
-                features = features.index_copy(0, new, self.map(self._embed(cells[new], looks)))
-        self._before = cells, features
+    def _read_since(
+        self, before: dict[str, tuple[Tensor, Tensor]], name: str, cells: Tensor, looks: Tensor | None
+    ) -> Tensor:
+        """The same for one frame of each of N games, where some cells are those of the call before."""
+        net, (old, features) = getattr(self, name), before.get(name, (None, cells))
+        if old is None or old.shape != cells.shape:
+            features = net(self._embed(cells, looks))
+        elif len(new := (cells != old).flatten(1).any(1).nonzero().squeeze(1)):
+            features = features.index_copy(0, new, net(self._embed(cells[new], looks)))
+        before[name] = cells, features
         return features
 
     def _looks(self) -> Tensor:
