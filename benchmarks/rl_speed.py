@@ -1,13 +1,14 @@
 """Frames per second of PPO, acting and learning: ours, ours fed by gymnasium, and sb3-contrib's RecurrentPPO.
 
-    python benchmarks/rl_speed.py [--params 1e5] [--threads 1] [--workers 2] [--updates 1] [--repeats 3]
+    python benchmarks/rl_speed.py [--params 1e5] [--threads 2] [--workers 2] [--updates 1] [--repeats 3]
 
 An LSTM policy plays NetHackScore: 16 games, 64 frames of each in an update, gradients of 256 frames, two passes (the
 defaults of `training configure`). Against our loop over `NetHackVector` stand the same policy and learner fed by
 gymnasium's SyncVectorEnv and AsyncVectorEnv over NLE's own environments, and RecurrentPPO fed by stable-baselines3's
 DummyVecEnv and SubprocVecEnv over the same. RecurrentPPO is given all of our policy up to the LSTM as its features
 extractor, and one LSTM for policy and value: as many parameters as ours. Most of the time goes into that encoder, so a
-third RecurrentPPO has the same layers and weights written plainly: two embeddings, concatenated, channels first.
+third RecurrentPPO has the same layers and weights written plainly: two embeddings, concatenated, channels first. Our
+loop plays the next rollout while it learns from the last (`lag`), with half of the threads each; also shown without.
 
 RecurrentPPO is no dependency of the project. Install it beside, or be told the other ratios alone:
 
@@ -20,6 +21,7 @@ the greatest ratio of a turn, and frames per second of CPU time, all processes t
 """
 
 import argparse
+import dataclasses
 import os
 import statistics
 import time
@@ -35,7 +37,7 @@ from stepping import SCREEN, cpu_seconds
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from training.acting import Actor
+from training.acting import Rollouts
 from training.config import ReinforcementConfig
 from training.configure_rl import configure
 from training.distributed import place
@@ -175,22 +177,19 @@ class PlainScreen(ScreenEncoder):
 
 
 class Contender:
-    """Something that plays and learns; `update` does both once and says how long it acted and waited, if it knows."""
+    """Something that plays and learns; `update` does both once and says how long it waited for games, if it knows."""
 
-    def __init__(
-        self, name: str, params: int, update: Callable[[], tuple[float, float] | None], close: Callable[[], object]
-    ) -> None:
+    def __init__(self, name: str, params: int, update: Callable[[], float | None], close: Callable[[], object]) -> None:
         self.name, self.params, self.update, self.close = name, params, update, close
         self.seconds: list[float] = []
         self.cpu: list[float] = []
-        self.acted, self.waited, self.knows = 0.0, 0.0, False
+        self.waited = 0.0
 
     def run(self, updates: int) -> None:
         """So many timed updates."""
         start, cpu = time.perf_counter(), cpu_seconds()
         for _ in range(updates):
-            if told := self.update():
-                self.acted, self.waited, self.knows = self.acted + told[0], self.waited + told[1], True
+            self.waited += self.update() or 0.0
         self.seconds.append(time.perf_counter() - start)
         self.cpu.append(cpu_seconds() - cpu)
 
@@ -200,15 +199,13 @@ def ours(name: str, vector: Any, config: ReinforcementConfig, spec: PolicySpec) 
     with place() as here:
         learner = Learner.begin(config, spec, here, Path("nowhere"), critic=True)
     assert learner.critic is not None
-    actor = Actor(vector, config, learner.policy, learner.critic, here.device, torch.float32, config.seed)
+    rollouts = Rollouts(vector, config, learner.policy, learner.critic, here.device, torch.float32, config.seed)
     shuffle = torch.Generator().manual_seed(config.seed)
 
-    def update() -> tuple[float, float]:
-        begun = time.perf_counter()
-        rollout = actor.play()
-        acted = time.perf_counter() - begun
-        learn(learner, rollout, config, config.learning_rate, shuffle, torch.float32)
-        return acted, rollout.waited
+    def update() -> float:
+        with rollouts.next(more=True) as rollout:
+            learn(learner, rollout, config, config.learning_rate, shuffle, torch.float32)
+        return rollout.waited
 
     parameters = sum(p.numel() for part in (learner.policy, learner.critic) for p in part.parameters())
     return Contender(name, parameters, update, vector.close)
@@ -283,14 +280,23 @@ def contenders(config: ReinforcementConfig, workers: int) -> list[Contender]:
         "ours, gymnasium SyncVectorEnv": SyncVectorEnv(games, autoreset_mode=AutoresetMode.SAME_STEP),
     }
     others = theirs(task, config, spec)
-    first = ours(f"ours, {workers} workers", NetHackVector(task, count=config.envs, workers=workers), config, spec)
-    return [first, *(ours(name, GymnasiumVector(envs), config, spec) for name, envs in fed.items()), *others]
+
+    def vector() -> NetHackVector:
+        return NetHackVector(task, count=config.envs, workers=workers)
+
+    after = dataclasses.replace(config, lag=0)
+    return [
+        ours("ours", vector(), config, spec),
+        ours("ours, learning after playing", vector(), after, spec),
+        *(ours(name, GymnasiumVector(envs), config, spec) for name, envs in fed.items()),
+        *others,
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=float, default=1e5)
-    parser.add_argument("--threads", type=int, default=1, help="torch's, of every contender")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="torch's, of each")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--updates", type=int, default=1, help="in each turn")
     parser.add_argument("--repeats", type=int, default=3)
@@ -327,12 +333,8 @@ def tell(field: list[Contender], frames: int) -> None:
             f"({turns[0]:5.2f} to {turns[-1]:5.2f}) {frames / cpu:9,.0f} {cpu / statistics.median(best.cpu):6.2f} x"
         )
     for one in field:
-        if one.knows:
-            total = sum(one.seconds)
-            print(
-                f"{one.name}: {one.acted / total:.0%} of the time acting, of which it waits for environments "
-                f"{one.waited / one.acted:.0%}; {one.waited / total:.1%} of all"
-            )
+        if one.waited:
+            print(f"{one.name}: waits for games {one.waited / sum(one.seconds):.1%} of the time")
 
 
 if __name__ == "__main__":
