@@ -208,7 +208,7 @@ def next_runs(
         return
     terminal.out.print(found.sentence)
     if not found.runs.empty:
-        terminal.print_table(found.table(), "In the order of what they are worth")
+        terminal.print_table(found.table(), "Around the size that is expected to be the best there")
 
 
 @app.command(epilog="Example: forecast score recommendation.toml --runs runs.csv")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.encode import LOCALITIES, localities
-from forecast.knowledge import Draws, choose, regrets
+from forecast.knowledge import Draws, regrets
 from forecast.model import noise_scale
 from forecast.posterior import Posterior
 from forecast.words import count as counted
@@ -17,10 +17,10 @@ from forecast.words import scientific, share
 _DRAWS = 2000  # half of them choose, half of them judge
 _FEWEST = 400  # draws, below which all of them do both
 _OPTIONS = 61  # sizes weighed at the target
-_SIZE_STEPS = 6  # sizes tried a factor of ten
-_REACH = 3.0  # factor beyond the table's sizes
-_GRID = 2.0 ** np.arange(-2, 3)  # sizes of an isoFLOP grid over the best
-_THRIFTS = (1.0, 0.5, 0.0)  # powers of cost that savings are divided by; the best of the three plans is taken
+_SPACINGS = (1.5, 2.0, 3.0, 4.0)  # factors tried between two sizes
+_WIDEST = 100.0  # factor between the smallest and the largest
+_GRID = 5, 2.0  # sizes of the isoFLOP grid to compare with, and the factor between two
+_WORTH = 0.01  # of the expected regret: a plan that saves less is not worth its FLOPs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,108 +86,91 @@ class Plan:
 
 
 def next_runs(
-    posterior: Posterior,
-    *,
-    target_flops: float,
-    spend: float,
-    group: str | None = None,
-    count: int = 8,
-    candidates: pd.DataFrame | None = None,
+    posterior: Posterior, *, target_flops: float, spend: float, group: str | None = None, count: int = 8
 ) -> Plan:
     """Up to `count` runs within `spend` FLOPs that most reduce the expected regret of a run of `target_flops`.
 
-    Regret is what the size that is best in expectation gives away against the size that is truly best. Runs tried:
-    sizes from a third of the table's smallest to three times its largest, budgets 1, 2 and 5 times powers of ten from
-    the table's smallest to the spend. What a run would measure has the noise of a run, and counts as much as
-    `forecast.encode.row_weights` would let its row count in the next fit. They are chosen one by one by what each saves
-    a FLOP (`forecast.knowledge`), or over the root of its FLOPs, or outright, or after an isoFLOP grid of three or five
-    of them, which tell together what none tells alone: whichever saves most in all. Where there are draws enough, one
-    half of them chooses and the other judges.
+    Regret is what the size that is best in expectation gives away against the size that is truly best. A plan spends
+    all on one budget, no larger than the target: one size or more, evenly spaced around the one that is expected to be
+    the best there. How many, and how far apart, is what reduces the expected regret most. What a run would measure has
+    the noise of a run, and counts as much as `forecast.encode.row_weights` would let its row count in the next fit.
+    Where there are draws enough, one half of them chooses and the other judges.
+
+    Runs far from the best of their budget may teach more, if the law is exactly true: then they show its asymptotes.
+    On real tables plans of such runs, chosen one by one, taught less than sizes around the best (benchmarks/LOG.md).
 
     Not followed: runs of more compute than the table's make its old rows count less in the next fit, whose own expected
     regret then falls by less than is said here (benchmarks/LOG.md).
 
-    candidates: the runs to choose from in their place, with columns `params` and `flops`, and `cost` where that is not
-    the FLOPs, as of a training that is continued. The loss decides; without losses in the table, the return over the
-    lowest. Raises ValueError for numbers that are not positive, an unknown group, and a spend that no run fits into.
+    The loss decides; without losses in the table, the return over the lowest. Raises ValueError for numbers that are
+    not positive, an unknown group, and a spend that no run fits into.
     """
     name = posterior.group_name(group)
     for what, value in {"target_flops": target_flops, "spend": spend, "count": count}.items():
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"{what} is {value:g}; give a positive number.")
     few = posterior.thinned(_DRAWS)
-    runs = _candidates(few, name, min(spend, target_flops)) if candidates is None else _given(few, name, candidates)
+    plans = list(_plans(few, name, min(spend, target_flops), spend, int(count)))
+    runs = pd.concat(plans, ignore_index=True)
     options = _options(few, name, target_flops)
     f = few.log_loss(options, target_flops / few.cost[name](options), group=name, pace=False)
     chooses, judges = (slice(0, None, 2), slice(1, None, 2)) if len(f) >= _FEWEST else (slice(None), slice(None))
-    views = _views(few, name, f, runs)
-    cost = runs["cost"].to_numpy(float)
-    starts = [(t, ()) for t in _THRIFTS] + [(1.0, s) for s in _starts(few, name, runs, spend, int(count))]
-    halves = [v.part(chooses) for v in views]
-    plans = [choose(halves, cost, spend, int(count), thrift=t, first=s) for t, s in starts]
-    order = max(plans, key=lambda plan: plan[1])[0]
     rising = not posterior.has_losses
-    told = after_grid = regrets([v.part(judges) for v in views], order, rising=rising)
-    chosen = runs.drop(columns="cost").iloc[order].reset_index(drop=True).assign(regret=told[1:])
+
+    views = _views(few, name, f, runs)
+    halves = [v.part(chooses) for v in views]
+    ends = np.cumsum([len(plan) for plan in plans])
+    places = [range(end - len(plan), end) for plan, end in zip(plans, ends, strict=True)]
+    best = min(places, key=lambda place: regrets(halves, place, rising=rising)[-1])
+    told = after_grid = regrets([v.part(judges) for v in views], best, rising=rising)
+    if told[-1] > (1 - _WORTH) * told[0] or told[0] <= 0:
+        best, told = range(0), told[:1]
+    chosen = runs.iloc[list(best)].reset_index(drop=True).assign(regret=told[1:])
+    cost = float(chosen["flops"].sum())
     grid = chosen
-    if order:
-        grid = _iso_flop(few, name, float(cost[order].sum()))
-        views = _views(few, name, f, grid)
-        after_grid = regrets([v.part(judges) for v in views], range(len(grid)), rising=rising)
+    if len(chosen):
+        grid = _around(few, name, cost / _GRID[0], *_GRID)
+        after_grid = regrets([v.part(judges) for v in _views(few, name, f, grid)], range(len(grid)), rising=rising)
     return Plan(
         group=name,
         objective="return" if rising else "loss",
         target_flops=float(target_flops),
         spend=float(spend),
-        cost=float(cost[order].sum()),
+        cost=cost,
         runs=chosen,
         grid=grid[["params", "samples", "flops"]],
         regret_now=float(told[0]),
         regret_after=float(told[-1]),
-        regret_grid=float(after_grid[-1]),
+        regret_grid=float(after_grid[-1] if len(chosen) else told[0]),
         passed=posterior.diagnostics.passed,
         verdict=posterior.diagnostics.sentence,
     )
 
 
-def _candidates(posterior: Posterior, name: str, most: float) -> pd.DataFrame:
-    """Runs that may be trained: params, samples, flops."""
-    table = posterior.runs.group_table(name)
-    least = float(table["flops"].min())
+def _plans(posterior: Posterior, name: str, most: float, spend: float, count: int) -> Iterator[pd.DataFrame]:
+    """Runs of one budget each, as large as the spend allows and at most `most`."""
+    least = float(posterior.runs.table.loc[posterior.runs.table["group"] == name, "flops"].min())
     if most < 0.999 * least:
         raise ValueError(
             f"no run fits into {scientific(most)} FLOPs: the smallest of {posterior.runs.source} took "
             f"{scientific(least)}; spend more."
         )
-    decades = range(int(np.floor(np.log10(least))), int(np.ceil(np.log10(most))) + 1)
-    budgets = [float(f"{m}e{e}") for e in decades for m in (1, 2, 5) if 0.999 * least <= float(f"{m}e{e}") <= most]
-    low, high = table["params"].min() / _REACH, table["params"].max() * _REACH
-    steps = int(np.ceil(np.log10(high / low) * _SIZE_STEPS)) + 1
-    sizes = np.unique([float(f"{n:.1e}") for n in np.geomspace(low, high, steps)])
-    every = pd.DataFrame([(n, c) for c in budgets or [_rounded_down(most)] for n in sizes], columns=["params", "flops"])
-    return _with_samples(posterior, name, every)
+    for sizes in range(1, count + 1):
+        budget = _rounded_down(min(most, spend / sizes))
+        if sizes > 1 and budget < 0.999 * least:
+            break
+        for spacing in _SPACINGS if sizes > 1 else _SPACINGS[:1]:
+            if spacing ** (sizes - 1) <= _WIDEST:
+                yield _around(posterior, name, budget, sizes, spacing)
 
 
-def _given(posterior: Posterior, name: str, candidates: pd.DataFrame) -> pd.DataFrame:
-    """Runs that were given to choose from, checked."""
-    missing = [c for c in ("params", "flops") if c not in candidates]
-    if missing or candidates.empty:
-        raise ValueError(
-            f"the candidates have no {missing[0] if missing else 'rows'}; give runs with params and flops."
-        )
-    found = _with_samples(posterior, name, candidates.reset_index(drop=True))
-    numbers = found.to_numpy(float)
-    bad = np.flatnonzero(~(np.isfinite(numbers) & (numbers > 0)).all(axis=1))
-    if bad.size:
-        raise ValueError(f"candidate {bad[0] + 1} has a number that is not positive and finite; correct it.")
-    return found
-
-
-def _with_samples(posterior: Posterior, name: str, runs: pd.DataFrame) -> pd.DataFrame:
-    """params, samples, flops, and cost, which is the FLOPs unless it is given."""
-    samples = runs["flops"] / posterior.cost[name](runs["params"])
-    cost = runs["cost"] if "cost" in runs else runs["flops"]
-    return runs.assign(samples=samples, cost=cost)[["params", "samples", "flops", "cost"]]
+def _around(posterior: Posterior, name: str, budget: float, sizes: int, spacing: float) -> pd.DataFrame:
+    """Runs of a budget whose sizes lie around the one that is best in expectation, the nearest to it first."""
+    all_sizes = posterior.sizes(name, budget)
+    expected = posterior.log_loss(all_sizes, budget / posterior.cost[name](all_sizes), group=name).mean(axis=0)
+    steps = np.array(sorted(np.arange(sizes) - (sizes - 1) / 2, key=abs))
+    params = np.array([float(f"{n:.2g}") for n in all_sizes[np.argmin(expected)] * spacing**steps])
+    return pd.DataFrame({"params": params, "samples": budget / posterior.cost[name](params), "flops": budget})
 
 
 def _options(posterior: Posterior, name: str, flops: float) -> np.ndarray:
@@ -234,29 +217,6 @@ def _excess(posterior: Posterior, name: str, y: np.ndarray, flops: np.ndarray) -
             best = posterior.log_loss(sizes, budget / posterior.cost[name](sizes), group=name).min(axis=1)
             excess[:, at] = np.maximum(y[:, at] - best[:, None], 0.0)
     return excess
-
-
-def _iso_flop(posterior: Posterior, name: str, cost: float) -> pd.DataFrame:
-    """Five sizes, each twice the last, around the one best in expectation, on equal budgets."""
-    budget = cost / len(_GRID)
-    sizes = posterior.sizes(name, budget)
-    expected = posterior.log_loss(sizes, budget / posterior.cost[name](sizes), group=name).mean(axis=0)
-    best = sizes[np.argmin(expected)]
-    return _with_samples(posterior, name, pd.DataFrame({"params": best * _GRID, "flops": budget}))
-
-
-def _starts(posterior: Posterior, name: str, runs: pd.DataFrame, spend: float, count: int) -> Iterator[tuple[int, ...]]:
-    """Positions among the runs of isoFLOP grids that fit into the spend: three and five sizes around the best."""
-    for factors in (_GRID[1:-1], _GRID):
-        fits = runs[runs["cost"] <= spend / len(factors) * (1 + 1e-9)]
-        if len(factors) > count or fits.empty:
-            continue
-        there = fits[fits["flops"] == fits["flops"].max()]
-        middle = _iso_flop(posterior, name, float(there["flops"].iloc[0]) * len(_GRID))["params"].iloc[len(_GRID) // 2]
-        away = np.abs(np.log(there["params"].to_numpy()[:, None] / (middle * factors)))
-        found = tuple(dict.fromkeys(int(i) for i in there.index[away.argmin(axis=0)]))
-        if len(found) == len(factors):
-            yield found
 
 
 def _rounded_down(number: float) -> float:

@@ -22,8 +22,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_WORTH = 0.01  # of all that is saved: an experiment that adds less is not worth its trouble
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Draws:
@@ -67,57 +65,6 @@ class Knowledge:
         row = self._of_y[j].copy()
         self._of_f = self._of_f - np.outer(of_f, row)
         self._of_y = self._of_y - np.outer(of_y, row)
-
-
-def choose(
-    views: Sequence[Draws],
-    cost: np.ndarray,
-    spend: float,
-    count: int,
-    *,
-    thrift: float,
-    first: Sequence[int] = (),
-    seed: int = 0,
-) -> tuple[list[int], float]:
-    """Up to `count` different experiments within `spend`, one after the other, and what they save in all (log loss).
-
-    cost [J]. After those in `first` each is the one that saves most over cost^thrift. What is saved is the fall of the
-    least posterior mean of f that is to be expected: the knowledge gradient (Frazier, Powell and Dayanik, 2009, INFORMS
-    Journal on Computing 21, 599-613).
-    """
-    truths = max(len(draws.f) for draws in views)
-    parts = np.array([len(draws.f) for draws in views]) / sum(len(draws.f) for draws in views)
-    today = int(np.argmin(sum(p * draws.f.mean(axis=0) for p, draws in zip(parts, views, strict=True))))
-    # Over what is chosen today: the level of f is known less well than its shape, and cancels.
-    shapes = [Draws(f=d.f - d.f[:, [today]], y=d.y, noise=d.noise) for d in views]
-    noise = _standard(np.random.default_rng([seed, 5]), (truths, len(cost)))
-    known = [Knowledge(d) for d in shapes]
-    results = [d.y[d.ranked(truths)] + _sd(d.noise) * noise for d in views]  # [T, J] each
-    options = [np.repeat(d.f.mean(axis=0)[None], truths, axis=0) for d in shapes]  # [T, P] each
-    expected = [np.repeat(d.y.mean(axis=0)[None], truths, axis=0) for d in shapes]  # [T, J] each
-    heard = np.any([np.isfinite(d.noise) for d in views], axis=0)
-    chosen: list[int] = []
-    left, saved = spend, 0.0
-    while len(chosen) < count:
-        mean = np.tensordot(parts, options, axes=1)  # [T, P]
-        found: dict[int, float] = {}
-        given = first[len(chosen) :][:1]
-        for j in given or map(int, np.flatnonzero((cost <= left * (1 + 1e-9)) & heard)):
-            if j not in chosen:
-                steps = zip(parts, known, results, expected, strict=True)
-                moved = mean + sum(p * np.outer(r[:, j] - e[:, j], k.moves(j)[0]) for p, k, r, e in steps)
-                found[j] = -float(moved.min(axis=1).mean())
-        best = max(found, key=lambda j: (found[j] - saved) / cost[j] ** thrift, default=None)
-        if best is None or (not given and found[best] - saved <= _WORTH * found[best]):
-            break
-        for v, knows in enumerate(known):
-            of_f, of_y = knows.moves(best)
-            surprise = results[v][:, best] - expected[v][:, best]
-            options[v], expected[v] = options[v] + np.outer(surprise, of_f), expected[v] + np.outer(surprise, of_y)
-            knows.learn(best)
-        chosen.append(best)
-        left, saved = left - cost[best], found[best]
-    return chosen, saved
 
 
 def regrets(
