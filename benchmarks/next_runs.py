@@ -1,20 +1,20 @@
-"""Replay of the published NetHack table: are the runs that `forecast next` asks for worth more than an isoFLOP grid?
+"""Replay of the published NetHack table: what are the runs that `forecast next` asks for worth beside an isoFLOP grid?
 
     python benchmarks/next_runs.py [--starts 5e15 2e16 5e16] [--targets 2e18 2e19] [--seeds 0]
 
 From the rows of the lowest budgets, `next` asks `forecast.next_runs`, is shown the rows of the table nearest to what it
-asked for, fits again, and so on; `next, of the table` is told which rows there are and asks for some of those. A grid
-is shown all sizes of one budget after the other; `grid, one a size` without the second trainings that half of the sizes
-had. A training is paid for once: its checkpoint at C costs C less what was paid for it before, and shows those before.
+asked for, fits again, and so on. A grid is shown all sizes of one budget after the other; `grid, one a size` without
+the second trainings that half of the sizes had. A training is paid for once: its checkpoint at C costs C less what was
+paid for it before, and shows those before.
 
 The truth is the posterior of the whole table, at which the grid ends: its best size N* for the target, and the loss
-that each size is expected to give away. A strategy is accurate from where it is so and stays so: its best size within
-15% of N*, or within the 50% interval of N*, or giving away less than 0.1% more loss than N*. Ratios are of FLOPs paid
-until then. Since that is decided by single fits, the mean error over log FLOPs is shown as well.
+that each size is expected to give away. Two questions are asked. How far from N* is `next` when it has paid a half, or
+a quarter, of what a grid has paid, for every budget of the grid? And from which FLOPs on is a strategy accurate for
+good: its best size within 15% of N*, or within the 50% interval of N*, or giving away less than 0.1% more loss than N*?
+The second is decided by single fits, so that its ratios scatter.
 """
 
 import argparse
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +27,7 @@ STEP = 0.5  # part of what has been paid that is spent before the next fit
 COUNT = 4  # runs asked for at a time
 CRITERIA = ("N* to 15%", "N* to its 50%", "regret to 0.1%")
 GRIDS = ("grid", "grid, one a size")
+SHARES = (0.5, 0.25)  # of a grid's FLOPs
 
 
 @dataclass
@@ -60,9 +61,6 @@ class Shown:
 
     def _paid(self) -> pd.Series:
         return self.table["run"].map(self.paid).fillna(0.0).astype(float)
-
-
-Ask = Callable[[forecast.Posterior, Shown, float, float], None]
 
 
 class Replay:
@@ -104,7 +102,7 @@ class Replay:
                 path.append(self.step(shown, target))
         return pd.DataFrame(path)
 
-    def of_next(self, start: float, target: float, most: float, ask: Ask) -> pd.DataFrame:
+    def of_next(self, start: float, target: float, most: float) -> pd.DataFrame:
         """What `forecast.next_runs` asks for, until the whole table has been paid for."""
         table = self.runs.table
         shown, path = Shown(table), []
@@ -112,43 +110,28 @@ class Replay:
             shown.show(row)
         while shown.cost < 0.999 * most:
             path.append(self.step(shown, target))
-            ask(self.fit(shown), shown, target, min(STEP * shown.cost, most - shown.cost))
+            show_nearest(self.fit(shown), shown, target, most - shown.cost)
         return pd.DataFrame([*path, self.step(shown, target)])
 
 
-def nearest(posterior: forecast.Posterior, shown: Shown, target: float, spend: float) -> None:
-    """Show the rows nearest to those asked for."""
-    plan = forecast.next_runs(posterior, target_flops=target, spend=max(spend, 1e14), count=COUNT)
-    left = spend
-    for wanted in plan.runs.itertuples():
-        hidden = shown.hidden(left)
-        if hidden.empty:
-            break
-        away = np.abs(np.log(hidden["params"] / wanted.params)) + np.abs(np.log(hidden["flops"] / wanted.flops))
-        left -= shown.show(hidden.loc[away.idxmin()])
-    _something(shown, left == spend)
-
-
-def of_the_table(posterior: forecast.Posterior, shown: Shown, target: float, spend: float) -> None:
-    """Show the rows asked for among those that there are."""
-    left, hidden = spend, shown.hidden(spend)
-    if not hidden.empty:
-        plan = forecast.next_runs(
-            posterior, target_flops=target, spend=spend, count=COUNT, candidates=hidden[["params", "flops", "cost"]]
-        )
+def show_nearest(posterior: forecast.Posterior, shown: Shown, target: float, most: float) -> None:
+    """Show the rows nearest to those asked for; twice as much is spent until something is worth its FLOPs."""
+    left = spend = min(STEP * shown.cost, most)
+    while True:
+        plan = forecast.next_runs(posterior, target_flops=target, spend=max(spend, 1e14), count=COUNT)
         for wanted in plan.runs.itertuples():
-            same = shown.hidden(left * 1.001)
-            same = same[(same["params"] == wanted.params) & (same["flops"] == wanted.flops)]
-            if not same.empty:
-                left -= shown.show(same.loc[same["cost"].idxmin()])
-    _something(shown, left == spend)
-
-
-def _something(shown: Shown, needed: bool) -> None:
-    """The cheapest row, where nothing was worth its FLOPs or all rows cost more than was to be spent."""
-    if needed:
-        hidden = shown.hidden(np.inf)
-        shown.show(hidden.loc[hidden["cost"].idxmin()])
+            hidden = shown.hidden(left)
+            if hidden.empty:
+                break
+            away = np.abs(np.log(hidden["params"] / wanted.params)) + np.abs(np.log(hidden["flops"] / wanted.flops))
+            left -= shown.show(hidden.loc[away.idxmin()])
+        if left < spend:
+            return
+        if spend >= most:  # nothing is worth its FLOPs, or all rows cost more
+            hidden = shown.hidden(np.inf)
+            shown.show(hidden.loc[hidden["cost"].idxmin()])
+            return
+        left = spend = min(2 * spend, most)
 
 
 def settled(path: pd.DataFrame, what: str) -> float:
@@ -159,10 +142,20 @@ def settled(path: pd.DataFrame, what: str) -> float:
     return float(path["cost"].iloc[outside[-1] + 1 if outside.size else 0])
 
 
-def mean_over_log(path: pd.DataFrame, what: str) -> float:
-    """Mean of an error over log FLOPs paid, between the start and the end."""
-    steps = np.diff(np.log(path["cost"]))
-    return float((path[what].to_numpy()[:-1] * steps).sum() / steps.sum())
+def at_shares(paths: dict[str, pd.DataFrame]) -> list[dict[str, object]]:
+    """Errors of each grid at each of its budgets, and of `next` when it had paid at most a share of that."""
+    found = []
+    for grid in GRIDS:
+        for share in SHARES:
+            for step in paths[grid].itertuples():
+                before = paths["next"][paths["next"]["cost"] <= share * step.cost * (1 + 1e-9)]
+                if len(before):
+                    ours = before.iloc[-1]
+                    found.append({
+                        **{"beside": grid, "share": share, "error": step.error, "regret": step.regret},
+                        **{"error of next": ours["error"], "regret of next": ours["regret"]},
+                    })  # fmt: skip
+    return found
 
 
 def main() -> None:
@@ -174,7 +167,7 @@ def main() -> None:
     runs = forecast.read_runs("nethack-transformer")
     longest = runs.table.sort_values("flops").groupby("params")["run"].last()
     once = runs.table[runs.table["run"].isin(longest)]
-    found = []
+    found, shares = [], []
     for seed in given.seeds:
         replay = Replay(runs, seed)
         for target in given.targets:
@@ -186,32 +179,39 @@ def main() -> None:
                 paths = {"grid": replay.of_grid(runs.table, start, target)}
                 paths["grid, one a size"] = replay.of_grid(once, start, target)
                 most = float(paths["grid"]["cost"].iloc[-1])
-                for name, ask in (("next", nearest), ("next, of the table", of_the_table)):
-                    paths[name] = replay.of_next(start, target, most, ask)
+                paths["next"] = replay.of_next(start, target, most)
                 for name, path in paths.items():
                     steps = zip(path["cost"], path["params"], path["regret"], strict=True)
                     told = "  ".join(f"{c:.2g} {n / 1e6:.0f}M {100 * r:.2f}%" for c, n, r in steps)
                     print(f"  from {start:g}, {name}: {told}", flush=True)
                     about = {"target": target, "seed": seed, "start": start, "strategy": name}
-                    means = {f"mean {w}": mean_over_log(path, w) for w in ("error", "regret")}
-                    found.append({**about, **{w: settled(path, w) for w in CRITERIA}, **means})
-    report(pd.DataFrame(found))
+                    found.append({**about, **{w: settled(path, w) for w in CRITERIA}})
+                shares += [{"seed": seed, **row} for row in at_shares(paths)]
+    report(pd.DataFrame(found), pd.DataFrame(shares))
 
 
-def report(table: pd.DataFrame) -> None:
-    """FLOPs until each strategy is accurate, and their ratios to the grids'."""
-    print("\nFLOPs paid until accurate, and mean errors over log FLOPs")
-    print(table.to_string(index=False, float_format=lambda x: f"{x:.3g}"))
-    by_case = table.set_index(["target", "seed", "start", "strategy"])
-    for ours in ("next", "next, of the table"):
-        for grid in GRIDS:
-            ratio = by_case.xs(ours, level="strategy") / by_case.xs(grid, level="strategy")
-            print(f"\n{ours} / {grid}")
-            for what in ratio:
-                r = ratio[what].dropna()
-                span = f"{r.min():.2f} to {r.max():.2f}" if len(r) else "never"
-                half = f"; at most half in {(r <= 0.5).sum()} of {len(ratio)}" if what in CRITERIA else ""
-                print(f"  {what}: geometric mean {np.exp(np.log(r).mean()):.2f}, {span}{half}")
+def report(settled: pd.DataFrame, shares: pd.DataFrame) -> None:
+    """Errors at shares of a grid's FLOPs, FLOPs until each strategy is accurate, and their ratios to the grids'."""
+    print("\nErrors of N* (mean |log|, and loss given away) of a grid, and of next at a share of the grid's FLOPs")
+    for (grid, share), rows in shares.groupby(["beside", "share"], sort=False):
+        print(
+            f"  {share:g} of {grid}: error {rows['error of next'].mean():.3f} for {rows['error'].mean():.3f}, "
+            f"given away {rows['regret of next'].mean():.3%} for {rows['regret'].mean():.3%} ({len(rows)} comparisons)"
+        )
+        seeds = rows.groupby("seed")[["error of next", "error"]].mean()
+        if len(seeds) > 1:
+            print("    by seed " + ", ".join(f"{a:.3f} for {b:.3f}" for a, b in seeds.to_numpy()))
+    print("\nFLOPs paid until accurate for good")
+    print(settled.to_string(index=False, float_format=lambda x: f"{x:.3g}"))
+    by_case = settled.set_index(["target", "seed", "start", "strategy"])
+    for grid in GRIDS:
+        ratio = by_case.xs("next", level="strategy") / by_case.xs(grid, level="strategy")
+        print(f"\nnext / {grid}")
+        for what in CRITERIA:
+            r = ratio[what].dropna()
+            span = f"{r.min():.2f} to {r.max():.2f}" if len(r) else "never"
+            half = f"at most half in {(r <= 0.5).sum()} of {len(ratio)}"
+            print(f"  {what}: geometric mean {np.exp(np.log(r).mean()):.2f}, {span}; {half}")
 
 
 if __name__ == "__main__":
