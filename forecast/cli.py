@@ -208,7 +208,7 @@ def next_runs(
         return
     terminal.out.print(found.sentence)
     if not found.runs.empty:
-        terminal.print_table(found.table(), "Around the size that is expected to be the best there")
+        terminal.print_table(found.table(), "Sizes around the one that is expected to be the best at their budget")
 
 
 @app.command(epilog="Example: forecast score recommendation.toml --runs runs.csv")

@@ -184,24 +184,27 @@ class Rollouts:
     @contextlib.contextmanager
     def next(self, *, more: bool) -> Iterator[Rollout]:
         """The next rollout, to learn from in this context; more: another will be asked for."""
-        rollout, self._next = self._next or self._actor.play(), None
-        if not (self._lag and more):
-            yield rollout
+        if not self._lag:
+            yield self._actor.play()
             return
-        for playing, learning in zip(self._playing, self._learning, strict=True):
-            playing.load_state_dict(learning.state_dict())
         threads = torch.get_num_threads()
-        if threads == 1 and self._device.type == "cpu":
-            yield rollout
-            self._next = self._actor.play()
-            return
         half = max(threads // 2, 1)
         torch.set_num_threads(half)
         try:
-            with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(half,)) as pool:
-                playing = pool.submit(self._actor.play)
+            rollout, self._next = self._next or self._actor.play(), None
+            if not more:
                 yield rollout
-                self._next = playing.result()
+                return
+            for playing, learning in zip(self._playing, self._learning, strict=True):
+                playing.load_state_dict(learning.state_dict())
+            if threads == 1 and self._device.type == "cpu":
+                yield rollout
+                self._next = self._actor.play()
+                return
+            with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(half,)) as pool:
+                played = pool.submit(self._actor.play)
+                yield rollout
+                self._next = played.result()
         finally:
             torch.set_num_threads(threads)
 

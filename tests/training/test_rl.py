@@ -161,6 +161,9 @@ def test_runs_that_play_meanwhile_repeat_exactly(tmp_path, memory_game, threads)
         assert torch.get_num_threads() == threads
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "none"))
+    torch.set_num_threads(3 - threads)  # one and two threads learn with one
+    rl.train(run_of(3, lag=1), out=tmp_path / "c", table=tmp_path / "runs.csv")
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
 
 @pytest.mark.parametrize("lag", [0, 1])
