@@ -25,7 +25,7 @@ _WORTH = 0.01  # of the expected regret: a plan that saves less is not worth its
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """Runs to train next, in the order of what they are worth.
+    """Runs to train next, sizes around the one that is expected to be the best at their budget, the nearest first.
 
     runs: `params`, `samples`, `flops`, and `regret`, the expected regret at the target once it and those above it are
     made. Regrets are parts of the least loss (of the highest return where `objective` is "return"), that a recommended
