@@ -1,6 +1,5 @@
 """Which runs to train next, so that the recommendation for a larger budget gets better."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +13,11 @@ from forecast.posterior import Posterior
 from forecast.words import count as counted
 from forecast.words import scientific, share
 
-_DRAWS = 2000  # half of them choose, half of them judge
-_FEWEST = 400  # draws, below which all of them do both
+_DRAWS = 4000
 _OPTIONS = 61  # sizes weighed at the target
 _SPACINGS = (1.5, 2.0, 3.0, 4.0)  # factors tried between two sizes
 _WIDEST = 100.0  # factor between the smallest and the largest
+_REACH = 3.0  # factor beyond the table's sizes, unless the best lies further out
 _GRID = 5, 2.0  # sizes of the isoFLOP grid to compare with, and the factor between two
 _WORTH = 0.01  # of the expected regret: a plan that saves less is not worth its FLOPs
 
@@ -94,7 +93,6 @@ def next_runs(
     all on one budget, no larger than the target: one size or more, evenly spaced around the one that is expected to be
     the best there. How many, and how far apart, is what reduces the expected regret most. What a run would measure has
     the noise of a run, and counts as much as `forecast.encode.row_weights` would let its row count in the next fit.
-    Where there are draws enough, one half of them chooses and the other judges.
 
     Runs far from the best of their budget may teach more, if the law is exactly true: then they show its asymptotes.
     On real tables plans of such runs, chosen one by one, taught less than sizes around the best (benchmarks/LOG.md).
@@ -110,27 +108,26 @@ def next_runs(
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"{what} is {value:g}; give a positive number.")
     few = posterior.thinned(_DRAWS)
-    plans = list(_plans(few, name, min(spend, target_flops), spend, int(count)))
+    plans = _plans(few, name, min(spend, target_flops), spend, int(count))
     runs = pd.concat(plans, ignore_index=True)
     options = _options(few, name, target_flops)
     f = few.log_loss(options, target_flops / few.cost[name](options), group=name, pace=False)
-    chooses, judges = (slice(0, None, 2), slice(1, None, 2)) if len(f) >= _FEWEST else (slice(None), slice(None))
     rising = not posterior.has_losses
 
     views = _views(few, name, f, runs)
-    halves = [v.part(chooses) for v in views]
     ends = np.cumsum([len(plan) for plan in plans])
     places = [range(end - len(plan), end) for plan, end in zip(plans, ends, strict=True)]
-    best = min(places, key=lambda place: regrets(halves, place, rising=rising)[-1])
-    told = after_grid = regrets([v.part(judges) for v in views], best, rising=rising)
+    told_by = [regrets(views, place, rising=rising) for place in places]
+    best = int(np.argmin([told[-1] for told in told_by]))
+    place, told = places[best], told_by[best]
     if told[-1] > (1 - _WORTH) * told[0] or told[0] <= 0:
-        best, told = range(0), told[:1]
-    chosen = runs.iloc[list(best)].reset_index(drop=True).assign(regret=told[1:])
+        place, told = range(0), told[:1]
+    chosen = runs.iloc[list(place)].reset_index(drop=True).assign(regret=told[1:])
     cost = float(chosen["flops"].sum())
-    grid = chosen
+    grid, after_grid = chosen, told
     if len(chosen):
         grid = _around(few, name, cost / _GRID[0], *_GRID)
-        after_grid = regrets([v.part(judges) for v in _views(few, name, f, grid)], range(len(grid)), rising=rising)
+        after_grid = regrets(_views(few, name, f, grid), range(len(grid)), rising=rising)
     return Plan(
         group=name,
         objective="return" if rising else "loss",
@@ -141,27 +138,29 @@ def next_runs(
         grid=grid[["params", "samples", "flops"]],
         regret_now=float(told[0]),
         regret_after=float(told[-1]),
-        regret_grid=float(after_grid[-1] if len(chosen) else told[0]),
+        regret_grid=float(after_grid[-1]),
         passed=posterior.diagnostics.passed,
         verdict=posterior.diagnostics.sentence,
     )
 
 
-def _plans(posterior: Posterior, name: str, most: float, spend: float, count: int) -> Iterator[pd.DataFrame]:
+def _plans(posterior: Posterior, name: str, most: float, spend: float, count: int) -> list[pd.DataFrame]:
     """Runs of one budget each, as large as the spend allows and at most `most`."""
-    least = float(posterior.runs.table.loc[posterior.runs.table["group"] == name, "flops"].min())
+    table = posterior.runs.table[posterior.runs.table["group"] == name]
+    least = float(table["flops"].min())
     if most < 0.999 * least:
         raise ValueError(
             f"no run fits into {scientific(most)} FLOPs: the smallest of {posterior.runs.source} took "
             f"{scientific(least)}; spend more."
         )
+    plans = []
     for sizes in range(1, count + 1):
         budget = _rounded_down(min(most, spend / sizes))
-        if sizes > 1 and budget < 0.999 * least:
-            break
-        for spacing in _SPACINGS if sizes > 1 else _SPACINGS[:1]:
-            if spacing ** (sizes - 1) <= _WIDEST:
-                yield _around(posterior, name, budget, sizes, spacing)
+        if sizes == 1 or budget >= 0.999 * least:
+            spacings = [s for s in _SPACINGS if s ** (sizes - 1) <= _WIDEST]
+            plans += [_around(posterior, name, budget, sizes, s) for s in spacings[: None if sizes > 1 else 1]]
+    low, high = table["params"].min() / _REACH, table["params"].max() * _REACH
+    return [plan for plan in plans if plan["params"].between(low, high).all()] or plans
 
 
 def _around(posterior: Posterior, name: str, budget: float, sizes: int, spacing: float) -> pd.DataFrame:

@@ -1,26 +1,26 @@
 """What experiments would teach, from draws of what they would measure and of what is to be decided.
 
 Draws s of a posterior give the decision's losses f_s [P], one an option, and what each experiment j would measure,
-y_s [J], without noise. Given a measurement of j the draws are updated as if all were jointly Gaussian:
-
-    f | y_j  =  f_s + k_j · (y_j - y_s,j - noise_s),      k_j = Cov(f, y_j) / (Var(y_j) + noise variance of j)
-
-which is Matheron's rule (Wilson et al., 2020, arXiv 2002.09309): every draw moves, and keeps the same weight. Weights
-by likelihood in its place, exact in theory, leave a handful of draws standing after three precise measurements, and
-what a handful says of a minimum is noise. The price is that curvature of f in y is not followed.
-
-What a decision would lose before and after, averaged over what may be measured, is preposterior analysis (Raiffa and
-Schlaifer, 1961, Applied Statistical Decision Theory; Chaloner and Verdinelli, 1995, Statistical Science 10, 273-304).
+y_s [J], without noise. With a noise drawn for each they are pairs of a truth and what would be measured under it, and
+the regression of f on what is measured is the posterior mean of f given the measurement. The option that is best by
+that mean is taken, and what it gives away against the best of its own truth is averaged over the draws: the expected
+value of sample information by regression (Strong, Oakley, Brennan and Breeze, 2015, Medical Decision Making 35,
+570-583), a way to do preposterior analysis (Raiffa and Schlaifer, 1961, Applied Statistical Decision Theory). No draw
+has a say in the regression that decides for it, so that regrets are those of a rule which could be followed.
 
 Views of a posterior, which weigh rows differently and keep their part of it whatever is measured, each learn by their
-own covariances and noise, and from results that they hold possible. What is true in one is paired with what is true in
-the other by the rank of how much larger options gain on smaller ones, so that they agree on that as far as they can.
+own regression, from results that they hold possible. What is true in one is paired with what is true in the other by
+the rank of how much larger options gain on smaller ones, so that they agree on that as far as they can.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+_MOST_COMPONENTS = 4  # of what is measured: its level, its slope over sizes, its curvature, and one more
+_DRAWS_A_TERM = 15  # in a regression, at least
+_FAR = 3.0  # standard deviations, at which a component is cut off
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,87 +35,65 @@ class Draws:
     y: np.ndarray
     noise: np.ndarray
 
-    def part(self, which: slice) -> "Draws":
-        """Some of the draws."""
-        return Draws(f=self.f[which], y=self.y[which], noise=self.noise)
-
-    def ranked(self, truths: int) -> np.ndarray:
-        """Draws to be taken as the truth [T], by the rank of what the largest option loses over the smallest."""
+    @property
+    def rank(self) -> np.ndarray:
+        """Of each draw [S], 0 to 1, by what the largest option loses over the smallest."""
         order = np.argsort(self.f[:, -1] - self.f[:, 0], kind="stable")
-        return order[((np.arange(truths) + 0.5) / truths * len(order)).astype(int)]
+        rank = np.empty(len(order))
+        rank[order] = (np.arange(len(order)) + 0.5) / len(order)
+        return rank
 
 
-class Knowledge:
-    """Covariances of options and experiments in a view, as they are once some of the experiments have been made."""
-
-    def __init__(self, draws: Draws) -> None:
-        around_f, around_y = draws.f - draws.f.mean(axis=0), draws.y - draws.y.mean(axis=0)
-        self._noise = draws.noise
-        self._of_f = around_f.T @ around_y / (len(draws.f) - 1)  # [P, J]
-        self._of_y = around_y.T @ around_y / (len(draws.f) - 1)  # [J, J]
-
-    def moves(self, j: int) -> tuple[np.ndarray, np.ndarray]:
-        """How a surprise of 1 in experiment j moves the options [P] and what is expected of the experiments [J]."""
-        spread = max(float(self._of_y[j, j]), 0.0) + float(self._noise[j])
-        return self._of_f[:, j] / spread, self._of_y[:, j] / spread
-
-    def learn(self, j: int) -> None:
-        """Experiment j has been made."""
-        of_f, of_y = self.moves(j)
-        row = self._of_y[j].copy()
-        self._of_f = self._of_f - np.outer(of_f, row)
-        self._of_y = self._of_y - np.outer(of_y, row)
-
-
-def regrets(
-    views: Sequence[Draws], order: Sequence[int], *, rising: bool = False, truths: int = 100, seed: int = 0
-) -> np.ndarray:
+def regrets(views: Sequence[Draws], order: Sequence[int], *, rising: bool = False, seed: int = 0) -> np.ndarray:
     """Expected regret before any experiment and after each of `order` [len(order) + 1].
 
-    Each of `truths` draws is taken as the truth, its results are imagined, all draws are updated with them, and the
-    option of least expected regret is taken. Regret: relative excess over the least loss, or with `rising` the relative
-    shortfall of what the loss is the reciprocal of.
+    Regret: relative excess over the least loss, or with `rising` the relative shortfall of what the loss is the
+    reciprocal of.
     """
-    rng, columns = np.random.default_rng([seed, 11]), list(order)
-    lucks = _standard(rng, (truths, max(len(columns), 1)))
-    paths = [_updated(draws, columns, draws.ranked(truths), lucks, rng) for draws in views]
-    return np.array([_regret(np.concatenate(options, axis=1), rising) for options in zip(*paths, strict=True)])
+    columns, count = list(order), max(len(view.f) for view in views)
+    luck = np.random.default_rng([seed, 11]).standard_normal((count, len(columns)))
+    ranks = [view.rank for view in views]
+    truths = [np.argsort(rank)[((np.arange(count) + 0.5) / count * len(rank)).astype(int)] for rank in ranks]
+    parts = np.array([len(view.f) for view in views]) / sum(len(view.f) for view in views)
+    measured = []
+    for view, rank in zip(views, ranks, strict=True):
+        heard = np.isfinite(view.noise[columns])
+        sd = np.sqrt(np.where(heard, view.noise[columns], 0.0))
+        # Equal luck for equal ranks: one measurement is seen by all views.
+        seen = view.y[:, columns] + sd * luck[(rank * count).astype(int)]
+        measured.append(np.where(heard, seen, 0.0))
+    found = []
+    for made in range(len(columns) + 1):
+        means = [expected(view.f, seen[:, :made])[t] for view, seen, t in zip(views, measured, truths, strict=True)]
+        taken = np.argmin(sum(part * mean for part, mean in zip(parts, means, strict=True)), axis=1)
+        lost = [view.f[t, taken] - view.f[t].min(axis=1) for view, t in zip(views, truths, strict=True)]
+        away = [(-np.expm1(-x) if rising else np.expm1(x)).mean() for x in lost]
+        found.append(float(parts @ away))
+    return np.array(found)
 
 
-def _updated(
-    draws: Draws, order: list[int], true: np.ndarray, lucks: np.ndarray, rng: np.random.Generator
-) -> list[np.ndarray]:
-    """Options of every draw under every truth [T, S, P], at first and after each experiment."""
-    known = Knowledge(draws)
-    options = np.repeat(draws.f[None], len(true), axis=0)
-    expected = np.repeat(draws.y[None][..., order], len(true), axis=0)  # [T, S, len(order)]
-    found = [options]
-    for step, j in enumerate(order):
-        of_f, of_y = known.moves(j)
-        sd = _sd(draws.noise)[j]
-        result = draws.y[true, j] + sd * lucks[:, step]
-        imagined = expected[..., step] + sd * _standard(rng, (len(draws.f), len(true))).T
-        surprise = (result[:, None] - imagined)[..., None]
-        options = options + surprise * of_f
-        expected = expected + surprise * of_y[order]
-        known.learn(j)
-        found.append(options)
+def expected(f: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """Means of f [S, P] given what is measured [S, J], each draw's by the regression on one half of the others.
+
+    Quadratic in the leading principal components of what is measured, as many as the draws allow.
+    """
+    told = measured[:, measured.std(axis=0) > 0]
+    if not told.shape[1]:
+        return np.repeat(f.mean(axis=0)[None], len(f), axis=0)
+    found = np.empty_like(f)
+    for own, others in ((slice(0, None, 2), slice(1, None, 2)), (slice(1, None, 2), slice(0, None, 2))):
+        centre, spread = told[others].mean(axis=0), told[others].std(axis=0)
+        x = (told - centre) / np.where(spread > 0, spread, 1.0)
+        axes = np.linalg.svd(x[others], full_matrices=False)[2][: _components(len(x[others]))]
+        z = x @ axes.T
+        z = np.clip(z / np.maximum(z[others].std(axis=0), 1e-12), -_FAR, _FAR)
+        pairs = [z[:, i] * z[:, j] for i in range(z.shape[1]) for j in range(i + 1)]
+        terms = np.column_stack([np.ones(len(z)), z, *pairs])
+        found[own] = terms[own] @ np.linalg.lstsq(terms[others], f[others], rcond=None)[0]
     return found
 
 
-def _sd(variance: np.ndarray) -> np.ndarray:
-    """Its root, 0 where it is infinite: what says nothing moves nothing."""
-    return np.sqrt(np.where(np.isfinite(variance), variance, 0.0))
-
-
-def _standard(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Standard normal numbers whose mean over the first axis is 0 exactly, so that noise moves no mean."""
-    z = rng.standard_normal(shape)
-    return z - z.mean(axis=0)
-
-
-def _regret(options: np.ndarray, rising: bool) -> float:
-    """Mean over truths of the least expected regret of an option; log losses [T, S, P]."""
-    above = options - options.min(axis=-1, keepdims=True)
-    regret = -np.expm1(-above) if rising else np.expm1(above)
-    return float(regret.mean(axis=1).min(axis=-1).mean())
+def _components(draws: int) -> int:
+    """How many components so many draws can tell the quadratic effects of."""
+    able = [n for n in range(1, _MOST_COMPONENTS + 1) if _DRAWS_A_TERM * (1 + n + n * (n + 1) // 2) <= draws]
+    return max(able, default=1)

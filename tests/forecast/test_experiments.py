@@ -12,7 +12,7 @@ from scipy.stats import norm
 import forecast
 from forecast.encode import LOCALITIES, localities, row_weights
 from forecast.experiments import _options, _views
-from forecast.knowledge import Draws, Knowledge, regrets
+from forecast.knowledge import Draws, expected, regrets
 from training.plan import read_plan
 
 FEW = 20_000
@@ -28,18 +28,25 @@ def gaussian(rng, *, options=3, experiments=4, noise=0.5, draws=FEW):
 # ---- the mathematics ----------------------------------------------------------------------------------------------
 
 
-def test_knowledge_is_gaussian_conditioning():
-    draws, covariance = gaussian(np.random.default_rng(0))
-    known = Knowledge(draws)
-    made = [2, 0]
-    for j in made:
-        known.learn(j)
-    at = np.array(made) + 3
-    inverse = np.linalg.inv(covariance[np.ix_(at, at)] + 0.5 * np.eye(2))
-    left = covariance - covariance[:, at] @ inverse @ covariance[at]
-    of_f, of_y = known.moves(1)
-    np.testing.assert_allclose(of_f, left[:3, 4] / (left[4, 4] + 0.5), atol=0.05)
-    np.testing.assert_allclose(of_y, left[3:, 4] / (left[4, 4] + 0.5), atol=0.05)
+def test_means_given_measurements_are_gaussian_conditioning():
+    rng = np.random.default_rng(0)
+    draws, covariance = gaussian(rng)
+    measured = draws.y[:, :2] + np.sqrt(0.5) * rng.standard_normal((FEW, 2))
+    at = [3, 4]
+    gain = covariance[:3, at] @ np.linalg.inv(covariance[np.ix_(at, at)] + 0.5 * np.eye(2))
+    wanted = measured @ gain.T
+    assert np.abs(expected(draws.f, measured) - wanted).mean() < 0.05 * np.abs(wanted).mean()
+
+
+def test_means_follow_curvature_and_no_draw_decides_for_itself():
+    rng = np.random.default_rng(0)
+    y = rng.uniform(-1, 1, (4000, 1))
+    f = np.hstack([y**2, -y])
+    np.testing.assert_allclose(expected(f, y), f, atol=1e-9)
+    noise = rng.standard_normal((400, 6))  # says nothing: a mean that had seen its own draw would follow it
+    found = expected(f[:400], noise)
+    assert abs(np.corrcoef(found[:, 1], f[:400, 1])[0, 1]) < 0.15
+    np.testing.assert_array_equal(expected(f, y[:, :0]), np.repeat(f.mean(axis=0)[None], 4000, axis=0))
 
 
 def test_what_one_experiment_saves_is_known_in_closed_form():
@@ -47,7 +54,7 @@ def test_what_one_experiment_saves_is_known_in_closed_form():
     rng = np.random.default_rng(1)
     gap, other = 0.01 * rng.standard_normal((2, FEW))  # so small that relative regret is that of the log
     f = np.stack([other, other + 0.003 + gap], axis=1)
-    now, after = regrets([Draws(f=f, y=gap[:, None], noise=np.array([0.5e-4]))], [0], truths=2000)
+    now, after = regrets([Draws(f=f, y=gap[:, None], noise=np.array([0.5e-4]))], [0])
     tau = 0.01 / np.sqrt(1.5)
     saved = tau * norm.pdf(0.003 / tau) - 0.003 * norm.cdf(-0.003 / tau)
     assert now - after == pytest.approx(saved, rel=0.05)
@@ -65,7 +72,7 @@ def test_a_perfect_experiment_leaves_no_regret_and_a_useless_one_leaves_all():
     assert perfect[0] == pytest.approx(np.expm1(np.maximum(gap, 0) - np.minimum(gap, 0))[gap < 0].sum() / 1000, rel=0.1)
     for j in (1, 2):
         after = regrets([draws], [j])
-        assert after[1] == pytest.approx(after[0], rel=0.02)
+        assert after[1] == pytest.approx(after[0], rel=0.08)  # what is learned from luck costs a little
 
 
 def test_an_experiment_made_again_tells_less():
@@ -74,14 +81,14 @@ def test_an_experiment_made_again_tells_less():
     gap = rng.standard_normal(4000)
     f = np.stack([np.zeros(4000), 0.1 * gap], axis=1)
     draws = Draws(f=f, y=np.stack([gap, gap], axis=1), noise=np.array([1.0, 1.0]))
-    told = -np.diff(regrets([draws], [0, 1], truths=400))
+    told = -np.diff(regrets([draws], [0, 1]))
     assert 0 < told[1] < 0.6 * told[0]
 
 
 def test_expected_regret_falls_with_every_experiment():
     draws, _ = gaussian(np.random.default_rng(5), options=5, experiments=6, draws=600)
     draws = Draws(f=0.02 * draws.f, y=draws.y, noise=draws.noise)
-    told = regrets([draws, draws], range(6), truths=200)
+    told = regrets([draws, draws], range(6))
     assert (np.diff(told) < 0.02 * told[0]).all()
     assert told[-1] < 0.7 * told[0]
 
