@@ -5,7 +5,7 @@
 Trains an LSTM policy of about 2e4 parameters for each seed in a temporary folder, with games cut off after 1,000
 actions, and plays the same games with keys at random and with each policy as it has become. Prints mean scores with
 their standard errors over games, the difference to random in standard errors of it, and the same for the mean over
-seeds, whose error is that over seeds. About seven minutes a seed on two quiet cores.
+seeds, with its error over all games and over seeds. About seven minutes a seed on two quiet cores.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def main() -> None:
                 last = list(csv.DictReader(file))[-1]
         mean, error = float(last["return_mean"]), float(last["return_se"])
         gain, apart = mean - random.mean, math.hypot(error, random.standard_error)
-        found.append(gain)
+        found.append((gain, apart))
         print(
             f"seed {seed}: {int(last['params']):,} parameters, {int(last['samples']):,} frames, "
             f"{float(last['flops']):.3g} FLOPs, {time.perf_counter() - begun:.0f} s with {given.games} games at the "
@@ -69,9 +69,12 @@ def main() -> None:
             flush=True,
         )
     if len(found) > 1:
-        error = float(np.std(found, ddof=1)) / math.sqrt(len(found))
+        gains, errors = np.array(found).T
+        mean, of_games = gains.mean(), math.sqrt((errors**2).sum()) / len(gains)
+        of_seeds = float(gains.std(ddof=1)) / math.sqrt(len(gains))
         print(
-            f"over {len(found)} seeds {np.mean(found):+.2f} ± {error:.2f}: {np.mean(found) / error:.1f} standard errors"
+            f"over {len(gains)} seeds {mean:+.2f}: {mean / of_games:.1f} standard errors over games (± {of_games:.2f}), "
+            f"{mean / of_seeds:.1f} over seeds (± {of_seeds:.2f})"
         )
 
 
