@@ -73,8 +73,8 @@ def main() -> None:
         mean, of_games = gains.mean(), math.sqrt((errors**2).sum()) / len(gains)
         of_seeds = float(gains.std(ddof=1)) / math.sqrt(len(gains))
         print(
-            f"over {len(gains)} seeds {mean:+.2f}: {mean / of_games:.1f} standard errors over games (± {of_games:.2f}), "
-            f"{mean / of_seeds:.1f} over seeds (± {of_seeds:.2f})"
+            f"over {len(gains)} seeds {mean:+.2f}: {mean / of_games:.1f} standard errors over games (± {of_games:.2f}) "
+            f"and {mean / of_seeds:.1f} over seeds (± {of_seeds:.2f})"
         )
 
 
