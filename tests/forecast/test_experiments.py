@@ -263,7 +263,8 @@ def test_plans_keep_their_promise_on_planted_laws(planted, quick):
             told.append(given_away(forecast.recommend(fitted, flops=3e20).params, 3e20))
         found.append(told)
     now, promised, of_grid, true_now, true, true_grid = np.mean(found, axis=0)
-    print(f"promised {now:.3%}, {promised:.3%}, grid {of_grid:.3%}; true {true_now:.3%}, {true:.3%}, grid {true_grid:.3%}")
+    print(f"promised {now:.3%}, {promised:.3%}, of a grid {of_grid:.3%}")
+    print(f"true {true_now:.3%}, {true:.3%}, of a grid {true_grid:.3%}")
     assert 0.4 < true_now / now < 2.0
     assert 0.4 < true / promised < 2.0
     assert true < 0.9 * true_now
