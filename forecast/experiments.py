@@ -17,7 +17,7 @@ _DRAWS = 4000
 _OPTIONS = 61  # sizes weighed at the target
 _SPACINGS = (1.5, 2.0, 3.0, 4.0)  # factors tried between two sizes
 _WIDEST = 100.0  # factor between the smallest and the largest
-_REACH = 3.0  # factor beyond the table's sizes, unless the best lies further out
+_REACH = 3.0  # factor below the table's smallest size, where a family of policies may end
 _GRID = 5, 2.0  # sizes of the isoFLOP grid to compare with, and the factor between two
 _WORTH = 0.01  # of the expected regret: a plan that saves less is not worth its FLOPs
 
@@ -159,8 +159,8 @@ def _plans(posterior: Posterior, name: str, most: float, spend: float, count: in
         if sizes == 1 or budget >= 0.999 * least:
             spacings = [s for s in _SPACINGS if s ** (sizes - 1) <= _WIDEST]
             plans += [_around(posterior, name, budget, sizes, s) for s in spacings[: None if sizes > 1 else 1]]
-    low, high = table["params"].min() / _REACH, table["params"].max() * _REACH
-    return [plan for plan in plans if plan["params"].between(low, high).all()] or plans
+    low = table["params"].min() / _REACH
+    return [plan for plan in plans if plan["params"].min() >= low] or plans
 
 
 def _around(posterior: Posterior, name: str, budget: float, sizes: int, spacing: float) -> pd.DataFrame:
