@@ -26,7 +26,9 @@ from training.options import (
     DataOpt,
     EpisodesOpt,
     ForceOpt,
+    InitOpt,
     JsonOpt,
+    KlOpt,
     ScheduleOpt,
     SeedOpt,
     TaskOpt,
@@ -70,8 +72,8 @@ def configure(
     params: Annotated[float | None, typer.Option(help="Model parameters.")] = None,
     flops: Annotated[float | None, typer.Option(help="Training compute.")] = None,
     data: DataOpt = "",
-    init: Annotated[str, typer.Option(help="ppo, vtrace: run or checkpoint to start from.")] = "",
-    kl: Annotated[float | None, typer.Option(help="Weight of staying like --init (nats a frame).")] = None,
+    init: InitOpt = None,
+    kl: KlOpt = None,
     checkpoints: Annotated[str, typer.Option(help="Further budgets (FLOPs) to measure at, with commas.")] = "",
     episodes: EpisodesOpt = None,
     max_steps: CutOffOpt = None,
@@ -101,7 +103,7 @@ def configure(
         "episode_steps": max_steps,
         "kl": kl,
         "data": data or None,
-        "init": init or None,
+        "init": init,
     }
     choices: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
     choices |= {"schedule": schedule, "seed": seed, "checkpoints": numbers("--checkpoints", checkpoints)}
@@ -193,7 +195,12 @@ def bc(
 
 @app.command(epilog="Example: training rl run.toml --table runs.csv")
 def rl(
-    config: ConfigArg, folder: FolderOpt = None, table: TableOpt = Path("runs.csv"), wandb: WandbOpt = False
+    config: ConfigArg,
+    folder: FolderOpt = None,
+    table: TableOpt = Path("runs.csv"),
+    init: InitOpt = None,
+    kl: KlOpt = None,
+    wandb: WandbOpt = False,
 ) -> None:
     """Learn by playing; started again after an interruption it goes on from its last checkpoint, in new games."""
     from training.rl import train
@@ -201,6 +208,8 @@ def rl(
     run = read_config(config)
     if isinstance(run, RunConfig):
         raise ConfigError(f"{config}: algorithm = 'bc' clones; use `training bc`, or write algorithm = 'ppo'.")
+    given = {name: value for name, value in (("init", init), ("kl", kl)) if value is not None}
+    run = dataclasses.replace(run, **given)
     train(run, out=folder or table.parent / "runs" / run.name, table=table, wandb=wandb)
 
 

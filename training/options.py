@@ -18,6 +18,8 @@ AlgorithmOpt = Annotated[str, typer.Option(help="bc (cloning), ppo or vtrace (re
 DataOpt = Annotated[str, typer.Option(help="bc: folder of shards.")]
 EpisodesOpt = Annotated[int | None, typer.Option(help="Games to play at each checkpoint.")]
 CutOffOpt = Annotated[int | None, typer.Option(help="Actions after which such a game is cut off.")]
+InitOpt = Annotated[str | None, typer.Option(help="ppo, vtrace: run or checkpoint to start from.")]
+KlOpt = Annotated[float | None, typer.Option(help="Weight of staying like --init (nats a frame).")]
 ScheduleOpt = Annotated[str, typer.Option(help="constant, cosine or wsd.")]
 ForceOpt = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 WorkersOpt = Annotated[int | None, typer.Option(help="Processes; all cores unless given.")]

@@ -351,6 +351,10 @@ def test_the_command_makes_a_run_prices_it_and_refuses_to_clone_by_it(tmp_path, 
     assert training("configure", *made, "--data", "shards") == 2
     assert "takes no --data" in capsys.readouterr().err
     assert training("rl", "nothing.toml") == 2
+    assert training("rl", "run.toml", "--init", "no/clone") == 2
+    assert "no/clone" in capsys.readouterr().err
+    assert training("rl", "run.toml", "--kl", "0.1") == 2
+    assert "kl needs a policy" in capsys.readouterr().err
     (tmp_path / "clone.toml").write_text("params = 1e5\nsamples = 1e6\nflops = 1e12\n")
     assert training("rl", "clone.toml") == 2
     assert "training bc" in capsys.readouterr().err
