@@ -208,8 +208,10 @@ def rl(
     run = read_config(config)
     if isinstance(run, RunConfig):
         raise ConfigError(f"{config}: algorithm = 'bc' clones; use `training bc`, or write algorithm = 'ppo'.")
-    given = {name: value for name, value in (("init", init), ("kl", kl)) if value is not None}
-    run = dataclasses.replace(run, **given)
+    if given := {name: value for name, value in (("init", init), ("kl", kl)) if value is not None}:
+        from training.configure_rl import going_on
+
+        run = going_on(run, **given)
     train(run, out=folder or table.parent / "runs" / run.name, table=table, wandb=wandb)
 
 

@@ -17,7 +17,7 @@ from training import acting, cli, rl
 from training.acting import Actor
 from training.checkpoint import latest_checkpoint
 from training.config import ConfigError, ReinforcementConfig, read_config, to_toml
-from training.configure_rl import configure
+from training.configure_rl import configure, going_on
 from training.critic import Critic
 from training.flops import layer_costs, reinforcement_flops
 from training.nethack.env import NetHackTask
@@ -232,6 +232,11 @@ def test_a_policy_that_must_stay_as_it_was_stays_closer(tmp_path, memory_game):
         after = weights(tmp_path / f"kl{kl}")
         moved[kl] = max(float((after[k] - before[k]).abs().max()) for k in before if k.startswith("policy.policy"))
     assert 0 < moved[100.0] < moved[0.0]
+    # To look on while it plays costs another forward pass, which the same budget pays for with fewer frames.
+    alone = going_on(run_of(6), init=str(tmp_path / "start"))
+    watched = going_on(run_of(6), init=str(tmp_path / "start"), kl=0.1)
+    assert watched.samples < alone.samples == run_of(6).samples
+    assert watched.flops == alone.flops
 
 
 def test_the_cost_counts_acting_and_learning():
