@@ -95,7 +95,7 @@ def next_runs(
     the noise of a run, and counts as much as `forecast.encode.row_weights` would let its row count in the next fit.
 
     Runs far from the best of their budget may teach more, if the law is exactly true: then they show its asymptotes.
-    On real tables plans of such runs, chosen one by one, taught less than sizes around the best (benchmarks/LOG.md).
+    On the published NetHack table such runs, chosen one by one, taught less than sizes around it (benchmarks/LOG.md).
 
     Not followed: runs of more compute than the table's make its old rows count less in the next fit, whose own expected
     regret then falls by less than is said here (benchmarks/LOG.md).
@@ -146,7 +146,7 @@ def next_runs(
 
 def _plans(posterior: Posterior, name: str, most: float, spend: float, count: int) -> list[pd.DataFrame]:
     """Runs of one budget each, as large as the spend allows and at most `most`."""
-    table = posterior.runs.table[posterior.runs.table["group"] == name]
+    table = posterior.runs.group_table(name)
     least = float(table["flops"].min())
     if most < 0.999 * least:
         raise ValueError(
