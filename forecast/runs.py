@@ -25,7 +25,7 @@ from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype, 
 from forecast.files import NUMBER, Sheet, read_sheet, sheet_of_frame
 from forecast.published.catalogue import Dataset, datasets
 from forecast.schema import CANONICAL, REQUIRED, TEXT, Problem, TableError, check, count_budgets, required
-from forecast.states import MISSING, code_note, without_failed
+from forecast.states import MISSING, code_note, data_note, without_failed
 
 __all__ = ["Problem", "Runs", "TableError", "read_columns", "read_runs"]
 
@@ -175,7 +175,8 @@ def read_runs(
     if problems:
         raise TableError(sheet.source, problems)
     own = dataset.as_notes() if dataset else ()
-    return Runs(table=table, source=sheet.source, notes=(*own, *notes, *failed, *more, *code_note(table)))
+    made = (*code_note(table), *data_note(table))
+    return Runs(table=table, source=sheet.source, notes=(*own, *notes, *failed, *more, *made))
 
 
 def read_columns(path: str | Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What rows say of how they came about: which runs failed, and which versions of the code made them."""
+"""What rows say of how they came about: which runs failed, what code made them and what they learned from."""
 
 from collections.abc import Mapping
 
@@ -54,6 +54,17 @@ def code_note(table: pd.DataFrame) -> list[str]:
     unsaid = f"; {unnamed} row{'s name' if unnamed > 1 else ' names'} none" if unnamed else ""
     told = ", ".join(shown[:ROWS_SHOWN])
     return [f"Rows were made by {len(shown)} versions of the code: {told}{more}{unsaid}."]
+
+
+def data_note(table: pd.DataFrame) -> list[str]:
+    """A sentence if rows of a group learned from several sets of demonstrations, which a column `data` names."""
+    if "data" not in table:
+        return []
+    sets = table.assign(data=[_text(v) for v in table["data"].tolist()]).query("data != ''").groupby("group")["data"]
+    many = {str(group): count for group, count in sets.nunique().items() if count > 1}
+    told = ", ".join(f"{group} ({count})" for group, count in list(many.items())[:ROWS_SHOWN])
+    more = f" and {len(many) - ROWS_SHOWN} more" if len(many) > ROWS_SHOWN else ""
+    return [f"Rows of a group learned from different data, and one law is fitted to all: {told}{more}."] if many else []
 
 
 def _told(sheet: Sheet, column: str, lost: list[int]) -> str:

@@ -26,6 +26,7 @@ from training.options import (
     DataOpt,
     EpisodesOpt,
     ForceOpt,
+    GroupOpt,
     InitOpt,
     JsonOpt,
     KlOpt,
@@ -82,6 +83,7 @@ def configure(
     learning_rate: Annotated[float | None, typer.Option(help="Peak step size.")] = None,
     schedule: ScheduleOpt = "constant",
     max_epochs: Annotated[float | None, typer.Option(help="bc: passes over the demonstrations to accept.")] = None,
+    group: GroupOpt = None,
     seed: SeedOpt = 0,
     file: Annotated[Path | None, typer.Option("--out", help="Write here in place of stdout.")] = None,
     force: ForceOpt = False,
@@ -104,6 +106,7 @@ def configure(
         "kl": kl,
         "data": data or None,
         "init": init,
+        "group": group,
     }
     choices: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
     choices |= {"schedule": schedule, "seed": seed, "checkpoints": numbers("--checkpoints", checkpoints)}

@@ -79,6 +79,9 @@ class TrainingConfig(ABC):
     """float32 or bfloat16 arithmetic; auto takes bfloat16 where the GPU has it."""
     seed: int = 0
     """Seeds weights, data order and environments."""
+    group: str = dataclasses.field(default="", metadata=_LATER)
+    """What the run is compared with in its table, such as other runs on the same games; the environment, core and
+    algorithm name it unless given."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -97,6 +100,8 @@ class TrainingConfig(ABC):
         self._check_counts("episodes", "episode_steps")
         if not 0 <= self.seed <= _MAX_SEED:
             raise ConfigError(f"seed must be between 0 and 2^32 - 1, got {self.seed}.")
+        if self.group != self.group.strip() or not self.group.isprintable():
+            raise ConfigError(f"group must be one line without spaces around it, got {self.group!r}.")
         self._check_algorithm()
         if self.samples < self.samples_per_update:
             raise ConfigError(
@@ -142,8 +147,10 @@ class TrainingConfig(ABC):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
-    def group(self) -> str:
-        """What is compared with each other in a run table: game, core and way of learning."""
+    def row_group(self) -> str:
+        """Of its rows in the run table."""
+        if self.group:
+            return self.group
         learned = "" if self.algorithm == "bc" else f"-{self.algorithm}"
         return f"nethack-{self.core}{learned}" if self.env == "nethack" else f"{self.task}{learned}"
 

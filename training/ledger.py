@@ -66,7 +66,7 @@ def row_of(config: TrainingConfig, spec: PolicySpec, update: int, cost: float, h
     samples = update * config.samples_per_update
     cuda = here.device.type == "cuda"
     return {
-        "group": config.group,
+        "group": config.row_group,
         "run": config.name,
         "params": count_params(spec),
         "samples": samples,
@@ -85,7 +85,7 @@ def row_of(config: TrainingConfig, spec: PolicySpec, update: int, cost: float, h
 def failure_row(config: TrainingConfig, reason: str) -> dict[str, Any]:
     """A row of the run table that says why a run failed; it has no update, samples or results."""
     return {
-        "group": config.group,
+        "group": config.row_group,
         "run": config.name,
         "params": config.params,
         "samples": None,

@@ -21,6 +21,7 @@ CutOffOpt = Annotated[int | None, typer.Option(help="Actions after which such a 
 InitOpt = Annotated[str | None, typer.Option(help="ppo, vtrace: run or checkpoint to start from.")]
 KlOpt = Annotated[float | None, typer.Option(help="Weight of staying like --init (nats a frame).")]
 ScheduleOpt = Annotated[str, typer.Option(help="constant, cosine or wsd.")]
+GroupOpt = Annotated[str | None, typer.Option(help="Name of its rows' group in the run table.")]
 ForceOpt = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 WorkersOpt = Annotated[int | None, typer.Option(help="Processes; all cores unless given.")]
 

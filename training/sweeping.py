@@ -21,6 +21,7 @@ from training.options import (
     EnvOpt,
     EpisodesOpt,
     ForceOpt,
+    GroupOpt,
     ScheduleOpt,
     TaskOpt,
     check_new,
@@ -50,6 +51,7 @@ def plan(
     separate: Annotated[bool, typer.Option("--separate", help="A training for each budget of a size.")] = False,
     episodes: EpisodesOpt = None,
     max_steps: CutOffOpt = None,
+    group: GroupOpt = None,
     parallel: Annotated[int | None, typer.Option(help="Runs side by side, for the estimate of hours.", min=1)] = None,
     file: Annotated[Path | None, typer.Option("--out", help="Write the plan here in place of stdout.")] = None,
     force: ForceOpt = False,
@@ -69,6 +71,7 @@ def plan(
         "schedule": schedule,
         "episodes": episodes,
         "episode_steps": max_steps,
+        "group": group,
     }
     run = {name: value for name, value in given.items() if value is not None}
     played = task_of(env, task or GAMES[env], 0).actions

@@ -1,4 +1,4 @@
-"""Rows of failed runs, and rows of several versions of the code."""
+"""Rows of failed runs, of several versions of the code, and of several sets of demonstrations."""
 
 from pathlib import Path
 
@@ -103,6 +103,15 @@ def test_versions_of_the_code_are_told():
     assert "Rows were made by 2 versions of the code: 0a1b2c3 (5), 4d5e6f7 (3); 1 row names none." in two.notes
     one = read_runs(frame().assign(code="0a1b2c3"))
     assert not any("versions" in note for note in one.notes)
+
+
+def test_several_sets_of_demonstrations_in_a_group_are_told():
+    sets = ["0a1b"] * 5 + ["4d5e"] * 3 + [None]
+    mixed, apart = (
+        read_runs(frame().assign(data=sets, group=g), to_fit=False) for g in ("a", ["a"] * 5 + ["b"] * 3 + ["a"])
+    )
+    assert "Rows of a group learned from different data, and one law is fitted to all: a (2)." in mixed.notes
+    assert not any("different data" in note for note in apart.notes)
 
 
 def test_a_table_of_one_outcome_is_read_where_nothing_is_to_be_fitted():

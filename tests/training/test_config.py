@@ -1,5 +1,7 @@
 """Run configs as a new user meets them: TOML in, TOML out, and one clear sentence when something is wrong."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -113,6 +115,8 @@ def test_a_file_saved_with_a_byte_order_mark_is_read(tmp_path):
         ({"schedule": "linear"}, ["schedule", "wsd", "'linear'"]),
         ({"precision": "float16"}, ["precision", "bfloat16", "'float16'"]),
         ({"warmup": 1.5}, ["warmup", "share", "1.5"]),
+        ({"group": " a"}, ["group", "one line", "' a'"]),
+        ({"group": "a\nb"}, ["group", "one line"]),
         ({"clip": 0}, ["clip", "positive"]),
         ({"episodes": -1}, ["episodes", "-1"]),
         ({"checkpoints": 1e15}, ["checkpoints", "list of numbers"]),
@@ -147,6 +151,13 @@ def test_identity_is_that_of_the_whole_config():
     assert config.identity == RunConfig(**vars(config)).identity
     others = [RunConfig(**{**vars(config), k: v}) for k, v in (("seed", 1), ("clip", 2.0), ("task", "@"))]
     assert len({config.identity, *(o.identity for o in others)}) == 4
+
+
+def test_rows_are_grouped_by_environment_and_core_unless_named():
+    config = RunConfig(params=1000, samples=10_000, flops=1e9, batch_size=10, unroll_length=7)
+    named = replace(config, group="human games")
+    assert (config.row_group, named.row_group) == ("nethack-lstm", "human games")
+    assert named.identity != config.identity
 
 
 @pytest.mark.parametrize(
