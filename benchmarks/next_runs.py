@@ -1,11 +1,13 @@
-"""Replay of the published NetHack table: what are the runs that `forecast next` asks for worth beside an isoFLOP grid?
+"""Replay of a published table: what are the runs that `forecast next` asks for worth beside an isoFLOP grid?
 
-    python benchmarks/next_runs.py [--starts 5e15 2e16 5e16] [--targets 2e18 2e19] [--seeds 0]
+    python benchmarks/next_runs.py [nethack-transformer] [--starts 400 100 40] [--targets 1 10] [--seeds 0]
+    python benchmarks/next_runs.py atari-cnn
 
-From the rows of the lowest budgets, `next` asks `forecast.next_runs`, is shown the rows of the table nearest to what it
-asked for, fits again, and so on. A grid is shown all sizes of one budget after the other; `grid, one a size` without
-the second trainings that half of the sizes had. A training is paid for once: its checkpoint at C costs C less what was
-paid for it before, and shows those before.
+From the rows of the lowest budgets, up to a part (1/400, 1/100, 1/40) of the largest budget, `next` asks
+`forecast.next_runs` about a target of that largest budget or ten times it, is shown the rows of the table nearest to
+what it asked for, fits again, and so on. A grid is shown all sizes of one budget after the other; `grid, one a size`
+without second trainings of a size, where there are some. A training is paid for once: its checkpoint at C costs C less
+what was paid for it before, and shows those before. Each group of the table is replayed by itself.
 
 The truth is the posterior of the whole table, at which the grid ends: its best size N* for the target, and the loss
 that each size is expected to give away. Two questions are asked. How far from N* is `next` when it has paid a half, or
@@ -94,9 +96,9 @@ class Replay:
 
     def of_grid(self, table: pd.DataFrame, start: float, target: float) -> pd.DataFrame:
         """All sizes of one budget after the other."""
-        shown, path = Shown(table), []
-        for budget in np.unique(table["flops"]):
-            for _, row in table[table["flops"] == budget].iterrows():
+        shown, path, budgets = Shown(table), [], budgets_of(table)
+        for budget in np.unique(budgets):
+            for _, row in table[budgets == budget].iterrows():
                 shown.show(row)
             if budget >= start * 0.999:
                 path.append(self.step(shown, target))
@@ -106,7 +108,7 @@ class Replay:
         """What `forecast.next_runs` asks for, until the whole table has been paid for."""
         table = self.runs.table
         shown, path = Shown(table), []
-        for _, row in table[table["flops"] <= start * 1.001].iterrows():
+        for _, row in table[budgets_of(table) <= start * 1.001].iterrows():
             shown.show(row)
         while shown.cost < 0.999 * most:
             path.append(self.step(shown, target))
@@ -114,11 +116,18 @@ class Replay:
         return pd.DataFrame([*path, self.step(shown, target)])
 
 
+def budgets_of(table: pd.DataFrame) -> pd.Series:
+    """The budget (FLOPs) that a row was one of a grid at: the nominal one, where the true cost differs between rows."""
+    return table["flops_nominal" if "flops_nominal" in table else "flops"]
+
+
 def show_nearest(posterior: forecast.Posterior, shown: Shown, target: float, most: float) -> None:
     """Show the rows nearest to those asked for; twice as much is spent until something is worth its FLOPs."""
     left = spend = min(STEP * shown.cost, most)
     while True:
-        plan = forecast.next_runs(posterior, target_flops=target, spend=max(spend, 1e14), count=COUNT)
+        plan = forecast.next_runs(
+            posterior, target_flops=target, spend=max(spend, float(shown.table["flops"].min())), count=COUNT
+        )
         for wanted in plan.runs.itertuples():
             hidden = shown.hidden(left)
             if hidden.empty:
@@ -147,7 +156,7 @@ def at_shares(paths: dict[str, pd.DataFrame]) -> list[dict[str, object]]:
     found = []
     for grid in GRIDS:
         for share in SHARES:
-            for step in paths[grid].itertuples():
+            for step in paths[grid].itertuples() if grid in paths else ():
                 before = paths["next"][paths["next"]["cost"] <= share * step.cost * (1 + 1e-9)]
                 if len(before):
                     ours = before.iloc[-1]
@@ -160,34 +169,50 @@ def at_shares(paths: dict[str, pd.DataFrame]) -> list[dict[str, object]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--starts", type=float, nargs="+", default=[5e15, 2e16, 5e16])
-    parser.add_argument("--targets", type=float, nargs="+", default=[2e18, 2e19])
+    parser.add_argument("table", nargs="?", default="nethack-transformer", help="bundled name of a table, or its file")
+    parser.add_argument("--groups", nargs="+", help="all of the table unless given")
+    parser.add_argument("--starts", type=float, nargs="+", default=[400, 100, 40], help="parts of the largest budget")
+    parser.add_argument("--targets", type=float, nargs="+", default=[1, 10], help="times the largest budget")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     given = parser.parse_args()
-    runs = forecast.read_runs("nethack-transformer")
-    longest = runs.table.sort_values("flops").groupby("params")["run"].last()
-    once = runs.table[runs.table["run"].isin(longest)]
+    runs = forecast.read_runs(given.table)
     found, shares = [], []
-    for seed in given.seeds:
-        replay = Replay(runs, seed)
-        for target in given.targets:
-            best = forecast.recommend(replay.whole, flops=target, objective="loss")
-            q = {k: f"{v / 1e6:.0f}" for k, v in best.optimum_params.items()}
-            of_n = f"N* {best.params / 1e6:.0f} M, 50% {q['q25']} to {q['q75']} M"
-            print(f"\ntarget {target:g}, seed {seed}: {of_n}", flush=True)
-            for start in given.starts:
-                paths = {"grid": replay.of_grid(runs.table, start, target)}
-                paths["grid, one a size"] = replay.of_grid(once, start, target)
-                most = float(paths["grid"]["cost"].iloc[-1])
-                paths["next"] = replay.of_next(start, target, most)
-                for name, path in paths.items():
-                    steps = zip(path["cost"], path["params"], path["regret"], strict=True)
-                    told = "  ".join(f"{c:.2g} {n / 1e6:.0f}M {100 * r:.2f}%" for c, n, r in steps)
-                    print(f"  from {start:g}, {name}: {told}", flush=True)
-                    about = {"target": target, "seed": seed, "start": start, "strategy": name}
-                    found.append({**about, **{w: settled(path, w) for w in CRITERIA}})
-                shares += [{"seed": seed, **row} for row in at_shares(paths)]
+    for group in given.groups or runs.groups:
+        for seed in given.seeds:
+            of_group = runs.subset(runs.table["group"] == group)
+            ends, errors = replayed(of_group, given.starts, given.targets, seed)
+            found += [{"group": group, "seed": seed, **row} for row in ends]
+            shares += [{"group": group, "seed": seed, **row} for row in errors]
     report(pd.DataFrame(found), pd.DataFrame(shares))
+
+
+def replayed(
+    runs: forecast.Runs, starts: list[float], targets: list[float], seed: int
+) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    """Of one group: FLOPs until each strategy is accurate for good, and errors at shares of a grid's FLOPs."""
+    table = runs.table
+    longest = table.sort_values("flops").groupby("params")["run"].last()
+    once = table[table["run"].isin(longest)]
+    replay, largest = Replay(runs, seed), float(budgets_of(table).max())
+    found, shares = [], []
+    for target in (times * float(table["flops"].max()) for times in targets):
+        best = forecast.recommend(replay.whole, flops=target, objective="loss")
+        q = {k: f"{v / 1e6:.3g}" for k, v in best.optimum_params.items()}
+        of_n = f"N* {best.params / 1e6:.3g} M, 50% {q['q25']} to {q['q75']} M"
+        print(f"\n{runs.groups[0]}, target {target:.3g}, seed {seed}: {of_n}", flush=True)
+        for start in (largest / part for part in starts):
+            paths = {"grid": replay.of_grid(table, start, target)}
+            if len(once) < len(table):
+                paths["grid, one a size"] = replay.of_grid(once, start, target)
+            paths["next"] = replay.of_next(start, target, float(paths["grid"]["cost"].iloc[-1]))
+            for name, path in paths.items():
+                steps = zip(path["cost"], path["params"], path["regret"], strict=True)
+                told = "  ".join(f"{c:.2g} {n / 1e6:.3g}M {100 * r:.2f}%" for c, n, r in steps)
+                print(f"  from {start:.2g}, {name}: {told}", flush=True)
+                about = {"target": target, "start": start, "strategy": name}
+                found.append({**about, **{w: settled(path, w) for w in CRITERIA}})
+            shares += at_shares(paths)
+    return found, shares
 
 
 def report(settled: pd.DataFrame, shares: pd.DataFrame) -> None:
@@ -198,13 +223,15 @@ def report(settled: pd.DataFrame, shares: pd.DataFrame) -> None:
             f"  {share:g} of {grid}: error {rows['error of next'].mean():.3f} for {rows['error'].mean():.3f}, "
             f"given away {rows['regret of next'].mean():.3%} for {rows['regret'].mean():.3%} ({len(rows)} comparisons)"
         )
-        seeds = rows.groupby("seed")[["error of next", "error"]].mean()
-        if len(seeds) > 1:
-            print("    by seed " + ", ".join(f"{a:.3f} for {b:.3f}" for a, b in seeds.to_numpy()))
+        for by in ("seed", "group"):
+            parts = rows.groupby(by)[["error of next", "error"]].mean()
+            if len(parts) > 1:
+                told = (f"{key} {a:.3f} for {b:.3f}" for key, a, b in parts.itertuples())
+                print(f"    by {by}: " + ", ".join(told))
     print("\nFLOPs paid until accurate for good")
     print(settled.to_string(index=False, float_format=lambda x: f"{x:.3g}"))
-    by_case = settled.set_index(["target", "seed", "start", "strategy"])
-    for grid in GRIDS:
+    by_case = settled.set_index(["group", "target", "seed", "start", "strategy"])
+    for grid in [g for g in GRIDS if g in set(settled["strategy"])]:
         ratio = by_case.xs("next", level="strategy") / by_case.xs(grid, level="strategy")
         print(f"\nnext / {grid}")
         for what in CRITERIA:
