@@ -93,7 +93,7 @@ def _profile(axes: Axes, view: View, budget: float, colour: ColorType, *, ahead:
     nearest = view.frontier.flops[i]
     if view.posterior.has_losses:
         best = float(np.median(view.frontier.params[:, i])) * (budget / nearest) ** 0.5
-        sizes = best * np.geomspace(1 / _REACH, _REACH, 81)
+        sizes = np.geomspace(best / _REACH, min(best * _REACH, max(best, _span(view)[1])), 81)
     else:
         sizes = np.geomspace(*_span(view), 81)
     draws = view.shown(view.few.log_loss(sizes, budget / view.few.cost[view.group](sizes), group=view.group))
@@ -133,10 +133,9 @@ def _name_profile(
     axes: Axes, sizes: np.ndarray, median: np.ndarray, budget: float, colour: ColorType, *, ahead: bool
 ) -> None:
     """Write the budget where its profile ends on the right."""
-    i = int(np.flatnonzero(sizes <= axes.get_xlim()[1])[-1])
     text = power(float(f"{budget:.2g}")) + ("\nforecast" if ahead else "")
     where = {"xytext": (5, 0), "textcoords": "offset points", "va": "center", "annotation_clip": False}
-    axes.annotate(text, (float(sizes[i]), float(median[i])), fontsize=8, color=colour, **where)
+    axes.annotate(text, (float(sizes[-1]), float(median[-1])), fontsize=8, color=colour, **where)
 
 
 @house_style
