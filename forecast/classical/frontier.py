@@ -12,6 +12,9 @@ from forecast.classical.result import CostPerSample, FloatArray, Interval, LogFo
 from forecast.cost import CostLaw, fit_cost
 
 MIN_SIZES = 3  # fewer sizes at a budget cannot show a minimum with a neighbour on either side
+NEAR = (
+    1.05  # factor of compute within which rows of several sizes may be meant for one budget, which whole updates miss
+)
 MAX_BUDGETS = 20  # interpolated budgets beyond the number of checkpoints would only repeat the same rows
 
 
@@ -92,15 +95,18 @@ def isoflop_profiles(
 
     A size that has rows exactly at a budget gives their mean. Otherwise log loss and log samples are interpolated
     linearly in log C between its neighbouring rows, and never beyond its first or last row. Without `budgets`, those
-    shared exactly by three sizes or more are taken; when fewer than three are shared (true compute rarely is), a
-    geometric grid over the range that three sizes cover, with as many budgets as a size typically has rows.
+    shared exactly by three sizes or more are taken. When fewer than three are shared but most rows lie together, within
+    5% in compute, as those of a grid do whose trainings end with a whole update, their largest are: a row counts as one
+    at the budget, its loss moved there along its neighbours. Else a geometric grid over the range that three sizes
+    cover, with as many budgets as a size typically has rows.
 
     Raises ValueError when no budget is covered by any size.
     """
     table = Columns(params=params, samples=samples, flops=flops, loss=loss)  # pyright: ignore[reportArgumentType]
     curves = {size: _curve(table, size) for size in np.unique(table.params)}
-    wanted = _default_budgets(curves) if budgets is None else np.unique(np.asarray(budgets, dtype=np.float64))
-    points = [(budget, size, *at) for budget in wanted for size, c in curves.items() if (at := _read(c, budget))]
+    own, near = _own_budgets(table, curves)
+    wanted = own if budgets is None else np.unique(np.asarray(budgets, dtype=np.float64))
+    points = [(budget, size, *at) for budget in wanted for size, c in curves.items() if (at := _read(c, budget, near))]
     if not points:
         raise ValueError("no model size has rows around any requested budget; ask for budgets within their range.")
     columns = [np.array(column) for column in zip(*points, strict=True)]
@@ -190,30 +196,48 @@ def _curve(table: Columns, size: float) -> FloatArray:
     return np.stack([budgets, *(np.bincount(index, column[rows]) / counts for column in (table.samples, table.loss))])
 
 
-def _read(curve: FloatArray, budget: float) -> tuple[float, float, bool] | None:
-    """Samples and loss at a budget and whether they were interpolated, or None outside the curve."""
+def _read(curve: FloatArray, budget: float, near: float) -> tuple[float, float, bool] | None:
+    """Samples and loss at a budget and whether they were interpolated, or None outside the curve.
+
+    A row within a factor of `near` of the budget counts as one at it.
+    """
+    away = np.abs(np.log(curve[0] / budget))
+    row = int(np.argmin(away))
+    own = bool(away[row] <= np.log(near))
+    if own and (away[row] == 0 or curve.shape[1] == 1):
+        return float(curve[1, row]), float(curve[2, row]), False
     right = int(np.searchsorted(curve[0], budget))
-    if right < curve.shape[1] and curve[0, right] == budget:
-        return float(curve[1, right]), float(curve[2, right]), False
-    if right in (0, curve.shape[1]):
+    if right in (0, curve.shape[1]) and not own:
         return None
+    right = min(max(right, 1), curve.shape[1] - 1)
     left_log, right_log = np.log(curve[:, right - 1]), np.log(curve[:, right])
     share = (np.log(budget) - left_log[0]) / (right_log[0] - left_log[0])
     samples, loss = np.exp(left_log + share * (right_log - left_log))[1:]
-    return float(samples), float(loss), True
+    return float(samples), float(loss), not own
 
 
-def _default_budgets(curves: dict[float, FloatArray]) -> FloatArray:
+def _own_budgets(table: Columns, curves: dict[float, FloatArray]) -> tuple[FloatArray, float]:
+    """Budgets of a table, and the factor within which its rows are at them."""
     budgets, sizes = np.unique(np.concatenate([curve[0] for curve in curves.values()]), return_counts=True)
     shared = budgets[sizes >= MIN_SIZES]
     if shared.size >= 3:
-        return shared
+        return shared, 1.0
     if len(curves) < MIN_SIZES:
         raise ValueError(f"an isoFLOP profile needs {MIN_SIZES} model sizes, the table has {len(curves)}; add sizes.")
+    together, rows = [], 0
+    for cluster in np.split(budgets, np.flatnonzero(budgets[1:] > NEAR * budgets[:-1]) + 1):
+        if cluster[-1] > NEAR * cluster[0]:
+            continue
+        at = (table.flops >= cluster[0]) & (table.flops <= cluster[-1])
+        if np.unique(table.params[at]).size >= MIN_SIZES:
+            together.append(cluster[-1])
+            rows += int(at.sum())
+    if len(together) >= 3 and rows > table.flops.size / 2:
+        return np.array(together), NEAR
     first, last = np.array([[curve[0, 0], curve[0, -1]] for curve in curves.values()]).T
     low, high = np.sort(first)[MIN_SIZES - 1], np.sort(last)[-MIN_SIZES]
     if low > high:
         raise ValueError(f"no compute is covered by {MIN_SIZES} model sizes; add checkpoints until budgets overlap.")
     count = int(np.clip(np.median([curve.shape[1] for curve in curves.values()]), 3, MAX_BUDGETS))
     # The ends are computed through logarithms: keep them inside the rows they came from.
-    return np.clip(np.geomspace(low, high, count), low, high)
+    return np.clip(np.geomspace(low, high, count), low, high), 1.0

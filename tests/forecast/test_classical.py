@@ -181,6 +181,21 @@ def test_unequal_budgets_are_interpolated_in_log_log_within_each_curve():
         assert reached.max() <= flops[params == size].max()
 
 
+def test_rows_that_miss_a_budget_by_less_than_an_update_are_at_it():
+    rng = np.random.default_rng(4)
+    params, samples, flops = grid()
+    short = flops * (1 - 0.03 * rng.random(flops.size))  # trainings end with a whole update
+    found = isoflop_profiles(params, short / (6 * params), short, params**0.1 * short**-0.05)
+    assert not found.interpolated.any()
+    assert found.flops.size == flops.size  # no size is lost at the ends of its rows
+    assert found.budgets == pytest.approx(BUDGETS, rel=0.03)
+    assert found.loss == pytest.approx(found.params**0.1 * found.flops**-0.05, rel=1e-10)
+    once = np.flatnonzero(flops == BUDGETS[-1])[0]  # a size with one row has no neighbours to move its loss along
+    alone = (params != params[once]) | (np.arange(flops.size) == once)
+    kept = isoflop_profiles(params[alone], samples[alone], short[alone], np.ones(alone.sum()))
+    assert (kept.params == params[once]).sum() == 1
+
+
 def test_asked_budgets_never_extrapolate():
     params, samples, flops = grid(budgets=np.array([1e15, 1e16]))
     found = isoflop_profiles(params, samples, flops, np.ones(params.size), budgets=[1e14, 1e15, 3e15, 1e17])
