@@ -308,9 +308,10 @@ def report(
         bool, typer.Option(help="Back-test this table anew (minutes); bundled tables bring theirs.")
     ] = False,
     scored: Annotated[
-        Path | None, typer.Option(help="A recommendation.toml made from RUNS, to be shown with its --outcome.")
+        list[Path] | None,
+        typer.Option(help="A recommendation.toml made from RUNS, to be shown with its --outcome; one a group."),
     ] = None,
-    outcome: Annotated[Path | None, typer.Option(help="Run table that holds the run which carried it out.")] = None,
+    outcome: Annotated[Path | None, typer.Option(help="Run table that holds the runs which carried them out.")] = None,
     as_json: JsonOpt = False,
 ) -> None:
     """Write the report: the forecast and the recommendation for ten times the largest budget, unless one is given.
@@ -323,44 +324,46 @@ def report(
     spend = _budget(flops, gpu_hours, device, mfu)
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; give a folder.")
-    if (scored is None) != (outcome is None):
+    if (not scored) != (outcome is None):
         raise ValueError(
             "--scored and --outcome belong together; give the recommendation.toml and the table of its run."
         )
-    score = None
-    if scored is not None and outcome is not None:
+    scores = []
+    if scored and outcome is not None:
         told = FitOptions() if Path(runs).suffix == ".nc" else options
-        score = forecast.score(scored, told.read(outcome, to_fit=False))
+        carried_out = told.read(outcome, to_fit=False)
+        scores = [forecast.score(frozen, carried_out) for frozen in scored]
     posterior = options.posterior(runs, quiet=as_json)
     wanted = posterior.groups if group is None else (posterior.group_name(group),)
-    found = [_asked(posterior, g, spend, score) for g in wanted]
+    found = [_asked(posterior, g, spend, scores) for g in wanted]
     compared = forecast.compare(posterior.runs, **options.of_sampler) if compare else None
     past = forecast.backtest.bundled_backtest(posterior.runs)
     if backtest:
         with terminal.progress(as_json, "back-testing") as bar:
             past = forecast.backtest.backtest(posterior.runs, seed=options.seed, progress=bar)
-    shown: dict[str, Any] = {"comparison": compared, "backtest": past, "score": score}
+    shown: dict[str, Any] = {"comparison": compared, "backtest": past, "scores": scores}
     page = write_report(posterior, found, out, **shown, command=_typed(posterior, runs))
     for one in found:
         name = "recommendation.toml" if len(found) == 1 else f"recommendation-{one.group}.toml"
         (out / name).write_text(one.to_toml(), encoding="utf-8")
     terminal.warn(posterior)
     if as_json:
-        told = {"page": str(page), "recommendations": [one.to_dict() for one in found]}
-        terminal.print_json(told if score is None else {**told, "score": score.to_dict()})
+        told = {"recommendations": [one.to_dict() for one in found], "scores": [score.to_dict() for score in scores]}
+        terminal.print_json({"page": str(page), **told})
         return
     for one in found:
         terminal.out.print((f"{one.group}: " if len(found) > 1 else "") + one.sentence)
-    if score is not None:
+    for score in scores:
         terminal.out.print(score.sentence)
     terminal.out.print(f"The report is {page}; open it in a browser.")
 
 
 def _asked(
-    posterior: forecast.Posterior, group: str, spend: float | None, score: forecast.Score | None
+    posterior: forecast.Posterior, group: str, spend: float | None, scores: list[forecast.Score]
 ) -> forecast.Recommendation:
     """The recommendation that a report is about: for the budget given, as frozen, or for ten times the largest."""
-    if spend is None and score is not None and score.frozen.group == group:
+    score = next((score for score in scores if score.frozen.group == group), None)
+    if spend is None and score is not None:
         asked: dict[str, Any] = {"objective": score.frozen.objective, **score.frozen.constraints}
         return forecast.recommend(posterior, flops=score.frozen.budget, group=group, **asked)
     return forecast.recommend(posterior, flops=spend or 10 * posterior.largest_flops(group), group=group)

@@ -47,7 +47,7 @@ def write_report(
     *,
     comparison: pd.DataFrame | None = None,
     backtest: Backtest | None = None,
-    score: Score | None = None,
+    scores: Sequence[Score] = (),
     timings: Mapping[str, float] | None = None,
     command: str | None = None,
     replicates: int = 40,
@@ -55,18 +55,22 @@ def write_report(
     """Write `index.html` and `figures/` into the folder `out`, and return the page's path.
 
     recommendations: one a group, in the order of the page. comparison: of `forecast.compare`. backtest: of this table,
-    shown beside its forecast. score: of a forecast that was frozen from this table, shown with its outcome. timings:
-    seconds by what took them; they make two reports of equal forecasts differ. command: what was typed, to be shown.
+    shown beside its forecast. scores: of forecasts that were frozen from this table, one a group at most, shown with
+    their outcomes. timings: seconds by what took them; they make two reports of equal forecasts differ. command: what
+    was typed, to be shown.
     replicates: bootstrap samples of the parametric methods, most of the time this takes; 0 for no intervals of theirs.
-    The page needs neither the network nor the figures beside it. Raises ValueError without recommendations, and if the
-    forecast that was scored is of another table or of a group that is not shown.
+    The page needs neither the network nor the figures beside it. Raises ValueError without recommendations, and if a
+    forecast that was scored is of another table, or of a group that is not shown or has another.
     """
     if not recommendations:
         raise ValueError("a report got no recommendation; pass one for every group that it should show.")
-    if score is not None:
+    for score in scores:
         _check_scored(score, posterior, recommendations)
+    scored = {score.frozen.group: score for score in scores}
+    if len(scored) < len(scores):
+        raise ValueError("two of the scored forecasts are of one group; a report shows one for each.")
     views = [figures.look(posterior, r, replicates=replicates) for r in recommendations]
-    sections = [_section(view, backtest, score) for view in views]
+    sections = [_section(view, backtest, scored.get(view.group)) for view in views]
     (out / "figures").mkdir(parents=True, exist_ok=True)
     for view, section in zip(views, sections, strict=True):
         for picture in section["pictures"].values():
@@ -125,8 +129,6 @@ def _check_scored(score: Score, posterior: Posterior, recommendations: Sequence[
 
 def _section(view: View, past: Backtest | None, score: Score | None) -> dict[str, Any]:
     """What the page says of one group."""
-    if score is not None and score.frozen.group != view.group:
-        score = None
     if past is not None and view.group not in set(past.paths["group"]):
         past = None
     losses = view.posterior.has_losses

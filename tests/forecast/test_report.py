@@ -211,7 +211,7 @@ def score(recommendation: forecast.Recommendation, tmp_path: Path) -> forecast.S
 def test_page_shows_the_outcome_of_the_forecast(
     posterior: forecast.Posterior, recommendation: forecast.Recommendation, score: forecast.Score, tmp_path: Path
 ) -> None:
-    page = _Page(write_report(posterior, [recommendation], tmp_path / "out", score=score, replicates=0))
+    page = _Page(write_report(posterior, [recommendation], tmp_path / "out", scores=[score], replicates=0))
     assert score.sentence in page.source
     assert "1 of 2 inside the 90% interval" in page.source
     assert "Forecast and outcome" in page.source
@@ -241,10 +241,12 @@ def test_a_forecast_of_another_table_or_group_is_not_shown(
 ) -> None:
     other = replace(score, frozen=replace(score.frozen, sha256="0" * 64))
     with pytest.raises(ValueError, match="made from another table"):
-        write_report(posterior, [recommendation], tmp_path, score=other, replicates=0)
+        write_report(posterior, [recommendation], tmp_path, scores=[other], replicates=0)
     other = replace(score, frozen=replace(score.frozen, group="chess"))
     with pytest.raises(ValueError, match="'chess', and the report shows all"):
-        write_report(posterior, [recommendation], tmp_path, score=other, replicates=0)
+        write_report(posterior, [recommendation], tmp_path, scores=[other], replicates=0)
+    with pytest.raises(ValueError, match="two of the scored forecasts are of one group"):
+        write_report(posterior, [recommendation], tmp_path, scores=[score, score], replicates=0)
 
 
 def test_figures_keep_matplotlibs_settings(view: figures.View) -> None:
