@@ -15,7 +15,7 @@ class LstmCore(nn.Module):
     """One LSTM layer (Hochreiter & Schmidhuber 1997), as in the paper. The state is (hidden, cell), each [B, width].
 
     On a GPU cuDNN runs once for each stretch without a reset. It has to know on the host where the stretches end, which
-    waits for the device unless `start` was left on the CPU. Elsewhere one autograd function steps through time: resets
+    waits for the device unless `start` lies on the CPU. Elsewhere one autograd function steps through time: resets
     cost nothing there, and the gradient of the recurrent weight is one product over all frames, not a sum of T.
     """
 

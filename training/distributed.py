@@ -29,10 +29,8 @@ class Place:
 
     def wrap(self, policy: nn.Module) -> nn.Module:
         """The policy, its gradients averaged over processes."""
-        if self.world == 1:
-            return policy
-        devices = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(policy, device_ids=devices)
+        # Without device_ids inputs stay where they are: `start` is wanted on the host (`training.measure.to_device`).
+        return policy if self.world == 1 else DistributedDataParallel(policy)
 
     def sum(self, value: Tensor) -> Tensor:
         """Sum over processes."""

@@ -173,8 +173,11 @@ def task_of(env: str, task: str, actions: int, episode_steps: int = 0) -> NetHac
 
 
 def to_device(arrays: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
-    """A batch as tensors."""
+    """A batch as tensors; `start` stays on the host, where the LSTM asks for it without waiting for the GPU."""
     tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
     if device.type != "cuda":
         return tensors
-    return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in tensors.items()}
+    return {
+        name: tensor if name == "start" else tensor.pin_memory().to(device, non_blocking=True)
+        for name, tensor in tensors.items()
+    }

@@ -198,7 +198,7 @@ def batches(
         for rows in torch.randperm(len(arrays["action"]), generator=shuffle).split(config.batch_size):
             there = rows.to(device)
             yield Batch(
-                frames={name: x[rows].to(device) for name, x in frames.items()},
+                frames={name: x[rows] if name == "start" else x[rows].to(device) for name, x in frames.items()},
                 memory=tuple(part[there] for part in memory),
                 imitated=None if imitated is None else imitated[there],
                 **{name: x[there] for name, x in arrays.items()},
