@@ -83,6 +83,9 @@ def configure(
     learning_rate: Annotated[float | None, typer.Option(help="Peak step size.")] = None,
     schedule: ScheduleOpt = "constant",
     max_epochs: Annotated[float | None, typer.Option(help="bc: passes over the demonstrations to accept.")] = None,
+    heldout_frames: Annotated[
+        int | None, typer.Option(help="bc: held-out frames to measure the loss on; those of the runs compared with.")
+    ] = None,
     group: GroupOpt = None,
     seed: SeedOpt = 0,
     file: Annotated[Path | None, typer.Option("--out", help="Write here in place of stdout.")] = None,
@@ -101,6 +104,7 @@ def configure(
         "unroll_length": unroll_length,
         "learning_rate": learning_rate,
         "max_epochs": max_epochs,
+        "heldout_frames": heldout_frames,
         "episodes": episodes,
         "episode_steps": max_steps,
         "kl": kl,
@@ -110,7 +114,9 @@ def configure(
     }
     choices: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
     choices |= {"schedule": schedule, "seed": seed, "checkpoints": numbers("--checkpoints", checkpoints)}
-    foreign = [k for k in (("init", "kl") if algorithm == "bc" else ("data", "max_epochs")) if k in choices]
+    foreign = [
+        k for k in (("init", "kl") if algorithm == "bc" else ("data", "max_epochs", "heldout_frames")) if k in choices
+    ]
     if foreign:
         raise ConfigError(f"a run with algorithm {algorithm} takes no --{foreign[0].replace('_', '-')}; leave it out.")
     if recommendation is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from training.cli import main
-from training.config import read_config
+from training.config import RunConfig, read_config
 from training.flops import flops_per_sample
 from training.policies import count_params, spec_for
 
@@ -98,9 +98,12 @@ def test_larger_models_take_smaller_steps_and_larger_budgets_larger_batches(run,
 def test_a_recommendation_becomes_a_run_of_its_size_and_budget(run, tmp_path):
     source, path = tmp_path / "recommendation.toml", tmp_path / "run.toml"
     source.write_text(RECOMMENDATION)
-    code, _, err = run("configure", source, "--out", path)
+    measured_like_others = ("--heldout-frames", 5000, "--group", "theirs")
+    code, _, err = run("configure", source, *measured_like_others, "--out", path)
     assert code == 0, err
     found = read_config(path)
+    assert isinstance(found, RunConfig)
+    assert (found.heldout_frames, found.group) == (5000, "theirs")
     assert found.params == pytest.approx(31000, rel=0.1)
     assert found.flops == 2e13
     assert "recommends 8.96e+09 samples; this policy's cost makes them" in err
