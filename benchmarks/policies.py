@@ -74,11 +74,11 @@ def compare(width: int, options: argparse.Namespace, device: torch.device, rate:
 
 
 class Ours:
-    """Our policy, called on our batch."""
+    """Our policy, called on our batch, whose starts stay on the host as in `training.measure.to_device`."""
 
     def __init__(self, model: nn.Module, batch: dict[str, Tensor]):
-        self.model, self.batch = model, batch
-        self.state = model.initial_state(batch["start"].shape[0], batch["start"].device)
+        self.model, self.batch = model, {**batch, "start": batch["start"].cpu()}
+        self.state = model.initial_state(len(batch["start"]), batch["action"].device)
 
     def logits(self) -> Tensor:
         """Logits [B, T, A]."""
@@ -111,7 +111,7 @@ def loss_of(one: Ours | Reference) -> Tensor:
 
 def step_of(one: Ours | Reference):
     optimiser = torch.optim.Adam(one.model.parameters(), lr=1e-4, fused=True)
-    device = one.batch["start"].device
+    device = one.batch["action"].device
 
     def step() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
