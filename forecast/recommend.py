@@ -148,7 +148,10 @@ def recommend(
     for what, value in {"flops": flops, **limits}.items():
         if value is not None and not (np.isfinite(value) and value > 0):
             raise ValueError(f"{what} is {value}; give a positive number.")
-    weighed = _weigh(posterior, name, flops, objective, max_params, max_samples)
+    smallest = float(posterior.sizes(name, flops)[0])
+    if max_params is not None and max_params < smallest:
+        raise ValueError(f"max_params {max_params:.3g} is below every size considered, from {smallest:.3g} up.")
+    weighed = weigh(posterior, name, flops, objective, max_params, max_samples)
     best = int(np.argmax(weighed.score))
     params, samples = float(weighed.params[best]), float(weighed.samples[best])
     there = posterior.predict(params, samples, group=name)
@@ -243,7 +246,7 @@ def required(
     rows = []
     for step in np.arange(-_BELOW, _BEYOND + 0.01, 0.25):
         flops = posterior.largest_flops(name) * 10**step
-        weighed = _weigh(few, name, flops, objective, None, None)
+        weighed = weigh(few, name, flops, objective, None, None)
         best = int(np.argmax(weighed.score))
         there = few.predict(weighed.params[best], weighed.samples[best], group=name)
         hit = np.asarray(there.loss) <= loss if loss is not None else np.asarray(there.returns) >= cast(float, returns)
@@ -269,7 +272,7 @@ def _first_crossing(curve: pd.DataFrame, probability: float) -> dict[str, float 
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Weighed:
+class Weighed:
     """Sizes [P] on a budget: score [P], higher is better; loss, returns [S, P] of the law, without a run's noise.
 
     loss or returns is None where the table has none.
@@ -307,12 +310,11 @@ class _Weighed:
         return table
 
 
-def _weigh(
+def weigh(
     posterior: Posterior, name: str, flops: float, objective: str, max_params: float | None, max_samples: float | None
-) -> _Weighed:
+) -> Weighed:
+    """Sizes that a budget (FLOPs) may be spent on within the limits, and what to expect of each."""
     sizes = posterior.sizes(name, flops)
-    if max_params is not None and max_params < sizes[0]:
-        raise ValueError(f"max_params {max_params:.3g} is below every size considered, from {sizes[0]:.3g} up.")
     cost = posterior.cost[name]
     if max_samples is not None:
         # The size that spends the budget on all samples there are: the best one often lies in this corner.
@@ -332,7 +334,7 @@ def _weigh(
     loss = np.exp(log_loss) if posterior.has_losses else None
     expected = returns.mean(axis=0) if objective == "return" and returns is not None else -np.exp(log_loss).mean(axis=0)
     lowest = 0.0 if posterior.has_losses else min(0.0, posterior.runs.group_table(name)["return_mean"].min())
-    return _Weighed(
+    return Weighed(
         params=sizes, samples=samples, loss=loss, returns=returns, score=expected, objective=objective, lowest=lowest
     )
 

@@ -9,7 +9,7 @@ import pandas as pd
 from forecast import classical
 from forecast.classical import ClassicalFit, ReturnFrontier
 from forecast.posterior import Posterior, Prediction
-from forecast.recommend import Recommendation
+from forecast.recommend import Recommendation, weigh
 
 _DRAWS = 800  # enough for a band; the numbers in the tables use all
 _BUDGETS = 41
@@ -123,40 +123,32 @@ def look(posterior: Posterior, recommendation: Recommendation, *, replicates: in
 
 def find_frontier(posterior: Posterior, group: str, budgets: np.ndarray, recommendation: Recommendation) -> Frontier:
     """Each draw's optimum on each budget, and the size that the recommendation's objective and constraints choose."""
-    found = []
+    found, limits = [], recommendation.constraints
     for budget in budgets:
         sizes = posterior.sizes(group, budget)
         samples = budget / posterior.cost[group](sizes)
-        log_loss = posterior.log_loss(sizes, samples, group=group)
-        at, least = _least(log_loss)
-        chosen = _chosen(posterior, group, sizes, log_loss, recommendation)
+        at, least = _least(posterior.log_loss(sizes, samples, group=group))
         best = np.exp(least) if posterior.has_losses else _as_returns(posterior, group, least)
-        found.append((np.exp(np.interp(at, np.arange(sizes.size), np.log(sizes))), best, chosen))
+        most = limits.get("max_params"), limits.get("max_samples")
+        weighed = weigh(posterior, group, float(budget), recommendation.objective, *most)
+        top = int(np.argmax(weighed.score))
+        optimum = np.exp(np.interp(at, np.arange(sizes.size), np.log(sizes)))
+        found.append((optimum, best, weighed.params[top], weighed.samples[top]))
     params, best = (np.stack([f[i] for f in found], axis=1) for i in (0, 1))
-    chosen = np.array([f[2] for f in found])
-    most = recommendation.constraints.get("max_samples", np.inf)
+    chosen_params, chosen_samples = (np.array([f[i] for f in found]) for i in (2, 3))
     return Frontier(
         flops=budgets,
         params=params,
         samples=budgets / posterior.cost[group](params),
         best=best,
-        chosen_params=chosen,
-        chosen_samples=np.minimum(budgets / posterior.cost[group](chosen), most),
+        chosen_params=chosen_params,
+        chosen_samples=chosen_samples,
     )
 
 
 def _as_returns(posterior: Posterior, group: str, log_loss: np.ndarray) -> np.ndarray:
     """The returns that a law without losses speaks of; no size enters."""
     return posterior.returns_at(log_loss, np.ones(log_loss.shape[-1]), group=group, new_run=False)
-
-
-def _chosen(posterior: Posterior, group: str, sizes: np.ndarray, log_loss: np.ndarray, wanted: Recommendation) -> float:
-    if wanted.objective == "return":
-        returns = posterior.returns_at(log_loss, sizes, group=group, new_run=False)
-        score = returns.mean(axis=0)
-    else:
-        score = -np.exp(log_loss).mean(axis=0)
-    return min(float(sizes[np.argmax(score)]), wanted.constraints.get("max_params", np.inf))
 
 
 def _least(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

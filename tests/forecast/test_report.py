@@ -249,6 +249,19 @@ def test_a_forecast_of_another_table_or_group_is_not_shown(
         write_report(posterior, [recommendation], tmp_path, scores=[score, score], replicates=0)
 
 
+@pytest.mark.parametrize("limits", [{"max_samples": 3e9}, {"max_params": 5e7}])
+def test_the_drawn_path_keeps_the_limits_of_the_recommendation(
+    posterior: forecast.Posterior, limits: dict[str, float]
+) -> None:
+    wanted = forecast.recommend(posterior, flops=1e19, **limits)
+    view = figures.look(posterior, wanted)
+    at = np.flatnonzero(view.frontier.flops == wanted.flops)[0]
+    assert view.frontier.chosen_params[at] == pytest.approx(wanted.params, rel=1e-6)
+    assert view.frontier.chosen_samples[at] == pytest.approx(wanted.samples, rel=1e-6)
+    assert wanted.loss is not None
+    assert np.median(view.path.loss[:, at]) == pytest.approx(wanted.loss["median"], rel=0.02)  # another run's luck
+
+
 def test_figures_keep_matplotlibs_settings(view: figures.View) -> None:
     import matplotlib
 
