@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("demo/nethack-lstm"))
     parser.add_argument("--report", type=Path, default=Path("reports/nethack-lstm"))
     given = parser.parse_args()
-    report = given.report.resolve()
+    home, report = Path.cwd(), given.report.resolve()
     games = {"nld-aa-mini": given.games.resolve(), "scripted-bot": Path("bot-games")}
     given.out.mkdir(parents=True, exist_ok=True)
     os.chdir(given.out)  # a run is known by its config, which names its shards as the plans do
@@ -52,9 +52,10 @@ def main() -> None:
         run("training", "bc", f"last-{group}.toml", "--out", f"last-{group}", "--table", "outcome.csv")
     for name in ("runs.csv", "outcome.csv", *(f"frozen-{group}.toml" for group in TARGETS)):
         shutil.copyfile(name, report / name)
-    os.chdir(report)
-    frozen = [word for group in TARGETS for word in ("--scored", f"frozen-{group}.toml")]
-    run("forecast", "report", "runs.csv", *frozen, "--outcome", "outcome.csv", "--out", ".")
+    os.chdir(home)
+    frozen = [word for group in TARGETS for word in ("--scored", given.report / f"frozen-{group}.toml")]
+    outcome = ("--outcome", given.report / "outcome.csv")
+    run("forecast", "report", given.report / "runs.csv", *frozen, *outcome, "--out", given.report)
 
 
 if __name__ == "__main__":
