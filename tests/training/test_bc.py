@@ -69,8 +69,9 @@ def straight(data, tmp_path_factory):
 # ---- what it learns and says --------------------------------------------------------------------------------------
 
 
-def test_the_rule_is_learned(data, tmp_path):
-    run = config(data, updates=200, batch_size=8)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_rule_is_learned(data, tmp_path, precision):
+    run = config(data, updates=200, batch_size=8, precision=precision)
     train(run, out=tmp_path / "run", table=tmp_path / "runs.csv")
     row = pd.read_csv(tmp_path / "runs.csv").iloc[-1]
     # Four equally likely actions: ln 4 nats for whoever does not look at the letter.
