@@ -164,7 +164,7 @@ def test_density_of_returns_equals_the_one_written_out(planted):
         + stats.lognorm(0.8, scale=5.0).logpdf(3.0)
         + stats.lognorm(0.5, scale=1.0).logpdf(0.8)
         + stats.norm(np.log(1.5), 0.7).logpdf(0.5)
-        + stats.halfnorm(scale=1.0).logpdf(0.4)
+        + stats.halfnorm(scale=2.5).logpdf(0.4)
         + stats.norm(0.0, 1.0).logpdf(0.2)
         + stats.lognorm(0.5, scale=0.4).logpdf(0.4)
         + 6 * stats.norm(0.0, 0.4).logpdf(0.0)
