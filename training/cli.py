@@ -114,9 +114,8 @@ def configure(
     }
     choices: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
     choices |= {"schedule": schedule, "seed": seed, "checkpoints": numbers("--checkpoints", checkpoints)}
-    foreign = [
-        k for k in (("init", "kl") if algorithm == "bc" else ("data", "max_epochs", "heldout_frames")) if k in choices
-    ]
+    others = ("init", "kl") if algorithm == "bc" else ("data", "max_epochs", "heldout_frames")
+    foreign = [k for k in others if k in choices]
     if foreign:
         raise ConfigError(f"a run with algorithm {algorithm} takes no --{foreign[0].replace('_', '-')}; leave it out.")
     if recommendation is not None:

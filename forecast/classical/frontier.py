@@ -12,9 +12,7 @@ from forecast.classical.result import CostPerSample, FloatArray, Interval, LogFo
 from forecast.cost import CostLaw, fit_cost
 
 MIN_SIZES = 3  # fewer sizes at a budget cannot show a minimum with a neighbour on either side
-NEAR = (
-    1.05  # factor of compute within which rows of several sizes may be meant for one budget, which whole updates miss
-)
+NEAR = 1.05  # rows within this factor of compute may be meant for one budget, which whole updates miss
 MAX_BUDGETS = 20  # interpolated budgets beyond the number of checkpoints would only repeat the same rows
 
 
@@ -22,7 +20,8 @@ MAX_BUDGETS = 20  # interpolated budgets beyond the number of checkpoints would 
 class Profiles:
     """Loss by model size at fixed budgets, long form: every array has shape (points,), sorted by budget, then params.
 
-    `interpolated` marks points read between two rows of one size; the others are rows (means of replicates).
+    `interpolated` marks points read between two rows of one size; the others are rows (means of replicates),
+    moved to the budget where they just miss it.
     """
 
     flops: FloatArray
