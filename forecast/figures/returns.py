@@ -20,7 +20,7 @@ from forecast.figures.style import (
     house_style,
     label_ends,
 )
-from forecast.figures.ticks import count, label_log, log_ticks, plain, power
+from forecast.figures.ticks import count, label_log, label_log_from_zero, log_ticks, plain, power
 from forecast.figures.view import View
 
 _FAR = 2.0  # log return below the best that the same compute bought: without losses, an axis need not reach further
@@ -81,10 +81,17 @@ def _size_bar(figure: Figure, axes: Axes, sizes: LogNorm) -> None:
 
 
 def return_axis(axes: Axes, seen: np.ndarray, band: np.ndarray) -> None:
-    """Logarithmic where the returns seen are positive and span over a factor of five, else plain."""
+    """Logarithmic where the positive returns seen span over a factor of five, with room for a zero; else plain.
+
+    Plain, too, where returns are seen further below zero than the least positive one lies above it.
+    """
     low, high = float(np.min(seen)), float(max(np.max(seen), np.max(band)))
-    if low > 0 and np.max(seen) / low > 5:
-        label_log(axes.yaxis, max(min(low, float(np.min(band))), low / 2) / 1.2, high * 1.2, plain)
+    least = float(np.min(seen[seen > 0], initial=np.inf))
+    if low > -least and np.max(seen) / least > 5:
+        if low > 0:
+            label_log(axes.yaxis, max(min(low, float(np.min(band))), low / 2) / 1.2, high * 1.2, plain)
+        else:
+            label_log_from_zero(axes, low, least / 1.2, high * 1.2, plain)
         return
     low = min(low, float(np.min(band)))
     room = 0.05 * (high - low)

@@ -4,11 +4,13 @@ import math
 from collections.abc import Callable
 from itertools import chain
 
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _FEWEST = 4  # labels on an axis
+_PLAIN_PART = 0.3  # of a decade: how high the plain part of an axis is between 0 and where it becomes logarithmic
 
 
 def count(number: float) -> str:
@@ -92,6 +94,16 @@ def label_log(axis: Axis, low: float, high: float, form: Callable[[float], str],
     axis.set_major_formatter(FuncFormatter(lambda x, _: form(x)))
     axis.set_minor_formatter(NullFormatter())
     axis.set_minor_locator(FixedLocator(between) if (between := _minor(low, high)) else NullLocator())
+
+
+def label_log_from_zero(axes: Axes, low: float, least: float, high: float, form: Callable[[float], str]) -> None:
+    """The same of heights that are logarithmic from `least` up and plain below, down to 0 or to a negative `low`."""
+    axes.set_yscale("symlog", linthresh=least, linscale=_PLAIN_PART)
+    axes.set_ylim(min(1.2 * low, -0.2 * least), high)
+    axes.yaxis.set_major_locator(FixedLocator([0.0, *log_ticks(least, high)]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: form(y)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_locator(FixedLocator(_minor(least, high)))
 
 
 def _minor(low: float, high: float) -> list[float]:

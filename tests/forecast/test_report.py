@@ -12,7 +12,8 @@ import pytest
 import forecast
 from forecast import figures
 from forecast.diagnose import Diagnostics
-from forecast.figures.style import spread
+from forecast.figures.returns import return_axis
+from forecast.figures.style import blank, spread
 from forecast.figures.ticks import count, digits, log_ticks, plain, power, scientific
 from forecast.report import write_report
 
@@ -322,6 +323,33 @@ def test_log_ticks_are_few_and_inside() -> None:
         found = log_ticks(low, low * ratio)
         assert 3 <= len(found) <= 10, (low, ratio, found)
         assert low * (1 - 1e-8) <= found[0] < found[-1] <= low * ratio * (1 + 1e-8)
+
+
+@pytest.mark.parametrize(
+    ("seen", "scale"),
+    [
+        ([0.5, 3.0, 90.0], "log"),
+        ([0.0, 0.5, 3.0, 90.0], "symlog"),  # one zero must not flatten all the rest
+        ([-0.2, 0.5, 3.0, 90.0], "symlog"),
+        ([-20.0, 0.5, 3.0, 20.0], "linear"),
+        ([40.0, 90.0], "linear"),
+        ([0.0, 0.0], "linear"),
+        ([-3.0, -1.0], "linear"),
+    ],
+)
+def test_axis_of_returns_shows_each_row(seen: list[float], scale: str) -> None:
+    _, (axes,) = blank(height=3.0)
+    return_axis(axes, np.array(seen), np.array([0.3, 400.0]))
+    assert axes.get_yscale() == scale
+    low, high = axes.get_ylim()
+    assert low < min(seen)
+    assert high > 400
+    if scale == "symlog":
+        ticks = axes.get_yticks()
+        assert ticks[0] == 0
+        assert {1.0, 10.0, 100.0} <= set(ticks)
+        heights = axes.transData.transform([(0.0, y) for y in (low, 0.5, high)])[:, 1]
+        assert (heights[1] - heights[0]) / (heights[2] - heights[0]) < 0.25
 
 
 def test_numbers_as_people_read_them() -> None:
