@@ -46,7 +46,7 @@ def main() -> None:
             asked = ("--flops", flops, "--group", group, "--max-samples", Shards(group).samples)
             run("forecast", "recommend", "runs.csv", *asked, "--out", f"frozen-{group}.toml")
         if not Path(f"last-{group}.toml").exists():
-            named = ("--data", group, "--group", group)
+            named = ("--data", group, "--group", group, "--rules", 1)  # as its plan has it
             run("training", "configure", f"frozen-{group}.toml", *named, *MEASURED, "--out", f"last-{group}.toml")
     for group in TARGETS:
         run("training", "bc", f"last-{group}.toml", "--out", f"last-{group}", "--table", "outcome.csv")

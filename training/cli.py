@@ -82,6 +82,7 @@ def configure(
     unroll_length: Annotated[int | None, typer.Option(help="Frames a sequence.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak step size.")] = None,
     schedule: ScheduleOpt = "constant",
+    rules: Annotated[int | None, typer.Option(help="bc: those that the plan of the sweep names.")] = None,
     max_epochs: Annotated[float | None, typer.Option(help="bc: passes over the demonstrations to accept.")] = None,
     heldout_frames: Annotated[
         int | None, typer.Option(help="bc: held-out frames to measure the loss on; those of the runs compared with.")
@@ -103,6 +104,7 @@ def configure(
         "batch_size": batch_size,
         "unroll_length": unroll_length,
         "learning_rate": learning_rate,
+        "rules": rules,
         "max_epochs": max_epochs,
         "heldout_frames": heldout_frames,
         "episodes": episodes,
@@ -114,7 +116,7 @@ def configure(
     }
     choices: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
     choices |= {"schedule": schedule, "seed": seed, "checkpoints": numbers("--checkpoints", checkpoints)}
-    others = ("init", "kl") if algorithm == "bc" else ("data", "max_epochs", "heldout_frames")
+    others = ("init", "kl") if algorithm == "bc" else ("data", "rules", "max_epochs", "heldout_frames")
     foreign = [k for k in others if k in choices]
     if foreign:
         raise ConfigError(f"a run with algorithm {algorithm} takes no --{foreign[0].replace('_', '-')}; leave it out.")

@@ -18,8 +18,10 @@ from training.shards import Shards
 
 ACTIONS = {"nethack": 121, "atari": 18}
 """Where no demonstrations say otherwise."""
+RULES = (1, 2)
+"""Versions of the rules for batch and step size, the newest last; a plan names its own, so that its runs stay its."""
 _UPDATES = 4000
-_FRAMES = (256, 8192)
+_MOST_FRAMES = 8192
 _MOST = 2**62
 
 
@@ -29,19 +31,26 @@ def configure(
     core: str | None = None,
     params: float,
     flops: float,
+    rules: int = RULES[-1],
     **choices: Any,
 ) -> RunConfig:
     """The run of a model of about `params` parameters on a budget (FLOPs); `choices` are other fields of RunConfig.
 
     Without an `env` it is that of the demonstrations, which name the Atari game too; without those it is nethack.
-    Samples follow from the budget and the exact cost of the policy. Batch and step size follow rules:
+    Samples follow from the budget and the exact cost of the policy. Batch and step size follow rules, measured at small
+    budgets (`benchmarks/step_size.py`):
 
-    - a batch holds 1/4000 of the samples, a power of two of frames between 256 and 8,192 (published runs: 128 × 80), in
-      unrolls of 32 frames below 2,048 and of 64 from there on; single frames for a cnn, which has no memory;
-    - Adam's step size is 1e-3 · (N / 1e5)^(-1/4), between 1e-4 and 2e-3: larger models take smaller steps.
+    - a batch holds 1/4000 of the samples, a power of two of frames up to 8,192 (published runs: 128 × 80). An lstm has
+      64 at the least, in unrolls of an eighth of the batch, between 8 and 32, and of 64 from 2,048 frames on. Others
+      have 256 at the least, single ones for a cnn, which has no memory, for a transformer in unrolls of 32 and 64;
+    - Adam's step size is 1e-3 · (N / 1e5)^(-1/2) up to N = 1e5 parameters and falls with the power -1/4 from there on,
+      between 1e-4 and 4e-3: larger models take smaller steps.
 
-    Raises ConfigError for what cannot be built or run.
+    The rules before (`rules` = 1) had batches of 256 frames at the least for an lstm too, which leave few updates of a
+    small budget, and the power -1/4 everywhere, up to 2e-3. Raises ConfigError for what cannot be built or run.
     """
+    if rules not in RULES:
+        raise ConfigError(f"rules must be one of {', '.join(map(str, RULES))}, got {rules!r}.")
     shards = Shards(choices["data"]) if choices.get("data") else None
     env = env or (shards.env if shards else "nethack")
     if shards and shards.env != env:
@@ -52,13 +61,14 @@ def configure(
     checked = RunConfig(
         env=env, core=core, task=choices["task"], flops=flops, samples=_MOST,
         params=round(params) if math.isfinite(params) else params,  # type: ignore[arg-type]
-        **{"batch_size": 1, "unroll_length": _unroll(core, 0), **given},
+        **{"batch_size": 1, "unroll_length": 1 if core == "cnn" else 32, **given},
     )  # fmt: skip
     spec = spec_for(env, core, checked.params, actions=shards.actions if shards else ACTIONS[env])
-    choices = {"learning_rate": step_size(count_params(spec)), **choices}
+    choices = {"learning_rate": step_size(count_params(spec), rules), **choices}
     # The cost of a sample depends on the unroll, a little, and the unroll on the number of samples.
-    cost = flops_per_sample(spec, given.get("unroll_length", _unroll(core, _FRAMES[1])))
-    frames = 2 ** round(math.log2(min(max(flops / cost / _UPDATES, _FRAMES[0]), _FRAMES[1])))
+    cost = flops_per_sample(spec, given.get("unroll_length", _unroll(core, _MOST_FRAMES)))
+    least = 64 if core == "lstm" and rules > 1 else 256
+    frames = 2 ** round(math.log2(min(max(flops / cost / _UPDATES, least), _MOST_FRAMES)))
     unroll_length = given.get("unroll_length", _unroll(core, frames))
     if core == "transformer":
         spec = replace(spec, context=unroll_length)
@@ -130,7 +140,7 @@ def remarks(run: RunConfig) -> str:
 
 
 def _unroll(core: str, frames: int) -> int:
-    return 1 if core == "cnn" else 32 if frames < 2048 else 64
+    return 1 if core == "cnn" else min(frames // 8, 32) if frames < 2048 else 64
 
 
 def _game(shards: Shards | None) -> str:
@@ -139,9 +149,10 @@ def _game(shards: Shards | None) -> str:
     return "".join(word.capitalize() for word in recorded.split("_")) if recorded else "Breakout"
 
 
-def step_size(params: float) -> float:
+def step_size(params: float, rules: int) -> float:
     """Adam's step size by the size of the model, to two digits."""
-    value = min(max(1e-3 * (params / 1e5) ** -0.25, 1e-4), 2e-3)
+    power, most = (-0.5, 4e-3) if rules > 1 and params < 1e5 else (-0.25, 2e-3)
+    value = min(max(1e-3 * (params / 1e5) ** power, 1e-4), most)
     return float(f"{value:.1e}")
 
 

@@ -34,7 +34,7 @@ def configure(
 
     - 16 games side by side, 64 frames of each in an update; gradients of 256 frames: single ones for PPO in Atari, else
       sequences of 32. PPO passes over them three times in Atari and twice in NetHack, V-trace once;
-    - Adam's step size is that of cloning (see `training.configure`);
+    - Adam's step size is 1e-3 · (N / 1e5)^(-1/4), between 1e-4 and 2e-3;
     - the next rollout is played while one is learned from (`lag`);
     - Atari's rewards are cut to 1 while learning; NetHack's discount is 0.999, its games being long.
 
@@ -54,7 +54,7 @@ def configure(
         raise ConfigError("give --params, or --init with the policy to start from.")
     actions = task_of(env, rules["task"], begun.spec.actions if begun else 0).actions
     spec = begun.spec if begun else spec_for(env, core, params or 0.0, actions)
-    rules = {"learning_rate": step_size(count_params(spec)), **rules}
+    rules = {"learning_rate": step_size(count_params(spec), rules=1), **rules}
     draft = ReinforcementConfig(
         env=env, core=core, algorithm=algorithm, params=count_params(spec), flops=flops, samples=2**62,
         **{name: value for name, value in rules.items() if name != "checkpoints"},

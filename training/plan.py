@@ -2,6 +2,7 @@
 
     seeds = [0]
     separate = false
+    rules = 2          # of `training configure` for batch and step size: what a release changes, a plan keeps
 
     [run]              # fields of every run, in place of what `training configure` would choose
     env = "nethack"
@@ -49,6 +50,8 @@ class Plan:
     seeds: Sequence[int] = (0,)
     separate: bool = False
     """A training for each row, also where one could give several."""
+    rules: int = configure.RULES[-1]
+    """Version of the rules for batch and step size; reinforcement learning has had one so far."""
     run: Mapping[str, Any] = field(default_factory=dict)
     """Fields of every run."""
 
@@ -62,6 +65,8 @@ class Plan:
             raise ConfigError(f"seeds must be whole numbers from 0, got {list(self.seeds)}.")
         if not isinstance(self.separate, bool):
             raise ConfigError(f"separate must be true or false, got {self.separate!r}.")
+        if self.rules not in configure.RULES:
+            raise ConfigError(f"rules must be one of {', '.join(map(str, configure.RULES))}, got {self.rules!r}.")
         algorithm = self.run.get("algorithm", "bc")
         if algorithm not in ALGORITHMS:
             raise ConfigError(f"algorithm must be {', '.join(ALGORITHMS)}, got {algorithm!r}.")
@@ -95,11 +100,13 @@ class Plan:
         return tuple(sorted(made.values(), key=lambda run: (run.flops, run.params, run.seed)))
 
     def _run(self, params: float, budgets: Sequence[float], seed: int) -> TrainingConfig:
-        # A run of a sweep has one core, on which nothing can be done meanwhile.
-        build, rules = (configure.configure, {}) if self.kind is RunConfig else (configure_rl.configure, {"lag": 0})
-        given: dict[str, Any] = {**rules, **self.run, "params": params, "flops": budgets[-1], "seed": seed}
+        given: dict[str, Any] = {**self.run, "params": params, "flops": budgets[-1], "seed": seed}
+        given["checkpoints"] = tuple(budgets[:-1])
         try:
-            return build(checkpoints=tuple(budgets[:-1]), **given)
+            if self.kind is RunConfig:
+                return configure.configure(rules=self.rules, **given)
+            # A run of a sweep has one core, on which nothing can be done meanwhile.
+            return configure_rl.configure(**{"lag": 0, **given})
         except ConfigError as error:
             raise ConfigError(f"the run of {params:.4g} parameters at {budgets[-1]:.3g} FLOPs: {error}") from None
 
@@ -113,7 +120,7 @@ def read_plan(path: str | Path, **run: Any) -> Plan:
     known = {f.name for f in dataclasses.fields(Plan)}
     unknown = [key for key in content if key not in known]
     if unknown:
-        raise ConfigError(f"{path}: unknown key {unknown[0]!r}; a plan has seeds, separate, [run] and [[grid]].")
+        raise ConfigError(f"{path}: unknown key {unknown[0]!r}; a plan has seeds, separate, rules, [run] and [[grid]].")
     cells = content.pop("grid", [])
     if not isinstance(cells, list) or not all(isinstance(c, dict) and c.keys() == {"flops", "params"} for c in cells):
         raise ConfigError(f"{path}: each [[grid]] has flops, a budget, and params, a list of sizes; correct it there.")
@@ -135,7 +142,8 @@ def read_plan(path: str | Path, **run: Any) -> Plan:
 
 def to_toml(plan: Plan) -> str:
     """The plan as TOML, which `read_plan` reads back."""
-    lines = [f"seeds = {list(plan.seeds)}", f"separate = {toml_value(plan.separate)}", "", "[run]"]
+    lines = [f"seeds = {list(plan.seeds)}", f"separate = {toml_value(plan.separate)}", f"rules = {plan.rules}"]
+    lines += ["", "[run]"]
     lines += [f"{name} = {toml_value(value)}" for name, value in plan.run.items()]
     for flops in sorted(plan.grid):
         sizes = ", ".join(f"{size:g}" for size in plan.grid[flops])

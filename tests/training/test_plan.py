@@ -1,6 +1,7 @@
 """Grids of runs: written, read, spread into trainings, and refused in words."""
 
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -91,6 +92,7 @@ def test_a_proposal_stays_within_the_family():
         ("[[grid]]\nflops = 1e12\nparams = []", "params must be positive numbers"),
         ("seeds = [-1]\n[[grid]]\nflops = 1e12\nparams = [2e4]", "seeds must be whole numbers"),
         ("seeds = 3\n[[grid]]\nflops = 1e12\nparams = [2e4]", "seeds must be a list"),
+        ("rules = 3\n[[grid]]\nflops = 1e12\nparams = [2e4]", "rules must be one of 1, 2, got 3"),
         ("separate = 1\n[[grid]]\nflops = 1e12\nparams = [2e4]", "separate must be true or false"),
         ("[run]\nflops = 1e12\n[[grid]]\nflops = 1e12\nparams = [2e4]", "flops of a run is settled by the grid"),
         ("[run]\nepisode = 3\n[[grid]]\nflops = 1e12\nparams = [2e4]", "did you mean episodes"),
@@ -111,8 +113,33 @@ def test_a_size_that_cannot_be_built_is_named():
         _ = Plan(grid={1e12: [3.0]}).runs
 
 
+REPORTS = Path(__file__).parents[2] / "reports"
+
+
 def test_a_committed_plan_is_that_of_its_table():
     # So a release keeps the hashes of runs that were made before it: their sweeps go on, and nothing is trained again.
-    folder = Path(__file__).parents[2] / "reports" / "nethack-ppo"  # that of nethack-bot needs its demonstrations
+    folder = REPORTS / "nethack-ppo"  # those of cloning need their demonstrations
     made = set(pd.read_csv(folder / "runs.csv", dtype={"config": str})["config"])
     assert {run.identity for run in read_plan(folder / "plan.toml").runs} == made
+
+
+@pytest.mark.parametrize(
+    "name", ["nethack-lstm/plan-nld-aa-mini", "nethack-lstm/plan-scripted-bot", "nethack-bot/plan"]
+)
+def test_a_committed_plan_keeps_the_rules_of_its_table(tmp_path, name):
+    file = REPORTS / f"{name}.toml"
+    (tmp_path / "plan.toml").write_text(re.sub("^data = .*$", "", file.read_text(), flags=re.MULTILINE))
+    told = ["params", "batch_size", "unroll_length", "learning_rate", "seed"]
+    made = pd.read_csv(file.parent / "runs.csv")
+    plan = read_plan(tmp_path / "plan.toml")
+    made = made[made["group"] == plan.run.get("group", "nethack-lstm")]
+    rows = set(made[told].itertuples(index=False, name=None))
+    assert {tuple(getattr(run, key) for key in told) for run in plan.runs} == rows
+
+
+def test_a_plan_names_its_rules():
+    assert "rules = 2\n" in to_toml(propose([1e12], run={"env": "nethack"}, actions=121))
+    old, new = (Plan(grid={3.2e11: [2e4]}, rules=rules).runs[0] for rules in (1, 2))
+    assert (old.batch_size, old.unroll_length, old.learning_rate) == (8, 32, 1.5e-3)
+    assert (new.batch_size, new.unroll_length, new.learning_rate) == (8, 8, 2.3e-3)
+    assert new.identity == Plan(grid={3.2e11: [2e4]}).runs[0].identity
