@@ -38,7 +38,7 @@ def configure(
 
     Without an `env` it is that of the demonstrations, which name the Atari game too; without those it is nethack.
     Samples follow from the budget and the exact cost of the policy. Batch and step size follow rules, measured at small
-    budgets (`benchmarks/step_size.py`):
+    budgets (`benchmarks/rules.py`):
 
     - a batch holds 1/4000 of the samples, a power of two of frames up to 8,192 (published runs: 128 × 80). An lstm has
       64 at the least, in unrolls of an eighth of the batch, between 8 and 32, and of 64 from 2,048 frames on. Others

@@ -1,10 +1,10 @@
 """What the rules of `training configure` for step size and batch give away: the same run with others beside it.
 
-    python benchmarks/step_size.py SHARDS [--out demo/step-size] [--cells 2e4@3.2e11 …] [--times 1 2] [--shapes 4x32 …]
+    python benchmarks/rules.py SHARDS [--out demo/rules] [--cells 2e4@3.2e11 …] [--times 1 2] [--shapes 8x16 …]
 
-A cell is a size and a budget. Each is trained by the rule, and with its step size times each of --times and batches of
-each of --shapes (sequences x frames), on the same demonstrations with the same seed; runs go side by side, a core each.
-What is there already is not made again. Printed is each held-out loss (nats), and what the rule gives away beside the
+A cell is a size and a budget. Each is trained by the rules, and with their step size times each of --times and batches
+of each of --shapes (sequences x frames), on the same demonstrations and seeds; runs go side by side, a core each.
+What is there already is not made again. Printed is each held-out loss (nats), and what the rules give away beside the
 best that was tried.
 """
 
@@ -16,27 +16,28 @@ from pathlib import Path
 import pandas as pd
 
 from training.config import RunConfig
-from training.configure import configure
+from training.configure import RULES, configure
 from training.jobs import ThisMachine
 from training.sweep import Sweep
 
 CELLS = ("2e4@3.2e11", "8e4@3.2e11", "2e4@1e12", "8e4@1e12")
-RULE = "rule"
+OWN = "own"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shards")
-    parser.add_argument("--out", type=Path, default=Path("demo/step-size"))
+    parser.add_argument("--out", type=Path, default=Path("demo/rules"))
     parser.add_argument("--cells", nargs="+", default=CELLS, help="sizes at budgets")
-    parser.add_argument("--times", type=float, nargs="+", default=(0.5, 1, 2, 4), help="the rule's step size")
-    parser.add_argument("--shapes", nargs="+", default=(), help="of a batch, beside the rule's")
+    parser.add_argument("--times", type=float, nargs="+", default=(0.5, 1, 2, 4), help="the rules' step size")
+    parser.add_argument("--shapes", nargs="+", default=(), help="of a batch, beside the rules'")
+    parser.add_argument("--rules", type=int, default=RULES[-1], help="version of the rules")
     parser.add_argument("--seeds", type=int, nargs="+", default=(0,))
     given = parser.parse_args()
     cells = {
         cell: {
-            (shape, times): [run_of(cell, given.shards, shape, times, seed) for seed in given.seeds]
-            for shape in (RULE, *given.shapes)
+            (shape, times): [run_of(cell, given.shards, shape, times, seed, given.rules) for seed in given.seeds]
+            for shape in (OWN, *given.shapes)
             for times in given.times
         }
         for cell in given.cells
@@ -49,16 +50,16 @@ def main() -> None:
         report(cell, {key: table.loc[[run.identity for run in seeds]] for key, seeds in of_cell.items()})
 
 
-def run_of(cell: str, shards: str, shape: str, times: float, seed: int) -> RunConfig:
-    """The run of `size@budget` by the rule, but for its step size times this and the shape of its batch."""
+def run_of(cell: str, shards: str, shape: str, times: float, seed: int, rules: int) -> RunConfig:
+    """The run of `size@budget` by the rules, but for its step size times this and the shape of its batch."""
     params, flops = map(float, cell.split("@"))
-    given = dict(zip(("batch_size", "unroll_length"), map(int, shape.split("x")), strict=True)) if shape != RULE else {}
-    rule = configure(params=params, flops=flops, data=shards, heldout_frames=50_000, seed=seed, **given)
-    return replace(rule, learning_rate=float(f"{rule.learning_rate * times:.3g}"))
+    given = dict(zip(("batch_size", "unroll_length"), map(int, shape.split("x")), strict=True)) if shape != OWN else {}
+    own = configure(params=params, flops=flops, data=shards, heldout_frames=50_000, seed=seed, rules=rules, **given)
+    return replace(own, learning_rate=float(f"{own.learning_rate * times:.3g}"))
 
 
 def report(cell: str, rows: dict[tuple[str, float], pd.DataFrame]) -> None:
-    """The losses of a cell by shape of the batch and step size, means over seeds, and what the rule gives away."""
+    """The losses of a cell by shape of the batch and step size, means over seeds, and what the rules give away."""
     print(f"\n{cell}")
     losses = {key: float(of_key["loss"].mean()) for key, of_key in rows.items()}
     for shape in dict.fromkeys(shape for shape, _ in rows):
@@ -67,10 +68,10 @@ def report(cell: str, rows: dict[tuple[str, float], pd.DataFrame]) -> None:
         told = "  ".join(f"{times:g}: {loss:.3f}" for times, loss in of_shape.items())
         named = f"{one['batch_size']} x {one['unroll_length']}, {one['samples']:,} samples, {one['update']:,} updates"
         print(f"  {named}, {one['frames_per_second']:,.0f} frames/s; step size times {told}")
-    if (RULE, 1) in rows:
-        error = float(rows[RULE, 1]["loss_se"].mean())
+    if (OWN, 1) in rows:
+        error = float(rows[OWN, 1]["loss_se"].mean())
         print(
-            f"  the rule gives away {losses[RULE, 1] / min(losses.values()) - 1:.1%} (standard error {error:.3f} nats)"
+            f"  the rules give away {losses[OWN, 1] / min(losses.values()) - 1:.1%} (standard error {error:.3f} nats)"
         )
 
 
