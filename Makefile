@@ -28,7 +28,7 @@ reports: report
 	$(BIN)/forecast report atari-cnn --out reports/atari-cnn
 
 test: setup-training
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: setup-training
 	$(BIN)/python -m pytest -m slow
