@@ -40,17 +40,15 @@ def configure(
     Samples follow from the budget and the exact cost of the policy. Batch and step size follow rules, measured at small
     budgets (`benchmarks/rules.py`):
 
-    - a batch holds 1/4000 of the samples, a power of two of frames up to 8,192 (published runs: 128 × 80). An lstm has
-      64 at the least, in unrolls of an eighth of the batch, between 8 and 32, and of 64 from 2,048 frames on. Others
-      have 256 at the least, single ones for a cnn, which has no memory, for a transformer in unrolls of 32 and 64;
-    - Adam's step size is 1e-3 · (N / 1e5)^(-1/2) up to N = 1e5 parameters and falls with the power -1/4 from there on,
-      between 1e-4 and 4e-3: larger models take smaller steps.
+    - a batch holds 1/4000 of the samples, a power of two of frames between 256 and 8,192 (published runs: 128 × 80), in
+      unrolls of 32 frames below 2,048 and of 64 from there on; single frames for a cnn, which has no memory. An lstm's
+      goes down to 64 frames, in eight sequences at the least;
+    - Adam's step size is 1e-3 · (N / 1e5)^(-1/4), between 1e-4 and 2e-3: larger models take smaller steps. An lstm's
+      has the power -1/2 below 1e5 parameters, up to 4e-3.
 
-    The rules before (`rules` = 1) had batches of 256 frames at the least for an lstm too, which leave few updates of a
-    small budget, and the power -1/4 everywhere, up to 2e-3. Raises ConfigError for what cannot be built or run.
+    The rules before (`rules` = 1) made no exception of an lstm. Raises ConfigError for what cannot be built or run.
     """
-    if rules not in RULES:
-        raise ConfigError(f"rules must be one of {', '.join(map(str, RULES))}, got {rules!r}.")
+    check_rules(rules)
     shards = Shards(choices["data"]) if choices.get("data") else None
     env = env or (shards.env if shards else "nethack")
     if shards and shards.env != env:
@@ -64,16 +62,17 @@ def configure(
         **{"batch_size": 1, "unroll_length": 1 if core == "cnn" else 32, **given},
     )  # fmt: skip
     spec = spec_for(env, core, checked.params, actions=shards.actions if shards else ACTIONS[env])
-    choices = {"learning_rate": step_size(count_params(spec), rules), **choices}
+    small = core == "lstm" and rules > 1  # smaller batches and larger steps at small budgets
+    choices = {"learning_rate": step_size(count_params(spec), below=-0.5 if small else -0.25), **choices}
     # The cost of a sample depends on the unroll, a little, and the unroll on the number of samples.
     cost = flops_per_sample(spec, given.get("unroll_length", _unroll(core, _MOST_FRAMES)))
-    least = 64 if core == "lstm" and rules > 1 else 256
+    least = 64 if small else 256
     frames = 2 ** round(math.log2(min(max(flops / cost / _UPDATES, least), _MOST_FRAMES)))
     unroll_length = given.get("unroll_length", _unroll(core, frames))
     if core == "transformer":
         spec = replace(spec, context=unroll_length)
     cost = flops_per_sample(spec, unroll_length)
-    batch_size = given.get("batch_size", max(1, frames // unroll_length))
+    batch_size = given.get("batch_size", max(8 if small else 1, frames // unroll_length))
     samples = math.floor(flops / cost)
     if samples < batch_size * unroll_length:
         raise ConfigError(
@@ -84,6 +83,12 @@ def configure(
         env=env, core=core, params=count_params(spec), samples=samples, flops=flops,
         batch_size=batch_size, unroll_length=unroll_length, **choices,
     )  # fmt: skip
+
+
+def check_rules(rules: Any) -> None:
+    """Raise ConfigError for a version of the rules that there is not."""
+    if isinstance(rules, bool) or rules not in RULES:
+        raise ConfigError(f"rules must be one of {', '.join(map(str, RULES))}, got {rules!r}.")
 
 
 def recommended(path: Path, choices: dict[str, Any], say: Callable[[str], None]) -> RunConfig:
@@ -149,10 +154,10 @@ def _game(shards: Shards | None) -> str:
     return "".join(word.capitalize() for word in recorded.split("_")) if recorded else "Breakout"
 
 
-def step_size(params: float, rules: int) -> float:
-    """Adam's step size by the size of the model, to two digits."""
-    power, most = (-0.5, 4e-3) if rules > 1 and params < 1e5 else (-0.25, 2e-3)
-    value = min(max(1e-3 * (params / 1e5) ** power, 1e-4), most)
+def step_size(params: float, below: float = -0.25) -> float:
+    """Adam's step size by the size of the model, to two digits; `below` is its power below 1e5 parameters."""
+    size = max(params, 6250) / 1e5
+    value = max(1e-3 * size ** (below if size < 1 else -0.25), 1e-4)
     return float(f"{value:.1e}")
 
 

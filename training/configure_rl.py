@@ -54,7 +54,7 @@ def configure(
         raise ConfigError("give --params, or --init with the policy to start from.")
     actions = task_of(env, rules["task"], begun.spec.actions if begun else 0).actions
     spec = begun.spec if begun else spec_for(env, core, params or 0.0, actions)
-    rules = {"learning_rate": step_size(count_params(spec), rules=1), **rules}
+    rules = {"learning_rate": step_size(count_params(spec)), **rules}
     draft = ReinforcementConfig(
         env=env, core=core, algorithm=algorithm, params=count_params(spec), flops=flops, samples=2**62,
         **{name: value for name, value in rules.items() if name != "checkpoints"},

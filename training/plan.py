@@ -2,7 +2,7 @@
 
     seeds = [0]
     separate = false
-    rules = 2          # of `training configure` for batch and step size: what a release changes, a plan keeps
+    rules = 2          # for batch and step size, of `training configure`; the newest unless given
 
     [run]              # fields of every run, in place of what `training configure` would choose
     env = "nethack"
@@ -51,7 +51,7 @@ class Plan:
     separate: bool = False
     """A training for each row, also where one could give several."""
     rules: int = configure.RULES[-1]
-    """Version of the rules for batch and step size; reinforcement learning has had one so far."""
+    """Version of the rules of `training configure`; those of reinforcement learning have not changed so far."""
     run: Mapping[str, Any] = field(default_factory=dict)
     """Fields of every run."""
 
@@ -65,8 +65,7 @@ class Plan:
             raise ConfigError(f"seeds must be whole numbers from 0, got {list(self.seeds)}.")
         if not isinstance(self.separate, bool):
             raise ConfigError(f"separate must be true or false, got {self.separate!r}.")
-        if self.rules not in configure.RULES:
-            raise ConfigError(f"rules must be one of {', '.join(map(str, configure.RULES))}, got {self.rules!r}.")
+        configure.check_rules(self.rules)
         algorithm = self.run.get("algorithm", "bc")
         if algorithm not in ALGORITHMS:
             raise ConfigError(f"algorithm must be {', '.join(ALGORITHMS)}, got {algorithm!r}.")

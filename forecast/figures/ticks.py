@@ -89,21 +89,21 @@ def label_log(axis: Axis, low: float, high: float, form: Callable[[float], str],
     else:
         axes.set_yscale("log")
         axes.set_ylim(low, high)
-    ticks = log_ticks(low, high, most)
-    axis.set_major_locator(FixedLocator(ticks))
-    axis.set_major_formatter(FuncFormatter(lambda x, _: form(x)))
-    axis.set_minor_formatter(NullFormatter())
-    axis.set_minor_locator(FixedLocator(between) if (between := _minor(low, high)) else NullLocator())
+    _label(axis, log_ticks(low, high, most), _minor(low, high), form)
 
 
 def label_log_from_zero(axes: Axes, low: float, least: float, high: float, form: Callable[[float], str]) -> None:
     """The same of heights that are logarithmic from `least` up and plain below, down to 0 or to a negative `low`."""
     axes.set_yscale("symlog", linthresh=least, linscale=_PLAIN_PART)
     axes.set_ylim(min(1.2 * low, -0.2 * least), high)
-    axes.yaxis.set_major_locator(FixedLocator([0.0, *log_ticks(least, high)]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: form(y)))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_minor_locator(FixedLocator(_minor(least, high)))
+    _label(axes.yaxis, [0.0, *log_ticks(least, high)], _minor(least, high), form)
+
+
+def _label(axis: Axis, ticks: list[float], minor: list[float], form: Callable[[float], str]) -> None:
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: form(x)))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(FixedLocator(minor) if minor else NullLocator())
 
 
 def _minor(low: float, high: float) -> list[float]:

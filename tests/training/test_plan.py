@@ -93,6 +93,7 @@ def test_a_proposal_stays_within_the_family():
         ("seeds = [-1]\n[[grid]]\nflops = 1e12\nparams = [2e4]", "seeds must be whole numbers"),
         ("seeds = 3\n[[grid]]\nflops = 1e12\nparams = [2e4]", "seeds must be a list"),
         ("rules = 3\n[[grid]]\nflops = 1e12\nparams = [2e4]", "rules must be one of 1, 2, got 3"),
+        ("rules = true\n[[grid]]\nflops = 1e12\nparams = [2e4]", "rules must be one of 1, 2, got True"),
         ("separate = 1\n[[grid]]\nflops = 1e12\nparams = [2e4]", "separate must be true or false"),
         ("[run]\nflops = 1e12\n[[grid]]\nflops = 1e12\nparams = [2e4]", "flops of a run is settled by the grid"),
         ("[run]\nepisode = 3\n[[grid]]\nflops = 1e12\nparams = [2e4]", "did you mean episodes"),
@@ -143,3 +144,8 @@ def test_a_plan_names_its_rules():
     assert (old.batch_size, old.unroll_length, old.learning_rate) == (8, 32, 1.5e-3)
     assert (new.batch_size, new.unroll_length, new.learning_rate) == (8, 8, 2.3e-3)
     assert new.identity == Plan(grid={3.2e11: [2e4]}).runs[0].identity
+    (long,) = Plan(grid={3.2e11: [2e4]}, run={"unroll_length": 32}).runs
+    assert long.batch_size == 8  # fewer games at a time would be learned one after the other
+    for run in ({"core": "transformer"}, {"env": "atari"}):
+        of_both = (Plan(grid={1e13: [5e4]}, run=run, rules=rules).runs[0].identity for rules in (1, 2))
+        assert len(set(of_both)) == 1
