@@ -2,6 +2,8 @@
 
 import dataclasses
 import errno
+import io
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 from letter_game import write_letters
+from rich.console import Console
 from typer.testing import CliRunner
 
 import forecast
@@ -22,10 +25,12 @@ from training.checkpoint import latest_checkpoint
 from training.cli import app
 from training.config import ConfigError
 from training.jobs import REFUSED, Ended, ThisMachine, last_words
+from training.monitor import PROGRESS
 from training.plan import Plan, read_plan, to_toml
 from training.record import read_rows
 from training.stopping import InterruptedRunError
 from training.sweep import Sweep, is_finished
+from training.sweeping import _picture
 
 VOLATILE = ["frames_per_second", "share_of_peak"]
 """Columns that say how fast it went."""
@@ -344,3 +349,19 @@ def test_a_plan_says_what_it_costs_and_which_runs_lack_data(data, tmp_path):
     assert isinstance(refused.exception, ConfigError)
     done = CliRunner().invoke(app, ["plan", "--flops", "1e11", "--sizes", "1", "--data", str(data)])
     assert "1 of 1 trainings need up to" in " ".join(done.output.split())
+
+
+def test_the_table_in_the_terminal_tells_of_each_run(data, tmp_path):
+    sweep = Sweep.of(plan(data, budgets=(6e8,), sizes=(1e4, 2e4, 4e4)).runs, tmp_path)
+    first, second, _ = sweep.runs
+    first.state, second.state = "finished", "running"
+    second.job.folder.mkdir(parents=True)
+    told = {"update": 3, "updates": 12, "doing": "training", "loss": 2.3456, "flops_per_second": 4.2e9}
+    (second.job.folder / PROGRESS).write_text(json.dumps({**told, "seconds_left": 75.0}))
+    terminal = Console(file=io.StringIO(), width=140)
+    terminal.print(_picture(sweep))
+    lines = [line.split() for line in terminal.file.getvalue().splitlines() if line.strip()]
+    names = [run.job.config.name for run in sweep.runs]
+    assert lines[2] == [names[1], "6e+08", "training", "25%", "loss", "2.346", "4.2e+09", "75", "s"]
+    assert lines[3:5] == [[names[2], "6e+08", "waiting"], [names[0], "6e+08", "finished"]]
+    assert " ".join(lines[5]) == "1 finished, 1 running, 1 waiting, 0 failed"
