@@ -316,7 +316,6 @@ def test_refusals_come_before_any_work(tmp_path, settings, words):
 def test_a_policy_is_driven_with_its_memory_and_the_action_before(tmp_path):
     """A policy that tells what it was given: it always answers with one action more than the one before."""
     torch = pytest.importorskip("torch")
-    sys.path.insert(0, str(Path(__file__).parent))
     from recorder_policy import Counting
 
     collect(tmp_path / "games", games=1, player=Counting(), workers=1, max_episode_steps=30)
@@ -327,7 +326,6 @@ def test_a_policy_is_driven_with_its_memory_and_the_action_before(tmp_path):
 
 
 def test_workers_that_only_die_end_the_recording(tmp_path, capfd):
-    sys.path.insert(0, str(Path(__file__).parent))
     from recorder_policy import Deadly
 
     with pytest.raises(ConfigError, match=r"3 workers in a row died.*0 whole games"):
