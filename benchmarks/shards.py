@@ -22,6 +22,7 @@ from pathlib import Path
 from nle import dataset
 from nle.dataset import db as database
 
+from training.batches import training_batches
 from training.nethack.demonstrations import convert
 from training.shards import Shards
 
@@ -80,7 +81,7 @@ def main() -> None:
 def measure(options: argparse.Namespace, file: str, shards: Shards) -> None:
     loaders: dict[str, Callable[[int], Iterator[object]]] = {
         "ttyrec": lambda threads: ttyrec_batches(options.folder, file, threads),
-        "shards": lambda threads: shards.batches(batch_size=BATCH, unroll_length=UNROLL, threads=threads),
+        "shards": lambda threads: training_batches(shards, batch_size=BATCH, unroll_length=UNROLL, threads=threads),
     }
     rates: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for _ in range(options.rounds):

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from training.batches import training_batches
 from training.config import ConfigError, RunConfig
 from training.distributed import Place, place
 from training.flops import flops_per_sample
@@ -37,7 +38,8 @@ def train(config: RunConfig, *, out: Path, table: Path, wandb: bool = False, pat
         check_table(table)
         learner = Learner.begin(config, spec, here, checkpoints)
         policy = here.wrap(learner.policy)
-        batches = shards.batches(
+        batches = training_batches(
+            shards,
             batch_size=config.batch_size,
             unroll_length=config.unroll_length,
             seed=config.seed,

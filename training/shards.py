@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +21,6 @@ from training import blocks
 from training.blocks import Deltas, Layout
 from training.config import ConfigError
 from training.shard_format import GAMES, block_schema, damaged, read_header, split_key
-
-if TYPE_CHECKING:
-    from training.loader import Batches
-    from training.shuffled import ShuffledBatches
 
 _OPEN_FILES = 64
 
@@ -123,24 +119,6 @@ class Shards:
     def open(self, game: Game, frame: int = 0) -> "GameReader":
         """A reader of the game, at `frame`."""
         return GameReader(self, game, frame)
-
-    def batches(
-        self, *, unroll_length: int, shuffled: bool | None = None, **settings: Any
-    ) -> "Batches | ShuffledBatches":
-        """Batches of the training games; `training.loader.Batches` has the settings.
-
-        `shuffled`, the default for single Atari frames, takes them from `training.shuffled.ShuffledBatches`.
-        """
-        from training.loader import Batches
-        from training.shuffled import ShuffledBatches
-
-        if shuffled is None:
-            shuffled = self.env == "atari" and unroll_length == 1
-        if not shuffled:
-            return Batches(self, unroll_length=unroll_length, **settings)
-        if unroll_length != 1:
-            raise ConfigError(f"shuffled frames need unroll_length = 1, got {unroll_length}.")
-        return ShuffledBatches(self, **settings)
 
     def verify(self) -> None:
         """Read every block once. Raises ConfigError, naming the file, at the first that does not match its checksum."""

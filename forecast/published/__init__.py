@@ -1,5 +1,5 @@
 """Published figures of real training runs, bundled as run tables with their provenance."""
 
-from forecast.published.catalogue import Dataset, datasets, load
+from forecast.published.catalogue import Dataset, datasets
 
-__all__ = ["Dataset", "datasets", "load"]
+__all__ = ["Dataset", "datasets"]

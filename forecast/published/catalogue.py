@@ -6,10 +6,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from forecast.runs import Runs
 
 _HERE = Path(__file__).parent
 
@@ -46,12 +42,3 @@ def datasets() -> Mapping[str, Dataset]:
         content["notes"] = tuple(content["notes"])
         found[path.stem] = Dataset(name=path.stem, **content)
     return MappingProxyType(found)
-
-
-def load(name: str) -> "Runs":
-    """A bundled table as validated Runs; KeyError with the names there are if `name` is none of them."""
-    from forecast.runs import read_runs  # here, because reading resolves bundled names through this module
-
-    if name not in datasets():
-        raise KeyError(f"no bundled table `{name}`; there are {', '.join(datasets())}")
-    return read_runs(name)

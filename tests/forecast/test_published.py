@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.published import atari_flops, datasets, load
+from forecast.published import atari_flops, datasets
 from forecast.published.build import compact, main
 from forecast.runs import read_runs
 
@@ -14,7 +14,7 @@ WIDTHS = [1, 3, 5, 8, 13, 23, 34, 50, 81, 117, 167, 266]
 
 
 def atari() -> pd.DataFrame:
-    table = load("atari-cnn").table
+    table = read_runs("atari-cnn").table
     actions = table["group"].map(atari_flops.ACTIONS)
     widths = [atari_flops.width_of(int(n), int(a)) for n, a in zip(table["params"], actions, strict=True)]
     return table.assign(actions=actions, width=widths)
@@ -27,10 +27,8 @@ def test_datasets_have_provenance():
         assert "princeton-nlp/il-scaling-in-games" in dataset.source
         assert dataset.url.startswith("https://")
         assert dataset.expert_return is None
-        assert load(name).notes[0].startswith(dataset.title)
-        assert set(dataset.notes) < set(load(name).notes)
-    with pytest.raises(KeyError, match="atari-cnn"):
-        load("atari")
+        assert read_runs(name).notes[0].startswith(dataset.title)
+        assert set(dataset.notes) < set(read_runs(name).notes)
 
 
 def test_bundled_files_are_small():
@@ -53,7 +51,7 @@ def test_nethack_table():
 
 
 def test_atari_table():
-    runs = load("atari-cnn")
+    runs = read_runs("atari-cnn")
     table = runs.table
     assert runs.groups == ("BankHeist", "BattleZone", "Breakout", "NameThisGame", "Qbert")
     assert len(table) == 765  # 768 published, three pairs of which are one training

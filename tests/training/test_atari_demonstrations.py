@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 from training.atari.demonstrations import atari_writer, collect
 from training.atari.env import AtariTask, AtariVector
 from training.atari.expert import expert
+from training.batches import training_batches
 from training.bc import checked_spec
 from training.cli import app
 from training.config import ConfigError
@@ -54,7 +55,7 @@ def test_loaded_stacks_are_those_the_environment_showed(tmp_path):
     }
     found = 0
     starts = {shown[game.name][0][0].tobytes() for game in shards.train}
-    with shards.batches(batch_size=1, unroll_length=60) as batches:
+    with training_batches(shards, batch_size=1, unroll_length=60) as batches:
         for _ in range(len(shards.train)):
             batch = next(batches)
             assert batch["start"][0].tolist() == [True] + [False] * 59

@@ -7,6 +7,7 @@ import pytest
 from test_shards import LAYOUT, random_game, write
 
 from training import heldout as reading
+from training.batches import training_batches
 from training.blocks import Layout
 from training.config import ConfigError
 from training.heldout import heldout
@@ -66,7 +67,7 @@ def test_every_training_frame_is_read_once_an_epoch(shards, games, slots):
     expected = Counter((int(game.name), frame) for game in shards.train for frame in range(game.frames))
     total = sum(expected.values())
     lengths = [total * (slot + 1) // slots - total * slot // slots for slot in range(slots)]
-    with shards.batches(batch_size=slots, unroll_length=7, seed=5) as batches:
+    with training_batches(shards, batch_size=slots, unroll_length=7, seed=5) as batches:
         assert batches.frames_per_epoch == total
         read = copies(batches, -(-2 * max(lengths) // 7))
     assert frames_read(read, lengths) == expected
@@ -74,7 +75,7 @@ def test_every_training_frame_is_read_once_an_epoch(shards, games, slots):
 
 
 def test_fields_are_those_of_the_game_and_previous_and_start_tell_its_course(shards, games):
-    with shards.batches(batch_size=4, unroll_length=10, seed=1) as batches:
+    with training_batches(shards, batch_size=4, unroll_length=10, seed=1) as batches:
         read = copies(batches, 30)
     whole = {name: np.concatenate([batch[name] for batch in read], axis=1) for name in read[0]}
     assert set(whole) == FIELDS
@@ -94,7 +95,7 @@ def test_fields_are_those_of_the_game_and_previous_and_start_tell_its_course(sha
 
 
 def test_heldout_games_are_never_trained_on(shards):
-    with shards.batches(batch_size=3, unroll_length=40) as batches:
+    with training_batches(shards, batch_size=3, unroll_length=40) as batches:
         seen = {int(name) for batch in copies(batches, 10) for name in np.unique(place(batch)[0])}
     assert seen == {int(game.name) for game in shards.train}
     assert seen.isdisjoint(int(game.name) for game in shards.heldout)
@@ -103,9 +104,9 @@ def test_heldout_games_are_never_trained_on(shards):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_seek_gives_what_an_uninterrupted_run_reads(shards, threads):
     settings = {"batch_size": 5, "unroll_length": 6, "seed": 2}
-    with shards.batches(**settings, threads=1) as batches:
+    with training_batches(shards, **settings, threads=1) as batches:
         uninterrupted = copies(batches, 40)
-    with shards.batches(**settings, threads=threads) as batches:
+    with training_batches(shards, **settings, threads=threads) as batches:
         for update in (0, 1, 17, 33, 4, 39):
             batches.seek(update)
             assert batches.update == update
@@ -114,7 +115,7 @@ def test_seek_gives_what_an_uninterrupted_run_reads(shards, threads):
 
 
 def test_what_was_yielded_is_not_overwritten(shards):
-    with shards.batches(batch_size=2, unroll_length=8) as batches:
+    with training_batches(shards, batch_size=2, unroll_length=8) as batches:
         first = next(batches)
         kept = {name: array.copy() for name, array in first.items()}
         copies(batches, 10)
@@ -123,18 +124,18 @@ def test_what_was_yielded_is_not_overwritten(shards):
 
 def test_seeds_give_other_orders(shards):
     with (
-        shards.batches(batch_size=2, unroll_length=50, seed=0) as a,
-        shards.batches(batch_size=2, unroll_length=50, seed=1) as b,
+        training_batches(shards, batch_size=2, unroll_length=50, seed=0) as a,
+        training_batches(shards, batch_size=2, unroll_length=50, seed=1) as b,
     ):
         assert not np.array_equal(next(a)["chars"], next(b)["chars"])
 
 
 def test_ranks_share_out_the_slots_of_one_batch(shards):
     settings = {"batch_size": 6, "unroll_length": 9, "seed": 4}
-    with shards.batches(**settings) as batches:
+    with training_batches(shards, **settings) as batches:
         whole = copies(batches, 12)
     for rank in range(3):
-        with shards.batches(**settings, rank=rank, world=3) as batches:
+        with training_batches(shards, **settings, rank=rank, world=3) as batches:
             for expected, batch in zip(whole, batches, strict=False):
                 assert_same(batch, {name: array[rank::3] for name, array in expected.items()})
 
@@ -191,7 +192,7 @@ def test_a_short_heldout_pass_takes_pieces_that_begin_with_a_start(tmp_path, gam
 )
 def test_settings_that_cannot_be_are_refused(shards, settings, words):
     with pytest.raises(ConfigError, match=words):
-        shards.batches(unroll_length=5, **settings)
+        training_batches(shards, unroll_length=5, **settings)
 
 
 def test_damage_met_in_the_background_reaches_the_caller(tmp_path, games):
@@ -201,7 +202,10 @@ def test_damage_met_in_the_background_reaches_the_caller(tmp_path, games):
     for place in range(len(content) // 4, len(content) // 2):
         content[place] ^= 0x55
     data.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"00000\.arrow"), shards.batches(batch_size=4, unroll_length=200) as batches:
+    with (
+        pytest.raises(ConfigError, match=r"00000\.arrow"),
+        training_batches(shards, batch_size=4, unroll_length=200) as batches,
+    ):
         copies(batches, 3)
 
 
@@ -225,7 +229,7 @@ def atari(tmp_path_factory):
 def test_atari_frames_are_stacked_as_the_environment_stacks_them(atari, batch_size, unroll):
     """Zeros stand before a game's first frame, and a stack never reaches into another game."""
     shards, games = atari
-    with shards.batches(batch_size=batch_size, unroll_length=unroll) as batches:
+    with training_batches(shards, batch_size=batch_size, unroll_length=unroll) as batches:
         read = copies(batches, 90 // batch_size)
     for batch in read:
         assert set(batch) == {"pixels", "previous", "start", "action", "mask"}
@@ -247,7 +251,7 @@ def test_shuffled_frames_come_once_an_epoch_from_everywhere(atari, monkeypatch):
     shards, _ = atari
     expected = Counter((int(game.name), frame) for game in shards.train for frame in range(game.frames))
     total = sum(expected.values())
-    with shards.batches(batch_size=32, unroll_length=1, seed=3) as batches:
+    with training_batches(shards, batch_size=32, unroll_length=1, seed=3) as batches:
         assert batches.frames_per_epoch == total
         read = copies(batches, 2 * (2 * total // 64))
     corner = np.concatenate([batch["pixels"][:, 0, -1, 0] for batch in read]).astype(int)
@@ -264,21 +268,21 @@ def test_shuffled_batches_follow_from_their_number_and_are_shared_out_by_rank(at
     monkeypatch.setattr("training.shuffled._POOL_FRAMES", 64)
     shards, _ = atari
     settings = {"batch_size": 12, "unroll_length": 1, "seed": 3}
-    with shards.batches(**settings) as batches:
+    with training_batches(shards, **settings) as batches:
         uninterrupted = copies(batches, 40)
-    with shards.batches(**settings, threads=1) as batches:
+    with training_batches(shards, **settings, threads=1) as batches:
         for update in (39, 0, 17, 5):
             batches.seek(update)
             assert_same(next(batches), uninterrupted[update])
             assert batches.update == update + 1
     for rank in range(3):
-        with shards.batches(**settings, rank=rank, world=3) as batches:
+        with training_batches(shards, **settings, rank=rank, world=3) as batches:
             for expected, batch in zip(uninterrupted, batches, strict=False):
                 assert_same(batch, {name: array[rank::3] for name, array in expected.items()})
 
 
 def test_nethack_frames_can_be_shuffled_too(shards, games):
-    with shards.batches(batch_size=16, unroll_length=1, shuffled=True) as batches:
+    with training_batches(shards, batch_size=16, unroll_length=1, shuffled=True) as batches:
         batch = next(batches)
     assert set(batch) == FIELDS
     names, frames = place(batch)
@@ -286,7 +290,7 @@ def test_nethack_frames_can_be_shuffled_too(shards, games):
         for field in ("chars", "colors", "cursor", "action", "mask"):
             np.testing.assert_array_equal(batch[field][index], games[str(names[index])][field][frames[index]])
     with pytest.raises(ConfigError, match="unroll_length = 1"):
-        shards.batches(batch_size=2, unroll_length=2, shuffled=True)
+        training_batches(shards, batch_size=2, unroll_length=2, shuffled=True)
 
 
 def test_the_layout_of_these_tests_is_that_of_nethack_but_smaller():

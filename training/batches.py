@@ -1,0 +1,24 @@
+"""Which kind of batches a run learns from."""
+
+from typing import Any
+
+from training.config import ConfigError
+from training.loader import Batches
+from training.shards import Shards
+from training.shuffled import ShuffledBatches
+
+
+def training_batches(
+    shards: Shards, *, unroll_length: int, shuffled: bool | None = None, **settings: Any
+) -> Batches | ShuffledBatches:
+    """Batches of the training games; `training.loader.Batches` has the settings.
+
+    `shuffled`, the default for single Atari frames, takes them from `training.shuffled.ShuffledBatches`.
+    """
+    if shuffled is None:
+        shuffled = shards.env == "atari" and unroll_length == 1
+    if not shuffled:
+        return Batches(shards, unroll_length=unroll_length, **settings)
+    if unroll_length != 1:
+        raise ConfigError(f"shuffled frames need unroll_length = 1, got {unroll_length}.")
+    return ShuffledBatches(shards, **settings)
