@@ -15,7 +15,7 @@ from forecast.points import predict_points, read_points
 from forecast.posterior import Posterior, Prediction, load_posterior
 from forecast.published import datasets
 from forecast.recommend import Recommendation, Required, recommend, required
-from forecast.runs import Runs, TableError, read_columns, read_runs
+from forecast.runs.table import Runs, TableError, read_columns, read_runs
 from forecast.sampler import keep_compilations
 from forecast.score import Score, score
 

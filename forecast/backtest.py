@@ -21,7 +21,7 @@ from forecast import classical
 from forecast.fit import fit
 from forecast.laws import LAWS
 from forecast.recommend import recommend
-from forecast.runs import Runs, return_offset
+from forecast.runs.table import Runs, return_offset
 
 METHODS = ("ours", *classical.METHODS)
 BELOW_1 = "huber_lse_below_1"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.model import Data
-from forecast.runs import Runs, return_offset
+from forecast.runs.table import Runs, return_offset
 
 _ROW_BLOCK = 64  # rows are padded to a multiple of this, so that similar tables share a compilation
 _NO_GAP = 1e6  # log samples since a checkpoint that does not exist; finite, for its gradient

@@ -9,9 +9,9 @@ import pandas as pd
 from forecast.encode import LOCALITIES, localities
 from forecast.knowledge import Draws, regrets
 from forecast.model import noise_scale
+from forecast.numbers import count as counted
+from forecast.numbers import scientific, share
 from forecast.posterior import Posterior
-from forecast.words import count as counted
-from forecast.words import scientific, share
 
 _DRAWS = 4000
 _OPTIONS = 61  # sizes weighed at the target

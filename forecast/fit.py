@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.cost import fit_cost
 from forecast.diagnose import HIGH_PARETO_K, convergence, diagnose, leave_out, probability_below
 from forecast.encode import LOCALITIES, Encoding, encode, set_aside
 from forecast.laws import LAWS
 from forecast.model import Spec, episode_sd
 from forecast.posterior import Posterior
-from forecast.runs import Runs, return_offset
+from forecast.runs.cost import fit_cost
+from forecast.runs.table import Runs, return_offset
 from forecast.sampler import (
     Progress,
     Settings,

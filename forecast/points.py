@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.posterior import Posterior
-from forecast.schema import Problem, TableError
+from forecast.runs.checks import Problem, TableError
 
 
 def read_points(path: str | Path) -> pd.DataFrame:

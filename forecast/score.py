@@ -17,8 +17,8 @@ import pandas as pd
 from scipy.special import ndtri
 
 from forecast.frozen import Frozen, read_frozen
-from forecast.runs import Runs
-from forecast.words import count, digits, scientific, share
+from forecast.numbers import count, digits, scientific, share
+from forecast.runs.table import Runs
 
 SIZE_SLACK, COMPUTE_SLACK = 0.10, 0.05
 """How far params and FLOPs of a run may lie from the recommended ones, as a part of these."""

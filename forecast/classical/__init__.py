@@ -14,7 +14,7 @@ from forecast.classical.parametric import ParametricLaw
 from forecast.classical.result import ClassicalFit, Interval, LogForecast
 from forecast.classical.returns import RETURN_METHODS, ReturnFrontier, best_return
 from forecast.classical.varpro import varpro
-from forecast.cost import CostLaw, fit_cost
+from forecast.runs.cost import CostLaw, fit_cost
 
 __all__ = [
     "METHODS",

@@ -11,7 +11,7 @@ from forecast.classical.parametric import ParametricLaw
 from forecast.classical.result import FloatArray
 
 if TYPE_CHECKING:
-    from forecast.runs import Runs
+    from forecast.runs.table import Runs
 
 
 class ParametricFitter(Protocol):

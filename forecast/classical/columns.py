@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from forecast.classical.result import FloatArray
 
 if TYPE_CHECKING:
-    from forecast.runs import Runs
+    from forecast.runs.table import Runs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,7 +14,7 @@ from forecast.classical.result import ClassicalFit
 from forecast.classical.varpro import varpro
 
 if TYPE_CHECKING:
-    from forecast.runs import Runs
+    from forecast.runs.table import Runs
 
 METHODS: dict[str, Callable[..., ClassicalFit]] = {
     "power_law": power_law,

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from forecast.classical.columns import Columns
 from forecast.classical.ols import Line, fit_line
 from forecast.classical.result import CostPerSample, FloatArray, Interval, LogForecast
-from forecast.cost import CostLaw, fit_cost
+from forecast.runs.cost import CostLaw, fit_cost
 
 MIN_SIZES = 3  # fewer sizes at a budget cannot show a minimum with a neighbour on either side
 NEAR = 1.05  # rows within this factor of compute may be meant for one budget, which whole updates miss

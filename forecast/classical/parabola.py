@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from forecast.classical.frontier import FrontierLaw, Minima, Profiles, frontier_lines, isoflop_profiles
 from forecast.classical.result import FloatArray
-from forecast.cost import fit_cost
+from forecast.runs.cost import fit_cost
 
 Status = Literal["ok", "not convex", "vertex outside the sizes", "vertex loss not positive", "too few sizes"]
 

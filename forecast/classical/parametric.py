@@ -8,7 +8,7 @@ from scipy import optimize
 
 from forecast.classical.columns import Columns
 from forecast.classical.result import CostPerSample, FloatArray, Interval, LogForecast, check_level
-from forecast.cost import CostLaw, fit_cost
+from forecast.runs.cost import CostLaw, fit_cost
 
 MIN_ROWS = 6  # one more than the law has parameters
 # The optimum is sought this many powers of e beyond the trained sizes, a factor of about a million on either side.

@@ -11,7 +11,7 @@ from forecast.classical.parabola import parabola
 from forecast.classical.result import CostPerSample, FloatArray, Interval, LogForecast
 
 if TYPE_CHECKING:
-    from forecast.runs import Runs
+    from forecast.runs.table import Runs
 
 RETURN_METHODS = ("power_law", "parabola")
 

@@ -16,7 +16,7 @@ from forecast.encode import encode, row_weights
 from forecast.figures.style import EndLabel, blank, label_ends
 from forecast.model import SCALE_KNOTS
 from forecast.report import write_report
-from forecast.runs import TableError, read_runs
+from forecast.runs.table import TableError, read_runs
 
 QUICK = {"chains": 2, "draws": 200, "max_draws": 200, "warmup": 300}
 ALPHA, BETA, NOISE, LEVEL, RANDOM = 0.45, 0.5, 0.25, 2000.0, 50.0

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forecast.runs import Runs, TableError, read_columns, read_runs
-from forecast.schema import CANONICAL, REQUIRED
+from forecast.runs.table import Runs, TableError, read_columns, read_runs
+from forecast.runs.checks import CANONICAL, REQUIRED
 
 few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 GRID = 12

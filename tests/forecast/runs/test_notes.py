@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecast.runs import TableError, read_runs
+from forecast.runs.table import TableError, read_runs
 
 
 def frame() -> pd.DataFrame:

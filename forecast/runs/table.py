@@ -22,10 +22,10 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype, is_scalar
 
-from forecast.files import NUMBER, Sheet, read_sheet, sheet_of_frame
+from forecast.runs.files import NUMBER, Sheet, read_sheet, sheet_of_frame
 from forecast.published.catalogue import Dataset, datasets
-from forecast.schema import CANONICAL, REQUIRED, TEXT, Problem, TableError, check, count_budgets, required
-from forecast.states import MISSING, code_note, data_note, without_failed
+from forecast.runs.checks import CANONICAL, REQUIRED, TEXT, Problem, TableError, check, count_budgets, required
+from forecast.runs.notes import MISSING, code_note, data_note, without_failed
 
 __all__ = ["Problem", "Runs", "TableError", "read_columns", "read_runs"]
 

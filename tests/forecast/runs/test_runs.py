@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.runs import Runs, TableError, read_columns, read_runs
+from forecast.runs.table import Runs, TableError, read_columns, read_runs
 
 
 def frame(**changes: object) -> pd.DataFrame:
