@@ -9,14 +9,14 @@
 """
 
 from forecast import backtest
+from forecast.bayes.fit import compare, fit, prior_predictive
+from forecast.bayes.points import predict_points, read_points
+from forecast.bayes.posterior import Posterior, Prediction, load_posterior
+from forecast.bayes.sampler import keep_compilations
 from forecast.experiments import Plan, next_runs
-from forecast.fit import compare, fit, prior_predictive
-from forecast.points import predict_points, read_points
-from forecast.posterior import Posterior, Prediction, load_posterior
 from forecast.published import datasets
 from forecast.recommend import Recommendation, Required, recommend, required
 from forecast.runs.table import Runs, TableError, read_columns, read_runs
-from forecast.sampler import keep_compilations
 from forecast.score import Score, score
 
 keep_compilations()

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from forecast import classical
-from forecast.fit import fit
-from forecast.laws import LAWS
+from forecast.bayes.fit import fit
+from forecast.bayes.laws import LAWS
 from forecast.recommend import recommend
 from forecast.runs.table import Runs, return_offset
 

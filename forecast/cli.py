@@ -10,8 +10,8 @@ import typer
 
 import forecast
 from forecast import terminal
+from forecast.bayes.laws import LAWS
 from forecast.devices import budget
-from forecast.laws import LAWS
 from forecast.options import (
     ColumnOpt,
     ColumnsOpt,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from forecast.posterior import QUANTILE_NAMES, QUANTILES
+from forecast.bayes.posterior import QUANTILE_NAMES, QUANTILES
 
 TARGETS = ("loss", "return")
 

@@ -11,8 +11,8 @@ import typer
 
 import forecast
 from forecast import terminal
+from forecast.bayes.laws import LAWS
 from forecast.devices import PEAK_FLOPS
-from forecast.laws import LAWS
 
 RunsArg = Annotated[str, typer.Argument(help="A CSV or Parquet run table, a bundled name, or a saved posterior (.nc).")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

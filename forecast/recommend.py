@@ -8,8 +8,8 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from forecast.bayes.posterior import QUANTILE_NAMES, QUANTILES, Posterior
 from forecast.numbers import count, scientific, toml
-from forecast.posterior import QUANTILE_NAMES, QUANTILES, Posterior
 
 LEVELS = np.arange(1, 100) / 100
 """Of the quantiles that a recommendation keeps for its score."""

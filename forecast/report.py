@@ -17,9 +17,9 @@ from markupsafe import Markup, escape
 
 from forecast import figures, tables
 from forecast.backtest import Backtest
-from forecast.encode import LOCALITIES
+from forecast.bayes.encode import LOCALITIES
+from forecast.bayes.posterior import Posterior
 from forecast.figures import View, count, plain, scientific
-from forecast.posterior import Posterior
 from forecast.recommend import Recommendation
 from forecast.score import Score
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from forecast import classical
+from forecast.bayes.posterior import Posterior, Prediction
 from forecast.classical import ClassicalFit, ReturnFrontier
-from forecast.posterior import Posterior, Prediction
 from forecast.recommend import Recommendation, weigh
 
 _DRAWS = 800  # enough for a band; the numbers in the tables use all

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import norm
 
 import forecast
-from forecast.encode import LOCALITIES, localities, row_weights
+from forecast.bayes.encode import LOCALITIES, localities, row_weights
 from forecast.experiments import _options, _views
 from forecast.knowledge import Draws, expected, regrets
 from training.plan import read_plan

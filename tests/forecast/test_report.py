@@ -11,7 +11,7 @@ import pytest
 
 import forecast
 from forecast import figures
-from forecast.diagnose import Diagnostics
+from forecast.bayes.diagnostics import Diagnostics
 from forecast.figures.returns import return_axis
 from forecast.figures.style import blank, spread
 from forecast.figures.ticks import count, digits, log_ticks, plain, power, scientific

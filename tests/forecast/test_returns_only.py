@@ -11,10 +11,10 @@ import pytest
 
 import forecast
 from forecast import classical, figures
+from forecast.bayes.encode import encode, row_weights
+from forecast.bayes.model import SCALE_KNOTS
 from forecast.cli import main
-from forecast.encode import encode, row_weights
 from forecast.figures.style import EndLabel, blank, label_ends
-from forecast.model import SCALE_KNOTS
 from forecast.report import write_report
 from forecast.runs.table import TableError, read_runs
 

@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from forecast.diagnose import Diagnostics
-from forecast.encode import Encoding, Reference, encode, set_aside
-from forecast.laws import ReturnLaw, bounded_return, log_loss
-from forecast.model import PACE, PACE_DOF, SCALE_KNOTS, SKILL_KNOTS, Parameters, Spec, noise_scale
+from forecast.bayes.diagnostics import Diagnostics
+from forecast.bayes.encode import Encoding, Reference, encode, set_aside
+from forecast.bayes.laws import ReturnLaw, bounded_return, log_loss
+from forecast.bayes.model import PACE, PACE_DOF, SCALE_KNOTS, SKILL_KNOTS, Parameters, Spec, noise_scale
+from forecast.bayes.sampler import constrained_parameters, site_names
 from forecast.runs.checks import TEXT
 from forecast.runs.cost import CostLaw, fit_cost
 from forecast.runs.table import Runs
-from forecast.sampler import constrained_parameters, site_names
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 QUANTILE_NAMES = ("q05", "q25", "median", "q75", "q95")

@@ -11,9 +11,9 @@ import numpyro
 import pytest
 from scipy import stats
 
-from forecast.laws import log_loss, log_return
-from forecast.model import SCALE_KNOTS, SKILL_KNOTS, Data, Spec, sample_parameters
-from forecast.sampler import Settings, constrained_parameters, sample
+from forecast.bayes.laws import log_loss, log_return
+from forecast.bayes.model import SCALE_KNOTS, SKILL_KNOTS, Data, Spec, sample_parameters
+from forecast.bayes.sampler import Settings, constrained_parameters, sample
 
 DRAWS = 99  # kept of each posterior, so that ranks are 0 to 99
 BINS = 10

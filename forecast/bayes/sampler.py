@@ -22,7 +22,7 @@ from jax.flatten_util import ravel_pytree
 from numpyro.infer.hmc import hmc
 from numpyro.infer.util import constrain_fn, log_likelihood, potential_energy
 
-from forecast.model import (
+from forecast.bayes.model import (
     GROUP_MARK,
     Data,
     Parameters,

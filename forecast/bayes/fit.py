@@ -6,14 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.diagnose import HIGH_PARETO_K, convergence, diagnose, leave_out, probability_below
-from forecast.encode import LOCALITIES, Encoding, encode, set_aside
-from forecast.laws import LAWS
-from forecast.model import Spec, episode_sd
-from forecast.posterior import Posterior
-from forecast.runs.cost import fit_cost
-from forecast.runs.table import Runs, return_offset
-from forecast.sampler import (
+from forecast.bayes.diagnostics import HIGH_PARETO_K, convergence, diagnose, leave_out, probability_below
+from forecast.bayes.encode import LOCALITIES, Encoding, encode, set_aside
+from forecast.bayes.laws import LAWS
+from forecast.bayes.model import Spec, episode_sd
+from forecast.bayes.posterior import Posterior
+from forecast.bayes.sampler import (
     Progress,
     Settings,
     constrained_parameters,
@@ -22,6 +20,8 @@ from forecast.sampler import (
     row_likelihoods,
     sample,
 )
+from forecast.runs.cost import fit_cost
+from forecast.runs.table import Runs, return_offset
 
 _PASSED = 0.8  # a highest return below this part of what runs reach is none
 
@@ -39,13 +39,13 @@ def fit(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Posterior:
-    """Posterior of a run table by NUTS; see `forecast.model` for the model and its priors.
+    """Posterior of a run table by NUTS; see `forecast.bayes.model` for the model and its priors.
 
-    law: one of `forecast.laws.LAWS`. expert_return: mean return of the demonstrator, where imitation saturates; of a
+    law: one of `forecast.bayes.LAWS`. expert_return: mean return of the demonstrator, where imitation saturates; of a
     table without losses the highest return there is. start_loss: loss of an untrained policy (nats), used by the
     saturating and drifting laws; ln(actions) for a uniform one. Either for all groups or by group. chains, draws,
     warmup: draws and warmup in whole hundreds. max_draws: draws are doubled up to here while the chains have not
-    converged, None: four times draws. The chains take the views of `forecast.encode.LOCALITIES` in turn.
+    converged, None: four times draws. The chains take the views of `forecast.bayes.encode.LOCALITIES` in turn.
     The same seed and rows, in any order and units, give the same draws.
 
     Raises ValueError for an unknown law or group, for settings out of range, and for start_loss without losses.

@@ -11,9 +11,9 @@ from numpyro.infer.util import log_density
 from scipy import stats
 
 from forecast import read_runs
-from forecast.encode import encode, set_aside
-from forecast.model import SCALE_KNOTS, SKILL_KNOTS, Data, Spec, row_locations, run_model, sample_parameters
-from forecast.sampler import prior_parameters, row_forecasts
+from forecast.bayes.encode import encode, set_aside
+from forecast.bayes.model import SCALE_KNOTS, SKILL_KNOTS, Data, Spec, row_locations, run_model, sample_parameters
+from forecast.bayes.sampler import prior_parameters, row_forecasts
 
 ADDITIVE = Spec(law="additive", groups=1, trajectories=True, returns=False)
 LOSS_SITES = {

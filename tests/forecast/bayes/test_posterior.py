@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from forecast import fit, load_posterior, read_runs, recommend
+from forecast import load_posterior, read_runs, recommend
+from forecast.bayes import fit
 
 COLUMNS = ["target", "params", "samples", "q05", "q25", "median", "q75", "q95"]
 PARAMS, SAMPLES = np.array([1e6, 1e7, 1e8]), np.array([1e10, 1e9, 1e11])

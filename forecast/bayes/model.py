@@ -15,7 +15,7 @@ differ by all of it. `latent loss` is the run's true loss: the measured one, pul
 standard error allows. `spread` is the run-to-run spread of returns beyond the error of a finite number of episodes.
 
 In a table without losses the return itself follows the law: `log loss` is then minus the log of the shifted return,
-since the reciprocal of a return obeys the law of a loss (`forecast.laws`), and its standard error is that of the
+since the reciprocal of a return obeys the law of a loss (`forecast.bayes.laws`), and its standard error is that of the
 episodes. All else is the same, with priors of its own (`OF_RETURNS` and the last lines of the list).
 
 Where the law is linear given the exponents (E, A and B) one could integrate over them in closed form, but only for
@@ -75,7 +75,7 @@ import numpyro.distributions as dist
 from jax import Array
 from jax.scipy.special import gammaln
 
-from forecast.laws import Knots, LossLaw, ReturnLaw, bounded_return, law_terms
+from forecast.bayes.laws import Knots, LossLaw, ReturnLaw, bounded_return, law_terms
 
 SCALE_KNOTS = Knots(spacing=float(np.log(10)), below=4, above=3)
 """Of the drifting exponents: one a factor of ten in size or samples."""

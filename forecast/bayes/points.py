@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forecast.posterior import Posterior
+from forecast.bayes.posterior import Posterior
 from forecast.runs.checks import Problem, TableError
 
 

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast import compare, fit, read_runs
-from forecast.diagnose import convergence, leave_out
-from forecast.encode import LOCALITIES, row_weights
-from forecast.laws import coefficients
-from forecast.sampler import Settings, sample
+from forecast import compare, read_runs
+from forecast.bayes import fit
+from forecast.bayes.diagnostics import convergence, leave_out
+from forecast.bayes.encode import LOCALITIES, row_weights
+from forecast.bayes.laws import coefficients
+from forecast.bayes.sampler import Settings, sample
 
 PLANTED = {"E": 0.3, "alpha": 0.45, "beta": 0.55}
 TABLES = 20
@@ -238,7 +239,7 @@ def test_comparison_leaves_out_whole_trajectories(planted, quick, monkeypatch):
         found.append((likelihoods, blocks, leave_out(likelihoods, blocks)))
         return found[-1][2]
 
-    monkeypatch.setattr(importlib.import_module("forecast.fit"), "leave_out", spy)
+    monkeypatch.setattr(importlib.import_module("forecast.bayes.fit"), "leave_out", spy)
     compared = compare(runs, laws=("additive",), **quick)
     likelihoods, blocks, loo = found[-1]  # fitting leaves out as well, for its diagnostics
     views = [f[2].loo_i for f in found[-len(LOCALITIES) :]]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from forecast.model import Data
+from forecast.bayes.model import Data
 from forecast.runs.table import Runs, return_offset
 
 _ROW_BLOCK = 64  # rows are padded to a multiple of this, so that similar tables share a compilation
