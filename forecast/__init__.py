@@ -13,9 +13,9 @@ from forecast.bayes.fit import compare, fit, prior_predictive
 from forecast.bayes.points import predict_points, read_points
 from forecast.bayes.posterior import Posterior, Prediction, load_posterior
 from forecast.bayes.sampler import keep_compilations
-from forecast.experiments import Plan, next_runs
+from forecast.decide.next_runs import Plan, next_runs
+from forecast.decide.recommend import Recommendation, Required, recommend, required
 from forecast.published import datasets
-from forecast.recommend import Recommendation, Required, recommend, required
 from forecast.runs.table import Runs, TableError, read_columns, read_runs
 from forecast.score import Score, score
 

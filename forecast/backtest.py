@@ -20,7 +20,7 @@ import pandas as pd
 from forecast import classical
 from forecast.bayes.fit import fit
 from forecast.bayes.laws import LAWS
-from forecast.recommend import recommend
+from forecast.decide.recommend import recommend
 from forecast.runs.table import Runs, return_offset
 
 METHODS = ("ours", *classical.METHODS)

@@ -19,8 +19,8 @@ from forecast import figures, tables
 from forecast.backtest import Backtest
 from forecast.bayes.encode import LOCALITIES
 from forecast.bayes.posterior import Posterior
+from forecast.decide.recommend import Recommendation
 from forecast.figures import View, count, plain, scientific
-from forecast.recommend import Recommendation
 from forecast.score import Score
 
 _MARKED = re.compile(r"(?P<url>https?://[^\s,;)]*[^\s,;).])|`(?P<code>[^`]+)`")

@@ -12,9 +12,9 @@ from forecast.backtest import Backtest
 from forecast.bayes.model import SCALE_KNOTS, SKILL_KNOTS
 from forecast.bayes.posterior import QUANTILES, Posterior
 from forecast.classical import Columns, Interval, ReturnFrontier
+from forecast.decide.recommend import Recommendation
 from forecast.figures import View, count, digits, scientific
 from forecast.figures.style import METHOD_NAMES, method_name
-from forecast.recommend import Recommendation
 from forecast.score import Score
 
 _RETURN_BOUNDS = {

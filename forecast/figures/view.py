@@ -9,7 +9,7 @@ import pandas as pd
 from forecast import classical
 from forecast.bayes.posterior import Posterior, Prediction
 from forecast.classical import ClassicalFit, ReturnFrontier
-from forecast.recommend import Recommendation, weigh
+from forecast.decide.recommend import Recommendation, weigh
 
 _DRAWS = 800  # enough for a band; the numbers in the tables use all
 _BUDGETS = 41

@@ -10,8 +10,8 @@ import pytest
 from scipy.stats import norm
 
 import forecast
+from forecast.decide.recommend import LEVELS
 from forecast.frozen import read_frozen
-from forecast.recommend import LEVELS
 from forecast.score import crps
 from training.config import read_recommendation
 

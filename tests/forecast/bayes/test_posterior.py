@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from forecast import load_posterior, read_runs, recommend
+from forecast import load_posterior, read_runs
 from forecast.bayes import fit
+from forecast.decide import recommend
 
 COLUMNS = ["target", "params", "samples", "q05", "q25", "median", "q75", "q95"]
 PARAMS, SAMPLES = np.array([1e6, 1e7, 1e8]), np.array([1e10, 1e9, 1e11])

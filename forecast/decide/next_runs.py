@@ -9,7 +9,7 @@ import pandas as pd
 from forecast.bayes.encode import LOCALITIES, localities
 from forecast.bayes.model import noise_scale
 from forecast.bayes.posterior import Posterior
-from forecast.knowledge import Draws, regrets
+from forecast.decide.information import Draws, regrets
 from forecast.numbers import count as counted
 from forecast.numbers import scientific, share
 

@@ -11,8 +11,8 @@ from scipy.stats import norm
 
 import forecast
 from forecast.bayes.encode import LOCALITIES, localities, row_weights
-from forecast.experiments import _options, _views
-from forecast.knowledge import Draws, expected, regrets
+from forecast.decide.information import Draws, expected, regrets
+from forecast.decide.next_runs import _options, _views
 from training.plan import read_plan
 
 FEW = 20_000

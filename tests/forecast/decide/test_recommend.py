@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forecast import recommend, required
+from forecast import required
+from forecast.decide import recommend
 from training.config import read_recommendation
 
 AHEAD = [0.1, 10.0, 1000.0]  # times the largest compute of the table
