@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 import forecast
-from forecast import backtest
+from forecast.verify import backtest
 
 TABLES = ("nethack-transformer", "atari-cnn")
 METHODS = (*backtest.METHODS, backtest.BELOW_1)

@@ -8,7 +8,6 @@
 `forecast.classical` holds the methods it is measured against, `forecast.published` the bundled tables.
 """
 
-from forecast import backtest
 from forecast.bayes.fit import compare, fit, prior_predictive
 from forecast.bayes.points import predict_points, read_points
 from forecast.bayes.posterior import Posterior, Prediction, load_posterior
@@ -17,7 +16,8 @@ from forecast.decide.next_runs import Plan, next_runs
 from forecast.decide.recommend import Recommendation, Required, recommend, required
 from forecast.published import datasets
 from forecast.runs.table import Runs, TableError, read_columns, read_runs
-from forecast.score import Score, score
+from forecast.verify import backtest
+from forecast.verify.outcome import Score, score
 
 keep_compilations()
 

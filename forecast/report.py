@@ -16,12 +16,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from forecast import figures, tables
-from forecast.backtest import Backtest
 from forecast.bayes.encode import LOCALITIES
 from forecast.bayes.posterior import Posterior
 from forecast.decide.recommend import Recommendation
 from forecast.figures import View, count, plain, scientific
-from forecast.score import Score
+from forecast.verify.backtest import Backtest
+from forecast.verify.outcome import Score
 
 _MARKED = re.compile(r"(?P<url>https?://[^\s,;)]*[^\s,;).])|`(?P<code>[^`]+)`")
 

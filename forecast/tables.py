@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from forecast import classical
-from forecast.backtest import Backtest
 from forecast.bayes.model import SCALE_KNOTS, SKILL_KNOTS
 from forecast.bayes.posterior import QUANTILES, Posterior
 from forecast.classical import Columns, Interval, ReturnFrontier
 from forecast.decide.recommend import Recommendation
 from forecast.figures import View, count, digits, scientific
 from forecast.figures.style import METHOD_NAMES, method_name
-from forecast.score import Score
+from forecast.verify.backtest import Backtest
+from forecast.verify.outcome import Score
 
 _RETURN_BOUNDS = {
     "return at the reference": "return at the reference point",

@@ -6,9 +6,9 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from forecast.backtest import NEAR, Backtest
 from forecast.figures.style import FAINT, INK, METHOD_NAMES, blank, house_style
 from forecast.figures.ticks import label_log, plain, power
+from forecast.verify.backtest import NEAR, Backtest
 
 _SHOWN = 4  # cut-offs, spread over those there are
 _SIDE_BY_SIDE = ("ours", "power_law")

@@ -20,7 +20,7 @@ from forecast.figures.style import (
 )
 from forecast.figures.ticks import label_log, plain, power
 from forecast.figures.view import View
-from forecast.score import Outcome, Score, Scored
+from forecast.verify.outcome import Outcome, Score, Scored
 
 _NAMES = {"loss": "loss of a new run (nats per action)", "return": "return of a new run"}
 _AHEAD = 4.0  # how far beyond the outcome the picture reaches

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 _HERE = Path(__file__).parent
+BACKTESTS = _HERE / "backtests"
+"""Folders of the back-tests that ship with bundled tables, by name of the table."""
 
 
 @dataclass(frozen=True, kw_only=True)

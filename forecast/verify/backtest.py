@@ -21,6 +21,7 @@ from forecast import classical
 from forecast.bayes.fit import fit
 from forecast.bayes.laws import LAWS
 from forecast.decide.recommend import recommend
+from forecast.published.catalogue import BACKTESTS
 from forecast.runs.table import Runs, return_offset
 
 METHODS = ("ours", *classical.METHODS)
@@ -138,7 +139,7 @@ def load_backtest(folder: str | Path) -> Backtest:
 
 def bundled_backtest(runs: Runs) -> Backtest | None:
     """The back-test that ships with a bundled table, if the runs are exactly that table."""
-    place = Path(__file__).parent / "published" / "backtests" / runs.source
+    place = BACKTESTS / runs.source
     found = load_backtest(place) if place.is_dir() else None
     return found if found is not None and found.sha256 == runs.sha256 else None
 

@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from forecast import backtest as bt
 from forecast import read_runs
 from forecast.cli import app
+from forecast.verify import backtest as bt
 
 CHEAP = ("ours", "power_law")
 

@@ -11,8 +11,8 @@ from scipy.stats import norm
 
 import forecast
 from forecast.decide.recommend import LEVELS
-from forecast.frozen import read_frozen
-from forecast.score import crps
+from forecast.verify.frozen import read_frozen
+from forecast.verify.outcome import crps
 from training.config import read_recommendation
 
 

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from forecast.frozen import Frozen, read_frozen
 from forecast.numbers import count, digits, scientific, share
 from forecast.runs.table import Runs
+from forecast.verify.frozen import Frozen, read_frozen
 
 SIZE_SLACK, COMPUTE_SLACK = 0.10, 0.05
 """How far params and FLOPs of a run may lie from the recommended ones, as a part of these."""
