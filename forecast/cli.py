@@ -283,7 +283,7 @@ def _first_reason(found: Any, method: str) -> str:
 
 
 def _draw_past(runs: forecast.Runs, found: Any, out: Path) -> None:
-    from forecast import figures  # matplotlib is slow to import
+    from forecast.report import figures  # matplotlib is slow to import
 
     for group in runs.groups:
         figure = figures.past_forecasts(runs.group_table(group), runs.frontier_excess(), found, group)
@@ -319,7 +319,7 @@ def report(
     With --scored and --outcome it also shows the forecast that was frozen there beside what then happened, and the
     budget is that of the forecast unless another is given.
     """
-    from forecast.report import write_report  # matplotlib is slow to import, and no other command draws
+    from forecast.report.page import write_report  # matplotlib is slow to import, and no other command draws
 
     spend = _budget(flops, gpu_hours, device, mfu)
     if out.exists() and not out.is_dir():
@@ -399,7 +399,7 @@ def _typed(posterior: forecast.Posterior, source: str) -> str:
     typed = shlex.join(["forecast", *sys.argv[1:]])
     if Path(source).suffix != ".nc":
         return typed
-    from forecast.report import fit_options
+    from forecast.report.page import fit_options
 
     fitted = ["forecast", "fit", posterior.runs.source, *fit_options(posterior), "--out", source]
     return shlex.join(fitted) + "\n" + typed

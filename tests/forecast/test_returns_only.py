@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 
 import forecast
-from forecast import classical, figures
+from forecast import classical
 from forecast.bayes.encode import encode, row_weights
 from forecast.bayes.model import SCALE_KNOTS
 from forecast.cli import main
-from forecast.figures.style import EndLabel, blank, label_ends
-from forecast.report import write_report
+from forecast.report import figures
+from forecast.report.figures.style import EndLabel, blank, label_ends
+from forecast.report.page import write_report
 from forecast.runs.table import TableError, read_runs
 
 QUICK = {"chains": 2, "draws": 200, "max_draws": 200, "warmup": 300}

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
 
 from forecast.classical import isoflop_profiles
-from forecast.figures.returns import return_axis
-from forecast.figures.style import (
+from forecast.report.figures.returns import return_axis
+from forecast.report.figures.style import (
     CHOSEN,
     FAINT,
     FORECAST,
@@ -25,8 +25,8 @@ from forecast.figures.style import (
     label_ends,
     method_name,
 )
-from forecast.figures.ticks import count, label_log, plain, power
-from forecast.figures.view import NEAR_BEST, NEAR_FRONTIER, View
+from forecast.report.figures.ticks import count, label_log, plain, power
+from forecast.report.figures.view import NEAR_BEST, NEAR_FRONTIER, View
 
 _PROFILES = 5  # budgets of the table that are drawn
 _REACH = 30.0  # factor of size on either side of the optimum that a profile is drawn for

@@ -15,11 +15,11 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from forecast import figures, tables
 from forecast.bayes.encode import LOCALITIES
 from forecast.bayes.posterior import Posterior
 from forecast.decide.recommend import Recommendation
-from forecast.figures import View, count, plain, scientific
+from forecast.report import figures, tables
+from forecast.report.figures import View, count, plain, scientific
 from forecast.verify.backtest import Backtest
 from forecast.verify.outcome import Score
 
@@ -91,7 +91,7 @@ def _render(
 ) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(marked=_marked, count=count, plain=plain, scientific=scientific)
-    template = environment.from_string((files("forecast") / "report.html.j2").read_text(encoding="utf-8"))
+    template = environment.from_string((files("forecast.report") / "page.html.j2").read_text(encoding="utf-8"))
     runs = posterior.runs
     return template.render(
         budgets=sorted({scientific(r.flops): r.flops for r in recommendations}.values()),

@@ -4,14 +4,14 @@ view = figures.look(posterior, recommendation)
 figures.headline(view).savefig("forecast.png", dpi=200)
 """
 
-from forecast.figures.backtest import past_forecasts
-from forecast.figures.losses import frontier, isoflop
-from forecast.figures.optimum import optimum, regret
-from forecast.figures.outcome import outcome
-from forecast.figures.returns import headline, return_on_loss
-from forecast.figures.style import png, svg
-from forecast.figures.ticks import count, digits, log_ticks, plain, power, scientific
-from forecast.figures.view import Frontier, View, classical_fits, find_frontier, look
+from forecast.report.figures.backtest import past_forecasts
+from forecast.report.figures.losses import frontier, isoflop
+from forecast.report.figures.optimum import optimum, regret
+from forecast.report.figures.outcome import outcome
+from forecast.report.figures.returns import headline, return_on_loss
+from forecast.report.figures.style import png, svg
+from forecast.report.figures.ticks import count, digits, log_ticks, plain, power, scientific
+from forecast.report.figures.view import Frontier, View, classical_fits, find_frontier, look
 
 __all__ = [
     "Frontier",

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from forecast.figures.style import (
+from forecast.report.figures.style import (
     CHOSEN,
     FORECAST,
     INK,
@@ -19,8 +19,8 @@ from forecast.figures.style import (
     house_style,
     label_ends,
 )
-from forecast.figures.ticks import count, label_log, power
-from forecast.figures.view import View
+from forecast.report.figures.ticks import count, label_log, power
+from forecast.report.figures.view import View
 
 _TOLERABLE = 0.01  # given away, nobody need mind
 _WORTH_A_LOOK = 0.15

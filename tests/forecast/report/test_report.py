@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 import forecast
-from forecast import figures
 from forecast.bayes.diagnostics import Diagnostics
-from forecast.figures.returns import return_axis
-from forecast.figures.style import blank, spread
-from forecast.figures.ticks import count, digits, log_ticks, plain, power, scientific
-from forecast.report import write_report
+from forecast.report import figures
+from forecast.report.figures.returns import return_axis
+from forecast.report.figures.style import blank, spread
+from forecast.report.figures.ticks import count, digits, log_ticks, plain, power, scientific
+from forecast.report.page import write_report
 
 
 class _Page(HTMLParser):

@@ -12,8 +12,8 @@ from forecast.bayes.model import SCALE_KNOTS, SKILL_KNOTS
 from forecast.bayes.posterior import QUANTILES, Posterior
 from forecast.classical import Columns, Interval, ReturnFrontier
 from forecast.decide.recommend import Recommendation
-from forecast.figures import View, count, digits, scientific
-from forecast.figures.style import METHOD_NAMES, method_name
+from forecast.report.figures import View, count, digits, scientific
+from forecast.report.figures.style import METHOD_NAMES, method_name
 from forecast.verify.backtest import Backtest
 from forecast.verify.outcome import Score
 

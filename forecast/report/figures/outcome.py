@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from forecast.figures.returns import return_axis
-from forecast.figures.style import (
+from forecast.report.figures.returns import return_axis
+from forecast.report.figures.style import (
     CHOSEN,
     FAINT,
     FORECAST,
@@ -18,8 +18,8 @@ from forecast.figures.style import (
     house_style,
     label_ends,
 )
-from forecast.figures.ticks import label_log, plain, power
-from forecast.figures.view import View
+from forecast.report.figures.ticks import label_log, plain, power
+from forecast.report.figures.view import View
 from forecast.verify.outcome import Outcome, Score, Scored
 
 _NAMES = {"loss": "loss of a new run (nats per action)", "return": "return of a new run"}
