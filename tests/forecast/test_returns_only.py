@@ -13,7 +13,7 @@ import forecast
 from forecast import classical
 from forecast.bayes.encode import encode, row_weights
 from forecast.bayes.model import SCALE_KNOTS
-from forecast.cli import main
+from forecast.cli.commands import main
 from forecast.report import figures
 from forecast.report.figures.style import EndLabel, blank, label_ends
 from forecast.report.page import write_report

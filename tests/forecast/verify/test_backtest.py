@@ -9,7 +9,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from forecast import read_runs
-from forecast.cli import app
+from forecast.cli.commands import app
 from forecast.verify import backtest as bt
 
 CHEAP = ("ours", "power_law")

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 
 import forecast
-from forecast import terminal
 from forecast.bayes.laws import LAWS
-from forecast.devices import PEAK_FLOPS
+from forecast.cli import terminal
+from forecast.cli.devices import PEAK_FLOPS
 
 RunsArg = Annotated[str, typer.Argument(help="A CSV or Parquet run table, a bundled name, or a saved posterior (.nc).")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

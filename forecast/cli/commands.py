@@ -9,10 +9,10 @@ import pandas as pd
 import typer
 
 import forecast
-from forecast import terminal
 from forecast.bayes.laws import LAWS
-from forecast.devices import budget
-from forecast.options import (
+from forecast.cli import terminal
+from forecast.cli.devices import budget
+from forecast.cli.options import (
     ColumnOpt,
     ColumnsOpt,
     DeviceOpt,
