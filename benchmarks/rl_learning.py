@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.config import ReinforcementConfig
+from training.config.base import ReinforcementConfig
 from training.configure_rl import configure
 from training.evaluate import RandomPolicy, evaluate
 from training.measure import task_of

@@ -38,7 +38,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from training.acting import Rollouts
-from training.config import ReinforcementConfig
+from training.config.base import ReinforcementConfig
 from training.configure_rl import configure
 from training.distributed import place
 from training.games import GameResult, Transition, checked_actions, game_seeds

@@ -8,7 +8,7 @@ import torch
 from letter_game import write_letters
 
 import forecast
-from training.config import read_config
+from training.config.base import read_config
 from training.distributed import place
 from training.learner import Learner, load_policy
 from training.measure import heldout_loss

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from training.atari.env import AtariTask, AtariVector
-from training.config import ReinforcementConfig
+from training.config.base import ReinforcementConfig
 from training.critic import Critic
 from training.games import GameResult, Transition, Vector
 from training.measure import autocast, to_device

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.loader import Batches
 from training.shards import Shards
 from training.shuffled import ShuffledBatches

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from training.batches import training_batches
-from training.config import ConfigError, RunConfig
+from training.config.base import ConfigError, RunConfig
 from training.distributed import Place, place
 from training.flops import flops_per_sample
+from training.interrupts import InterruptedRunError, stop_on_signals
 from training.learner import Learner
 from training.ledger import check_cost, check_finite, claim, resumed, row_of, told
 from training.measure import autocast, cloning_loss, measure, precision, task_of, to_device
@@ -17,7 +18,6 @@ from training.policies import PolicySpec, spec_of
 from training.record import append_row, check_table
 from training.schedule import learning_rate
 from training.shards import Shards
-from training.stopping import InterruptedRunError, stop_on_signals
 
 SAVE_EVERY = 300.0
 """Seconds between two checkpoints that no budget asks for."""

@@ -9,14 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from training import collecting, sweeping
-from training.config import (
-    ConfigError,
-    ReinforcementConfig,
-    RunConfig,
-    read_config,
-    read_recommendation,
-    to_toml,
-)
+from training.config.base import ConfigError, ReinforcementConfig, RunConfig, read_config, read_recommendation, to_toml
+from training.interrupts import InterruptedRunError
 from training.options import (
     GAMES,
     AlgorithmOpt,
@@ -39,7 +33,6 @@ from training.options import (
     numbers,
     write,
 )
-from training.stopping import InterruptedRunError
 from training.terminal import out, progress, say, show, show_rows
 
 app = typer.Typer(

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.jobs import Ended, Job, begin, last_words
 from training.memory import FILLED, run_memory
 

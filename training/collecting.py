@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.options import GAMES, EnvOpt, JsonOpt, SeedOpt, TaskOpt, WorkersOpt, checked_env
 from training.terminal import progress, say, show
 

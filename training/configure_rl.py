@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from training.config import ConfigError, ReinforcementConfig
+from training.config.base import ConfigError, ReinforcementConfig
 from training.configure import step_size
 from training.flops import reinforcement_flops
 from training.learner import load_policy

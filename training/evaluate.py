@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from training.atari.env import AtariTask, AtariVector
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.games import GameResult, Transition, Vector, noise_of_game
 from training.nethack.env import NetHackTask
 from training.nethack.vector import NetHackVector

@@ -19,7 +19,7 @@ Conventions
 from dataclasses import dataclass
 
 from training.atari import network
-from training.config import ConfigError, ReinforcementConfig
+from training.config.base import ConfigError, ReinforcementConfig
 from training.cores import FEED_FORWARD, LAYERS, heads_of
 from training.nethack import screen
 from training.policies import PolicySpec

@@ -6,7 +6,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from training.config import ConfigError
+from training.config.base import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)

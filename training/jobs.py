@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from training.config import ConfigError, TrainingConfig, read_config, to_toml
+from training.config.base import ConfigError, TrainingConfig, read_config, to_toml
 from training.record import write_atomically
 
 PATIENCE = 300.0
@@ -143,7 +143,7 @@ def main() -> None:
     """Train the run in a folder: FOLDER TABLE THREADS PARENT."""
     folder, table, threads, parent = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    from training.stopping import InterruptedRunError
+    from training.interrupts import InterruptedRunError
 
     try:
         config = read_config(folder / "config.toml")

@@ -17,7 +17,7 @@ from training.checkpoint import (
     optimizer_tensors,
     save_checkpoint,
 )
-from training.config import ConfigError, TrainingConfig
+from training.config.base import ConfigError, TrainingConfig
 from training.critic import Critic
 from training.distributed import Place
 from training.policies import PolicySpec, build

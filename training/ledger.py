@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from training.config import ConfigError, TrainingConfig, read_config, to_toml
+from training.config.base import ConfigError, TrainingConfig, read_config, to_toml
 from training.distributed import Place
 from training.policies import PolicySpec, count_params
 from training.record import code_version, locked, processor, write_atomically

@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.shards import Game, Shards
 from training.streams import Batch, GameStream, empty_batch
 

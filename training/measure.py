@@ -11,12 +11,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from training.atari.env import AtariTask
-from training.config import ConfigError, RunConfig, TrainingConfig
+from training.config.base import ConfigError, RunConfig, TrainingConfig
 from training.evaluate import evaluate
 from training.heldout import heldout
+from training.interrupts import InterruptedRunError, StopFlag
 from training.nethack.env import NetHackTask
 from training.shards import Shards
-from training.stopping import InterruptedRunError, StopFlag
 
 Tell = Callable[[str, int, int], None]
 """Is told what is being measured, how much of it is done, and how much there is."""

@@ -5,7 +5,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from training.config import ReinforcementConfig, TrainingConfig
+from training.config.base import ReinforcementConfig, TrainingConfig
 from training.configure import noise, spec_in
 from training.measure import cloning_loss, to_device
 from training.policies import build, count_params

@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from training.config import ConfigError, TrainingConfig
+from training.config.base import ConfigError, TrainingConfig
 from training.games import GameResult
 
 EVERY = 1.0

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from training.config import ENVS, ConfigError, RunConfig
+from training.config.base import ENVS, ConfigError, RunConfig
 
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
 SeedOpt = Annotated[int, typer.Option(help="Same seed, same result.", min=0)]

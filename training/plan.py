@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from training import configure, configure_rl
-from training.config import (
+from training.config.base import (
     ALGORITHMS,
     ENVS,
     ConfigError,

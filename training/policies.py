@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from training.atari.network import SIDES, AtariCnn, channels
-from training.config import CORES, ConfigError, TrainingConfig
+from training.config.base import CORES, ConfigError, TrainingConfig
 from training.cores import LstmCore, TransformerCore
 from training.nethack.screen import ResidualPair, ScreenEncoder, ScreenSizes
 

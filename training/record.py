@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from training.config import ConfigError
+from training.config.base import ConfigError
 
 Row = Mapping[str, str | int | float | None]
 """Column -> value; None is an empty cell, never 0."""

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from training.acting import Rollout, Rollouts, vector_of
-from training.config import ConfigError, ReinforcementConfig
+from training.config.base import ConfigError, ReinforcementConfig
 from training.distributed import place
 from training.flops import reinforcement_flops
+from training.interrupts import InterruptedRunError, stop_on_signals
 from training.learner import Learner, load_policy
 from training.ledger import check_cost, check_finite, claim, resumed, row_of, told
 from training.measure import autocast, measured_return, precision, task_of
@@ -23,7 +24,6 @@ from training.policies import PolicySpec, spec_of
 from training.record import append_row, check_table
 from training.returns import generalised_advantage, vtrace
 from training.schedule import learning_rate
-from training.stopping import InterruptedRunError, stop_on_signals
 
 SAVE_EVERY = 300.0
 """Seconds between two checkpoints that no budget asks for."""

@@ -2,7 +2,7 @@
 
 import math
 
-from training.config import TrainingConfig
+from training.config.base import TrainingConfig
 
 
 def learning_rate(config: TrainingConfig, update: int) -> float:

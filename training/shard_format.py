@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from training.blocks import Layout
-from training.config import ConfigError
+from training.config.base import ConfigError
 
 FORMAT = "game-scaling shards"
 VERSION = 1

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from training import blocks
 from training.blocks import Layout
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.shard_format import FORMAT, GAMES, VERSION, block_schema, header_hash, layout_json, split_key
 from training.shards import LeftOut, Shards
 

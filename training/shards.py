@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from training import blocks
 from training.blocks import Deltas, Layout
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.shard_format import GAMES, block_schema, damaged, read_header, split_key
 
 _OPEN_FILES = 64

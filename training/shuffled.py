@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.loader import check_sizes, thread_count
 from training.shards import Game, Shards
 from training.streams import STACK, Batch, GameStream, empty_batch

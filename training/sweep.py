@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from training.config import ConfigError, TrainingConfig
+from training.config.base import ConfigError, TrainingConfig
+from training.interrupts import InterruptedRunError, stop_on_signals
 from training.jobs import INTERRUPTED, REFUSED, Ended, Executor, Job
 from training.ledger import failure_row
 from training.monitor import PROGRESS
 from training.record import append_row, check_table, locked, read_rows
-from training.stopping import InterruptedRunError, stop_on_signals
 
 TABLE = "runs.csv"
 _EVERY = 0.3  # seconds between two looks at the jobs

@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.live import Live
 from rich.table import Table
 
-from training.config import ConfigError, RunConfig, TrainingConfig
+from training.config.base import ConfigError, RunConfig, TrainingConfig
 from training.options import (
     GAMES,
     AlgorithmOpt,

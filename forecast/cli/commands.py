@@ -403,7 +403,3 @@ def _typed(posterior: forecast.Posterior, source: str) -> str:
 
     fitted = ["forecast", "fit", posterior.runs.source, *fit_options(posterior), "--out", source]
     return shlex.join(fitted) + "\n" + typed
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,7 @@ from training.atari.expert import expert
 from training.batches import training_batches
 from training.bc import checked_spec
 from training.cli import app
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.configure import configure
 from training.evaluate import RandomPolicy, evaluate
 from training.learner import load_policy

@@ -5,7 +5,7 @@ import pytest
 from ale_py import ALEInterface, roms
 
 from training.atari.env import AtariTask, AtariVector
-from training.config import ConfigError
+from training.config.base import ConfigError
 
 
 def record(vector: AtariVector, actions: np.ndarray) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from letter_game import game, write_letters
 import forecast
 from training.bc import train
 from training.checkpoint import latest_checkpoint
-from training.config import ConfigError, to_toml
+from training.config.base import ConfigError, to_toml
 from training.configure import configure
 from training.flops import flops_per_sample
 from training.learner import load_policy

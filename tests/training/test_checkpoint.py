@@ -15,7 +15,7 @@ from training.checkpoint import (
     optimizer_tensors,
     save_checkpoint,
 )
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.learner import export_policy, load_policy
 from training.policies import PolicySpec, build
 

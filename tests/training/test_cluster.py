@@ -8,7 +8,7 @@ import pytest
 from letter_game import write_letters
 
 from training.checkpoint import latest_checkpoint
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.plan import Plan
 from training.sweep import Sweep
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from training.cli import main
-from training.config import RunConfig, read_config
+from training.config.base import RunConfig, read_config
 from training.flops import flops_per_sample
 from training.policies import count_params, spec_for
 

@@ -10,7 +10,7 @@ from nle import dataset, nethack
 from nle.env.tasks import NetHackChallenge
 from test_shards import read
 
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.nethack.demonstrations import ACTIONS, convert, expert_frames
 
 SAFE = [ACTIONS.index(ord(key)) for key in "hjklyubns"]

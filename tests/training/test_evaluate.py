@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from training.atari.env import AtariTask
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.evaluate import RandomPolicy, Returns, evaluate, play, sample
 from training.games import Deal, GameResult, Transition
 from training.nethack.env import NetHackTask

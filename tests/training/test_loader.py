@@ -9,7 +9,7 @@ from test_shards import LAYOUT, random_game, write
 from training import heldout as reading
 from training.batches import training_batches
 from training.blocks import Layout
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.heldout import heldout
 from training.shard_writer import ShardWriter
 

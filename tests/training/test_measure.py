@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from training.configure import configure
+from training.interrupts import InterruptedRunError, StopFlag
 from training.measure import measure
 from training.monitor import Monitor
 from training.nethack.demonstrations import nethack_writer
 from training.policies import build, spec_of
 from training.shards import Shards
-from training.stopping import InterruptedRunError, StopFlag
 
 LENGTHS = (70, 90, 40, 60)
 

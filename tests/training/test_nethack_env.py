@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from nle import nethack
 
-from training.config import ConfigError, RunConfig
+from training.config.base import ConfigError, RunConfig
 from training.nethack.env import Game, NetHackTask, begin, make
 
 MOVES = [0, 1, 2, 3, 4, 5, 6, 7]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from nle import nethack
 
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.games import game_seeds
 from training.nethack.env import Game, NetHackTask
 from training.nethack.process import WorkerProcess

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import forecast
-from training.config import ConfigError, ReinforcementConfig
+from training.config.base import ConfigError, ReinforcementConfig
 from training.plan import Plan, propose, read_plan, to_toml
 
 

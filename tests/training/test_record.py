@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.record import append_row, code_version
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from nle import dataset, nethack
 
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.nethack import recorder
 from training.nethack.players import RandomPlayer
 from training.nethack.recorder import collect

@@ -16,13 +16,13 @@ from forecast import read_runs
 from training import acting, cli, rl
 from training.acting import Actor
 from training.checkpoint import latest_checkpoint
-from training.config import ConfigError, ReinforcementConfig, read_config, to_toml
+from training.config.base import ConfigError, ReinforcementConfig, read_config, to_toml
 from training.configure_rl import configure, going_on
 from training.critic import Critic
 from training.flops import layer_costs, reinforcement_flops
+from training.interrupts import InterruptedRunError
 from training.nethack.env import NetHackTask
 from training.policies import PolicySpec, build, count_params, spec_for
-from training.stopping import InterruptedRunError
 
 ACTIONS = 4
 

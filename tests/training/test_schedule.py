@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from training.config import RunConfig
+from training.config.base import RunConfig
 from training.schedule import learning_rate
 
 

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from training import blocks
 from training.blocks import Layout
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.shard_writer import ShardWriter
 from training.shards import Shards
 

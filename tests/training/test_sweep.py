@@ -23,12 +23,12 @@ import forecast
 from training import jobs
 from training.checkpoint import latest_checkpoint
 from training.cli import app
-from training.config import ConfigError
+from training.config.base import ConfigError
+from training.interrupts import InterruptedRunError
 from training.jobs import REFUSED, Ended, ThisMachine, last_words
 from training.monitor import PROGRESS
 from training.plan import Plan, read_plan, to_toml
 from training.record import read_rows
-from training.stopping import InterruptedRunError
 from training.sweep import Sweep, is_finished
 from training.sweeping import _picture
 

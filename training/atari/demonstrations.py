@@ -8,7 +8,7 @@ import numpy as np
 from ale_py import ALEInterface, LoggerMode, roms
 
 from training.atari.env import AtariTask, AtariVector
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.evaluate import Returns, play
 from training.games import Transition
 from training.shard_format import ATARI_LAYOUT

@@ -7,7 +7,7 @@ stopped twice and went on in new games, so that its weights do not come out the 
 from pathlib import Path
 
 from training.atari.env import AtariTask
-from training.config import ConfigError
+from training.config.base import ConfigError
 
 _FOLDER = Path(__file__).parent / "experts"
 

@@ -27,7 +27,7 @@ from nle.dataset import db as database
 from nle.dataset.populate_db import XLOGFILE_COLUMNS
 from numpy.typing import NDArray
 
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.shard_format import NETHACK_LAYOUT
 from training.shard_writer import EncodedGame, GameEncoder, ShardWriter, check_holdout
 from training.shards import Shards

@@ -14,7 +14,7 @@ import numpy as np
 from nle import nethack
 from nle.env import base, tasks
 
-from training.config import _CHARACTER, ConfigError
+from training.config.base import _CHARACTER, ConfigError
 
 TASKS = {"NetHackChallenge": tasks.NetHackChallenge, "NetHackScore": tasks.NetHackScore}
 _MAX_STEPS = {"NetHackChallenge": 1_000_000, "NetHackScore": 5_000}

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.nethack.expert import Bot
 from training.nethack.lore import ACTION_COUNT, FIRST_INDEX
 from training.nethack.screen_reader import OBSERVATION_KEYS

@@ -20,14 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.games import checked_seed
+from training.interrupts import InterruptedRunError, stop_on_signals
 from training.nethack.env import NetHackTask
 from training.nethack.players import describe, make_player
 from training.nethack.recording_worker import RecordingWorker, Stream, after
 from training.nethack.recordings import LIST, read_list, remove_empty, verify
 from training.nethack.session import GameRow, Rules
-from training.stopping import InterruptedRunError, stop_on_signals
 
 STREAM_STEPS = 50_000
 """Steps that one stream of games makes, when steps are asked for: its last game is cut off there."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from training.config import ConfigError
+from training.config.base import ConfigError
 
 LIST = "games.jsonl"
 

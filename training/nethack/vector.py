@@ -19,7 +19,7 @@ from typing import Self
 
 import numpy as np
 
-from training.config import ConfigError
+from training.config.base import ConfigError
 from training.games import Deal, GameResult, Transition, checked_actions, checked_seed, game_seeds
 from training.nethack import worker as serving
 from training.nethack.env import NetHackTask

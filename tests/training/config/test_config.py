@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from training.config import (
+from training.config.base import (
     CORES,
     SCHEDULES,
     ConfigError,

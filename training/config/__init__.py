@@ -1,0 +1,1 @@
+"""What a training run is: an immutable config, checked on construction, read from and written to TOML."""
