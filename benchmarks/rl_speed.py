@@ -41,11 +41,11 @@ from training.acting import Rollouts
 from training.config.base import ReinforcementConfig
 from training.configure_rl import configure
 from training.distributed import place
-from training.games import GameResult, Transition, checked_actions, game_seeds
+from training.games.nethack.game import NetHackTask, begin, make
+from training.games.nethack.vector import NetHackVector
+from training.games.vector import GameResult, Transition, checked_actions, game_seeds
 from training.learner import Learner
-from training.nethack.env import NetHackTask, begin, make
 from training.nethack.screen import COLOURS, ScreenEncoder, ScreenSizes, cells_around
-from training.nethack.vector import NetHackVector
 from training.policies import PolicySpec, build, count_params, spec_of
 from training.rl import learn
 

@@ -24,10 +24,10 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from nle import nethack
 
-from training.atari.env import AtariVector
-from training.games import game_seeds
-from training.nethack.env import Game, NetHackTask, begin, make
-from training.nethack.vector import NetHackVector
+from training.games.atari import AtariVector
+from training.games.nethack.game import Game, NetHackTask, begin, make
+from training.games.nethack.vector import NetHackVector
+from training.games.vector import game_seeds
 
 SCREEN = ("tty_chars", "tty_colors", "tty_cursor")
 KEYS = np.array([*range(8)] * 4 + [nethack.ACTIONS.index(nethack.Command.ESC)] * 6 + [75])

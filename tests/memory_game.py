@@ -4,7 +4,7 @@ from typing import Self
 
 import numpy as np
 
-from training.games import Deal, GameResult, Transition, checked_actions, game_seeds
+from training.games.vector import Deal, GameResult, Transition, checked_actions, game_seeds
 
 
 class MemoryGame:

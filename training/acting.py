@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.atari.env import AtariTask, AtariVector
 from training.config.base import ReinforcementConfig
 from training.critic import Critic
-from training.games import GameResult, Transition, Vector
+from training.games.atari import AtariTask, AtariVector
+from training.games.nethack.game import NetHackTask
+from training.games.nethack.vector import NetHackVector
+from training.games.vector import GameResult, Transition, Vector
 from training.measure import autocast, to_device
-from training.nethack.env import NetHackTask
-from training.nethack.vector import NetHackVector
 from training.policies import remembering
 
 

@@ -96,9 +96,9 @@ def _collect_atari(
     quiet: bool,
 ) -> dict[str, Any]:
     from training.atari.demonstrations import collect as record
-    from training.atari.env import AtariTask
     from training.atari.expert import expert
     from training.evaluate import RandomPolicy
+    from training.games.atari import AtariTask
     from training.measure import task_of
 
     if player == "random":

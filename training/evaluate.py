@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.atari.env import AtariTask, AtariVector
 from training.config.base import ConfigError
-from training.games import GameResult, Transition, Vector, noise_of_game
-from training.nethack.env import NetHackTask
-from training.nethack.vector import NetHackVector
+from training.games.atari import AtariTask, AtariVector
+from training.games.nethack.game import NetHackTask
+from training.games.nethack.vector import NetHackVector
+from training.games.vector import GameResult, Transition, Vector, noise_of_game
 from training.policies import remembering
 
 

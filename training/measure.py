@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from training.atari.env import AtariTask
 from training.config.base import ConfigError, RunConfig, TrainingConfig
 from training.evaluate import evaluate
+from training.games.atari import AtariTask
+from training.games.nethack.game import NetHackTask
 from training.heldout import heldout
 from training.interrupts import InterruptedRunError, StopFlag
-from training.nethack.env import NetHackTask
 from training.shards import Shards
 
 Tell = Callable[[str, int, int], None]

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from training.config.base import ConfigError, TrainingConfig
-from training.games import GameResult
+from training.games.vector import GameResult
 
 EVERY = 1.0
 """Seconds between two readings of the loss; reading it makes a GPU wait."""

@@ -5,7 +5,6 @@ import pytest
 from typer.testing import CliRunner
 
 from training.atari.demonstrations import atari_writer, collect
-from training.atari.env import AtariTask, AtariVector
 from training.atari.expert import expert
 from training.batches import training_batches
 from training.bc import checked_spec
@@ -13,6 +12,7 @@ from training.cli import app
 from training.config.base import ConfigError
 from training.configure import configure
 from training.evaluate import RandomPolicy, evaluate
+from training.games.atari import AtariTask, AtariVector
 from training.learner import load_policy
 from training.shards import Shards
 

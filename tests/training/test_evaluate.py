@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.atari.env import AtariTask
 from training.config.base import ConfigError
 from training.evaluate import RandomPolicy, Returns, evaluate, play, sample
-from training.games import Deal, GameResult, Transition
-from training.nethack.env import NetHackTask
+from training.games.atari import AtariTask
+from training.games.nethack.game import NetHackTask
+from training.games.vector import Deal, GameResult, Transition
 
 
 class Clockwork:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from nle import nethack
 
+from training.games.nethack.game import NetHackTask, begin, make
 from training.nethack import paths
-from training.nethack.env import NetHackTask, begin, make
 from training.nethack.expert import Bot
 from training.nethack.lore import ACTION, ACTION_COUNT, FIRST_INDEX
 from training.nethack.players import RandomPlayer

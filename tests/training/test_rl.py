@@ -20,8 +20,8 @@ from training.config.base import ConfigError, ReinforcementConfig, read_config, 
 from training.configure_rl import configure, going_on
 from training.critic import Critic
 from training.flops import layer_costs, reinforcement_flops
+from training.games.nethack.game import NetHackTask
 from training.interrupts import InterruptedRunError
-from training.nethack.env import NetHackTask
 from training.policies import PolicySpec, build, count_params, spec_for
 
 ACTIONS = 4

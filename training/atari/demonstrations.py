@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from ale_py import ALEInterface, LoggerMode, roms
 
-from training.atari.env import AtariTask, AtariVector
 from training.config.base import ConfigError
 from training.evaluate import Returns, play
-from training.games import Transition
+from training.games.atari import AtariTask, AtariVector
+from training.games.vector import Transition
 from training.shard_format import ATARI_LAYOUT
 from training.shard_writer import GameEncoder, ShardWriter, check_holdout
 from training.shards import Shards

@@ -6,8 +6,8 @@ stopped twice and went on in new games, so that its weights do not come out the 
 
 from pathlib import Path
 
-from training.atari.env import AtariTask
 from training.config.base import ConfigError
+from training.games.atari import AtariTask
 
 _FOLDER = Path(__file__).parent / "experts"
 

@@ -21,7 +21,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 # NetHack's character option as NLE takes it: role-race-alignment-gender, or @ for a random one.
 _ROLES = "arc bar cav hea kni mon pri ran rog sam tou val wiz".replace(" ", "|")
 _CHARACTER = re.compile(rf"@|({_ROLES})-(hum|elf|dwa|gno|orc)-(law|neu|cha)-(mal|fem)")
-# What `training.nethack.env.NetHackTask.of` reads: a task, a character, or a task:character.
+# What `training.games.nethack.game.NetHackTask.of` reads: a task, a character, or a task:character.
 _NETHACK_TASK = re.compile(rf"(NetHackChallenge|NetHackScore)(:({_CHARACTER.pattern}))?|{_CHARACTER.pattern}")
 _GAME = re.compile(r"[A-Z][A-Za-z0-9]*")
 _MAX_INT = 2**63 - 1  # the largest integer that every TOML reader must take

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from training.config.base import ConfigError
-from training.games import checked_seed
+from training.games.nethack.game import NetHackTask
+from training.games.vector import checked_seed
 from training.interrupts import InterruptedRunError, stop_on_signals
-from training.nethack.env import NetHackTask
 from training.nethack.players import describe, make_player
 from training.nethack.recording_worker import RecordingWorker, Stream, after
 from training.nethack.recordings import LIST, read_list, remove_empty, verify

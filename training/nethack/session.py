@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from training.nethack.env import NetHackTask, begin, make
+from training.games.nethack.game import NetHackTask, begin, make
 from training.nethack.lore import nethack
 from training.nethack.players import Player
 from training.nethack.recordings import xlog_rows

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from ale_py import ALEInterface, roms
 
-from training.atari.env import AtariTask, AtariVector
 from training.config.base import ConfigError
+from training.games.atari import AtariTask, AtariVector
 
 
 def record(vector: AtariVector, actions: np.ndarray) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ import pytest
 from nle import nethack
 
 from training.config.base import ConfigError, RunConfig
-from training.nethack.env import Game, NetHackTask, begin, make
+from training.games.nethack.game import Game, NetHackTask, begin, make
 
 MOVES = [0, 1, 2, 3, 4, 5, 6, 7]
 ESCAPE = nethack.ACTIONS.index(nethack.Command.ESC)

@@ -13,10 +13,10 @@ import pytest
 from nle import nethack
 
 from training.config.base import ConfigError
-from training.games import game_seeds
-from training.nethack.env import Game, NetHackTask
-from training.nethack.process import WorkerProcess
-from training.nethack.vector import NetHackVector
+from training.games.nethack.game import Game, NetHackTask
+from training.games.nethack.process import WorkerProcess
+from training.games.nethack.vector import NetHackVector
+from training.games.vector import game_seeds
 
 SHORT = NetHackTask(max_steps=60)
 FIELDS = ("chars", "colors", "cursor")
@@ -244,7 +244,7 @@ def test_close_leaves_no_process_no_memory_and_no_file() -> None:
 def test_nothing_is_left_however_the_program_ends(ending: str, tmp_path: Path) -> None:
     script = (
         "import os, numpy as np\n"
-        "from training.nethack.vector import NetHackVector\n"
+        "from training.games.nethack.vector import NetHackVector\n"
         "vector = NetHackVector(count=2, workers=2)\n"
         "vector.reset()\n"
         "print(*vector.worker_pids, flush=True)\n"

@@ -14,7 +14,7 @@ from ale_py import ALEInterface, LoggerMode, roms
 from ale_py.vector_env import AtariVectorEnv
 
 from training.config.base import ConfigError
-from training.games import Deal, GameResult, Transition, checked_actions, checked_seed, game_seeds
+from training.games.vector import Deal, GameResult, Transition, checked_actions, checked_seed, game_seeds
 
 # The emulator's own limit leaves a half-made last frame, so `AtariVector` counts the actions itself.
 _NEVER = 2**31 - 1

@@ -1,6 +1,6 @@
 """Many NetHack games stepped together, in worker processes that write their screens into shared memory.
 
-Processes: workers are interpreters of their own, running `training.nethack.worker`. Forking a process that holds
+Processes: workers are interpreters of their own, running `training.games.nethack.worker`. Forking a process that holds
 torch's threads can hang; multiprocessing's spawn imports the caller's script again in every worker, and pickles.
 Memory: a file without a name (memfd), so that nothing can be left in /dev/shm, even by SIGKILL: the kernel frees it
 with the last process that uses it.
@@ -20,10 +20,10 @@ from typing import Self
 import numpy as np
 
 from training.config.base import ConfigError
-from training.games import Deal, GameResult, Transition, checked_actions, checked_seed, game_seeds
-from training.nethack import worker as serving
-from training.nethack.env import NetHackTask
-from training.nethack.process import WorkerProcess
+from training.games.nethack import worker as serving
+from training.games.nethack.game import NetHackTask
+from training.games.nethack.process import WorkerProcess
+from training.games.vector import Deal, GameResult, Transition, checked_actions, checked_seed, game_seeds
 
 _ATTEMPTS = 3
 _SCREEN = ("chars", "colors", "cursor")

@@ -11,8 +11,8 @@ import subprocess
 import sys
 import tempfile
 
-from training.nethack.env import NetHackTask
-from training.nethack.worker import DONE, READY
+from training.games.nethack.game import NetHackTask
+from training.games.nethack.worker import DONE, READY
 
 _BOOT_SECONDS = 120.0
 _GOODBYE_SECONDS = 2.0
@@ -93,7 +93,7 @@ class WorkerProcess:
         }
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "training.nethack.worker", json.dumps(settings)],
+                [sys.executable, "-P", "-m", "training.games.nethack.worker", json.dumps(settings)],
                 pass_fds=(settings["memory"], settings["line"]),
                 stdin=subprocess.DEVNULL,
                 env=environment,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.nethack.env import Game, NetHackTask
+from training.games.nethack.game import Game, NetHackTask
 
 STEP, BEGIN, READY, DONE = b"s", b"b", b"r", b"d"
 _LINE = 64  # bytes; arrays of different purpose do not share a cache line

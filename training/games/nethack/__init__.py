@@ -1,0 +1,1 @@
+"""NetHack as nle plays it: a game, worker processes that hold several, and the vector of all of them."""
