@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from training.flops import flops_per_sample
-from training.policies import PolicySpec, build, count_params
+from training.policies.family import PolicySpec, build, count_params
+from training.policies.flops import flops_per_sample
 
 ACTIONS = 121
 GAME_LENGTH = 5_000

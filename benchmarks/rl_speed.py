@@ -45,8 +45,8 @@ from training.games.nethack.game import NetHackTask, begin, make
 from training.games.nethack.vector import NetHackVector
 from training.games.vector import GameResult, Transition, checked_actions, game_seeds
 from training.learner import Learner
-from training.nethack.screen import COLOURS, ScreenEncoder, ScreenSizes, cells_around
-from training.policies import PolicySpec, build, count_params, spec_of
+from training.policies.family import PolicySpec, build, count_params, spec_of
+from training.policies.nethack_screen import COLOURS, ScreenEncoder, ScreenSizes, cells_around
 from training.rl import learn
 
 # torchrl makes "spawn" the way in which multiprocessing starts processes; theirs would each import all of this again.

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from training.config.base import ReinforcementConfig
-from training.critic import Critic
 from training.games.atari import AtariTask, AtariVector
 from training.games.nethack.game import NetHackTask
 from training.games.nethack.vector import NetHackVector
 from training.games.vector import GameResult, Transition, Vector
 from training.measure import autocast, to_device
-from training.policies import remembering
+from training.policies.critic import Critic
+from training.policies.family import remembering
 
 
 @dataclass(frozen=True, kw_only=True)

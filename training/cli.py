@@ -145,7 +145,7 @@ def flops(
 ) -> None:
     """Print the exact cost of a sample by layer, forward and backward; of a frame that is played too."""
     from training.configure import spec_in
-    from training.flops import layer_costs, reinforcement_flops
+    from training.policies.flops import layer_costs, reinforcement_flops
 
     run = read_config(config)
     spec = spec_in(run)

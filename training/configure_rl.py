@@ -7,10 +7,10 @@ from typing import Any
 
 from training.config.base import ConfigError, ReinforcementConfig
 from training.configure import step_size
-from training.flops import reinforcement_flops
 from training.learner import load_policy
 from training.measure import task_of
-from training.policies import count_params, spec_for, spec_of
+from training.policies.family import count_params, spec_for, spec_of
+from training.policies.flops import reinforcement_flops
 
 _RULES: dict[str, dict[str, Any]] = {
     "nethack": {"envs": 16, "rollout": 64, "unroll_length": 32, "batch_size": 8, "discount": 0.999},

@@ -15,7 +15,7 @@ from training.games.atari import AtariTask, AtariVector
 from training.games.nethack.game import NetHackTask
 from training.games.nethack.vector import NetHackVector
 from training.games.vector import GameResult, Transition, Vector, noise_of_game
-from training.policies import remembering
+from training.policies.family import remembering
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.checkpoint import (
+from training.config.base import ConfigError, TrainingConfig
+from training.distributed import Place
+from training.policies.checkpoint import (
     Checkpoint,
     export_checkpoint,
     latest_checkpoint,
@@ -17,10 +19,8 @@ from training.checkpoint import (
     optimizer_tensors,
     save_checkpoint,
 )
-from training.config.base import ConfigError, TrainingConfig
-from training.critic import Critic
-from training.distributed import Place
-from training.policies import PolicySpec, build
+from training.policies.critic import Critic
+from training.policies.family import PolicySpec, build
 
 
 @dataclass(kw_only=True)

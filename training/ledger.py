@@ -10,7 +10,7 @@ import torch
 
 from training.config.base import ConfigError, TrainingConfig, read_config, to_toml
 from training.distributed import Place
-from training.policies import PolicySpec, count_params
+from training.policies.family import PolicySpec, count_params
 from training.record import code_version, locked, processor, write_atomically
 
 _SETTINGS = ("algorithm", "env", "task", "core", "batch_size", "unroll_length", "learning_rate", "schedule")

@@ -8,7 +8,7 @@ from torch import Tensor
 from training.config.base import ReinforcementConfig, TrainingConfig
 from training.configure import noise, spec_in
 from training.measure import cloning_loss, to_device
-from training.policies import build, count_params
+from training.policies.family import build, count_params
 
 CONTEXT = 0.8e9
 """Bytes that a process takes on a GPU before it computes anything."""

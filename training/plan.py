@@ -35,7 +35,7 @@ from training.config.base import (
     read_toml,
     toml_value,
 )
-from training.policies import MAX_PARAMS, spec_for
+from training.policies.family import MAX_PARAMS, spec_for
 
 _OWN = ("params", "samples", "flops", "checkpoints", "seed")
 """Fields of a run that the grid settles."""

@@ -14,13 +14,13 @@ from torch import Tensor
 from training.acting import Rollout, Rollouts, vector_of
 from training.config.base import ConfigError, ReinforcementConfig
 from training.distributed import place
-from training.flops import reinforcement_flops
 from training.interrupts import InterruptedRunError, stop_on_signals
 from training.learner import Learner, load_policy
 from training.ledger import check_cost, check_finite, claim, resumed, row_of, told
 from training.measure import autocast, measured_return, precision, task_of
 from training.monitor import Monitor, matrix_rate
-from training.policies import PolicySpec, spec_of
+from training.policies.family import PolicySpec, spec_of
+from training.policies.flops import reinforcement_flops
 from training.record import append_row, check_table
 from training.returns import generalised_advantage, vtrace
 from training.schedule import learning_rate

@@ -17,13 +17,13 @@ from letter_game import game, write_letters
 
 import forecast
 from training.bc import train
-from training.checkpoint import latest_checkpoint
 from training.config.base import ConfigError, to_toml
 from training.configure import configure
-from training.flops import flops_per_sample
 from training.learner import load_policy
 from training.measure import cloning_loss, heldout_loss, to_device
-from training.policies import spec_for
+from training.policies.checkpoint import latest_checkpoint
+from training.policies.family import spec_for
+from training.policies.flops import flops_per_sample
 from training.shards import Shards
 
 ACTIONS = 121

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from letter_game import write_letters
 
-from training.checkpoint import latest_checkpoint
 from training.config.base import ConfigError
 from training.plan import Plan
+from training.policies.checkpoint import latest_checkpoint
 from training.sweep import Sweep
 
 ray = pytest.importorskip("ray")

@@ -9,8 +9,8 @@ import pytest
 
 from training.cli import main
 from training.config.base import RunConfig, read_config
-from training.flops import flops_per_sample
-from training.policies import count_params, spec_for
+from training.policies.family import count_params, spec_for
+from training.policies.flops import flops_per_sample
 
 RECOMMENDATION = """\
 schema = 1

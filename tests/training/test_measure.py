@@ -11,7 +11,7 @@ from training.interrupts import InterruptedRunError, StopFlag
 from training.measure import measure
 from training.monitor import Monitor
 from training.nethack.demonstrations import nethack_writer
-from training.policies import build, spec_of
+from training.policies.family import build, spec_of
 from training.shards import Shards
 
 LENGTHS = (70, 90, 40, 60)

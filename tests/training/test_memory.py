@@ -7,7 +7,7 @@ import pytest
 from training.configure import configure
 from training.configure_rl import configure as configure_rl
 from training.memory import CONTEXT, run_memory
-from training.policies import count_params, spec_for
+from training.policies.family import count_params, spec_for
 
 
 def test_memory_grows_with_the_batch_and_with_the_weights():

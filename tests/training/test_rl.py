@@ -15,14 +15,14 @@ from memory_game import MemoryGame
 from forecast import read_runs
 from training import acting, cli, rl
 from training.acting import Actor
-from training.checkpoint import latest_checkpoint
 from training.config.base import ConfigError, ReinforcementConfig, read_config, to_toml
 from training.configure_rl import configure, going_on
-from training.critic import Critic
-from training.flops import layer_costs, reinforcement_flops
 from training.games.nethack.game import NetHackTask
 from training.interrupts import InterruptedRunError
-from training.policies import PolicySpec, build, count_params, spec_for
+from training.policies.checkpoint import latest_checkpoint
+from training.policies.critic import Critic
+from training.policies.family import PolicySpec, build, count_params, spec_for
+from training.policies.flops import layer_costs, reinforcement_flops
 
 ACTIONS = 4
 

@@ -21,13 +21,13 @@ from typer.testing import CliRunner
 
 import forecast
 from training import jobs
-from training.checkpoint import latest_checkpoint
 from training.cli import app
 from training.config.base import ConfigError
 from training.interrupts import InterruptedRunError
 from training.jobs import REFUSED, Ended, ThisMachine, last_words
 from training.monitor import PROGRESS
 from training.plan import Plan, read_plan, to_toml
+from training.policies.checkpoint import latest_checkpoint
 from training.record import read_rows
 from training.sweep import Sweep, is_finished
 from training.sweeping import _picture

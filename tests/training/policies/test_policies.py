@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from training.config.base import ConfigError
-from training.policies import MAX_PARAMS, PolicySpec, build, count_params, remembering, spec_for
+from training.policies.family import MAX_PARAMS, PolicySpec, build, count_params, remembering, spec_for
 
 FAMILIES = [("nethack", "lstm", 121), ("nethack", "transformer", 121), ("atari", "cnn", 4), ("atari", "cnn", 18)]
 BATCH, STEPS = 2, 3

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from training.atari.network import SIDES, AtariCnn, channels
 from training.config.base import CORES, ConfigError, TrainingConfig
-from training.cores import LstmCore, TransformerCore
-from training.nethack.screen import ResidualPair, ScreenEncoder, ScreenSizes
+from training.policies.atari_cnn import SIDES, AtariCnn, channels
+from training.policies.cores import LstmCore, TransformerCore
+from training.policies.nethack_screen import ResidualPair, ScreenEncoder, ScreenSizes
 
 MAX_PARAMS = 1e9
 TOLERANCE = 0.10

@@ -18,11 +18,11 @@ Conventions
 
 from dataclasses import dataclass
 
-from training.atari import network
 from training.config.base import ConfigError, ReinforcementConfig
-from training.cores import FEED_FORWARD, LAYERS, heads_of
-from training.nethack import screen
-from training.policies import PolicySpec
+from training.policies import atari_cnn as network
+from training.policies import nethack_screen as screen
+from training.policies.cores import FEED_FORWARD, LAYERS, heads_of
+from training.policies.family import PolicySpec
 
 
 @dataclass(frozen=True)

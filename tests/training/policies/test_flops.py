@@ -8,8 +8,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from training.config.base import ConfigError
-from training.flops import flops_per_sample, layer_costs
-from training.policies import PolicySpec, build, count_params, spec_for
+from training.policies.family import PolicySpec, build, count_params, spec_for
+from training.policies.flops import flops_per_sample, layer_costs
 
 BATCH, STEPS = 2, 3
 

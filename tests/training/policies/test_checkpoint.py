@@ -7,7 +7,9 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from training.checkpoint import (
+from training.config.base import ConfigError
+from training.learner import export_policy, load_policy
+from training.policies.checkpoint import (
     Checkpoint,
     latest_checkpoint,
     load_checkpoint,
@@ -15,9 +17,7 @@ from training.checkpoint import (
     optimizer_tensors,
     save_checkpoint,
 )
-from training.config.base import ConfigError
-from training.learner import export_policy, load_policy
-from training.policies import PolicySpec, build
+from training.policies.family import PolicySpec, build
 
 
 def checkpoint(update, **state):

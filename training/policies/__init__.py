@@ -1,0 +1,1 @@
+"""Policies as families over a width: encoders, cores over time, the critic, exact cost, and checkpoints."""
