@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from demo import run
-from training.shards import Shards
+from training.shards.reader import Shards
 
 STEPS = 2_000_000
 TARGETS = {"nld-aa-mini": 1e14, "scripted-bot": 3.2e13}

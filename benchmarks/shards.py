@@ -24,7 +24,7 @@ from nle.dataset import db as database
 
 from training.batches import training_batches
 from training.nethack.demonstrations import convert
-from training.shards import Shards
+from training.shards.reader import Shards
 
 BATCH, UNROLL = 32, 32
 

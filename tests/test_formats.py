@@ -12,7 +12,7 @@ from training.config.base import read_config
 from training.distributed import place
 from training.learner import Learner, load_policy
 from training.measure import heldout_loss
-from training.shards import Shards
+from training.shards.reader import Shards
 
 DATA = Path(__file__).parent / "data"
 """Written at commit 4a36bce (version 0.1.0)."""

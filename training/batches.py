@@ -4,7 +4,7 @@ from typing import Any
 
 from training.config.base import ConfigError
 from training.loader import Batches
-from training.shards import Shards
+from training.shards.reader import Shards
 from training.shuffled import ShuffledBatches
 
 

@@ -17,7 +17,7 @@ from training.policies.family import PolicySpec, spec_of
 from training.policies.flops import flops_per_sample
 from training.record import append_row, check_table
 from training.schedule import learning_rate
-from training.shards import Shards
+from training.shards.reader import Shards
 
 SAVE_EVERY = 300.0
 """Seconds between two checkpoints that no budget asks for."""

@@ -14,7 +14,7 @@ from training.config.base import ConfigError, RunConfig, TrainingConfig, read_re
 from training.measure import autocast, cloning_loss, precision, task_of, to_device
 from training.policies.family import PolicySpec, build, count_params, spec_for, spec_of
 from training.policies.flops import flops_per_sample
-from training.shards import Shards
+from training.shards.reader import Shards
 
 ACTIONS = {"nethack": 121, "atari": 18}
 """Where no demonstrations say otherwise."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from training.loader import check_sizes
-from training.shards import Game, Shards
+from training.shards.reader import Game, Shards
 from training.streams import Batch, GameStream, empty_batch
 
 PIECE = 2048

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.config.base import ConfigError
-from training.shards import Game, Shards
+from training.shards.reader import Game, Shards
 from training.streams import Batch, GameStream, empty_batch
 
 _AHEAD = 2

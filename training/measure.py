@@ -16,7 +16,7 @@ from training.games.atari import AtariTask
 from training.games.nethack.game import NetHackTask
 from training.heldout import heldout
 from training.interrupts import InterruptedRunError, StopFlag
-from training.shards import Shards
+from training.shards.reader import Shards
 
 Tell = Callable[[str, int, int], None]
 """Is told what is being measured, how much of it is done, and how much there is."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from training.config.base import ConfigError
 from training.loader import check_sizes, thread_count
-from training.shards import Game, Shards
+from training.shards.reader import Game, Shards
 from training.streams import STACK, Batch, GameStream, empty_batch
 
 CHUNK = 32

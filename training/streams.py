@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from training.shards import Game, Shards
+from training.shards.reader import Game, Shards
 
 Batch = dict[str, NDArray]
 """Field -> [slots, time, ...], as policies take it."""

@@ -184,7 +184,7 @@ def _remarks(runs: tuple[TrainingConfig, ...], parallel: int) -> str:
 def _warn_of_little_data(runs: tuple[TrainingConfig, ...], data: str) -> None:
     if not data:
         return
-    from training.shards import Shards
+    from training.shards.reader import Shards
 
     available = Shards(data).samples
     short = [run for run in runs if isinstance(run, RunConfig) and run.samples > run.max_epochs * available]

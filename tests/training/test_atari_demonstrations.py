@@ -14,7 +14,7 @@ from training.configure import configure
 from training.evaluate import RandomPolicy, evaluate
 from training.games.atari import AtariTask, AtariVector
 from training.learner import load_policy
-from training.shards import Shards
+from training.shards.reader import Shards
 
 
 def test_loaded_stacks_are_those_the_environment_showed(tmp_path):

@@ -24,7 +24,7 @@ from training.measure import cloning_loss, heldout_loss, to_device
 from training.policies.checkpoint import latest_checkpoint
 from training.policies.family import spec_for
 from training.policies.flops import flops_per_sample
-from training.shards import Shards
+from training.shards.reader import Shards
 
 ACTIONS = 121
 

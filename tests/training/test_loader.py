@@ -8,10 +8,10 @@ from test_shards import LAYOUT, random_game, write
 
 from training import heldout as reading
 from training.batches import training_batches
-from training.blocks import Layout
 from training.config.base import ConfigError
 from training.heldout import heldout
-from training.shard_writer import ShardWriter
+from training.shards.blocks import Layout
+from training.shards.writer import ShardWriter
 
 LENGTHS = (31, 64, 5, 47, 90, 18, 1, 33)
 FIELDS = {"chars", "colors", "cursor", "previous", "start", "action", "mask"}
@@ -294,6 +294,6 @@ def test_nethack_frames_can_be_shuffled_too(shards, games):
 
 
 def test_the_layout_of_these_tests_is_that_of_nethack_but_smaller():
-    from training.shard_format import NETHACK_LAYOUT
+    from training.shards.format import NETHACK_LAYOUT
 
     assert (LAYOUT.planes, LAYOUT.columns) == (NETHACK_LAYOUT.planes, NETHACK_LAYOUT.columns)

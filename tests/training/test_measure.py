@@ -12,7 +12,7 @@ from training.measure import measure
 from training.monitor import Monitor
 from training.nethack.demonstrations import nethack_writer
 from training.policies.family import build, spec_of
-from training.shards import Shards
+from training.shards.reader import Shards
 
 LENGTHS = (70, 90, 40, 60)
 

@@ -11,9 +11,9 @@ from training.config.base import ConfigError
 from training.evaluate import Returns, play
 from training.games.atari import AtariTask, AtariVector
 from training.games.vector import Transition
-from training.shard_format import ATARI_LAYOUT
-from training.shard_writer import GameEncoder, ShardWriter, check_holdout
-from training.shards import Shards
+from training.shards.format import ATARI_LAYOUT
+from training.shards.reader import Shards
+from training.shards.writer import GameEncoder, ShardWriter, check_holdout
 
 BLOCK = 64
 """Frames a block: short, because shuffled frames are read from anywhere."""

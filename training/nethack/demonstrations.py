@@ -28,9 +28,9 @@ from nle.dataset.populate_db import XLOGFILE_COLUMNS
 from numpy.typing import NDArray
 
 from training.config.base import ConfigError
-from training.shard_format import NETHACK_LAYOUT
-from training.shard_writer import EncodedGame, GameEncoder, ShardWriter, check_holdout
-from training.shards import Shards
+from training.shards.format import NETHACK_LAYOUT
+from training.shards.reader import Shards
+from training.shards.writer import EncodedGame, GameEncoder, ShardWriter, check_holdout
 
 ACTIONS = tuple(int(action) for action in nethack.ACTIONS)
 """The key of each action of NetHackChallenge."""

@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from training.blocks import Layout
 from training.config.base import ConfigError
+from training.shards.blocks import Layout
 
 FORMAT = "game-scaling shards"
 VERSION = 1

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from training import blocks
-from training.blocks import Layout
 from training.config.base import ConfigError
-from training.shard_writer import ShardWriter
-from training.shards import Shards
+from training.shards import blocks
+from training.shards.blocks import Layout
+from training.shards.reader import Shards
+from training.shards.writer import ShardWriter
 
 LAYOUT = Layout(
     shape=(3, 5),
@@ -100,7 +100,7 @@ def test_games_come_back_whole_and_from_any_frame(tmp_path):
 
 
 def test_games_of_more_files_than_may_be_open_are_read_side_by_side(tmp_path, monkeypatch):
-    monkeypatch.setattr("training.shards._OPEN_FILES", 2)
+    monkeypatch.setattr("training.shards.reader._OPEN_FILES", 2)
     games = {str(seed): random_game(seed, 40) for seed in range(12)}
     shards = write(tmp_path / "s", games, file_bytes=1)
     open_before = len(list(Path("/proc/self/fd").iterdir()))

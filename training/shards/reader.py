@@ -1,7 +1,7 @@
 """Demonstrations on disk, one format for every game: read whole games in order, or any frame of any game.
 
-A folder holds `header.json`, see `training.shard_format`, and pairs of `00000.arrow` (Arrow IPC: a record batch a game,
-a row a block, see `training.blocks`) and `00000.parquet` (a row a game).
+A folder holds `header.json`, see `training.shards.format`, and pairs of `00000.arrow` (Arrow IPC: a record batch a
+game, a row a block, see `training.shards.blocks`) and `00000.parquet` (a row a game).
 """
 
 import hashlib
@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from training import blocks
-from training.blocks import Deltas, Layout
 from training.config.base import ConfigError
-from training.shard_format import GAMES, block_schema, damaged, read_header, split_key
+from training.shards import blocks
+from training.shards.blocks import Deltas, Layout
+from training.shards.format import GAMES, block_schema, damaged, read_header, split_key
 
 _OPEN_FILES = 64
 

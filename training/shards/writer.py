@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from training import blocks
-from training.blocks import Layout
 from training.config.base import ConfigError
-from training.shard_format import FORMAT, GAMES, VERSION, block_schema, header_hash, layout_json, split_key
-from training.shards import LeftOut, Shards
+from training.shards import blocks
+from training.shards.blocks import Layout
+from training.shards.format import FORMAT, GAMES, VERSION, block_schema, header_hash, layout_json, split_key
+from training.shards.reader import LeftOut, Shards
 
 
 @dataclass(frozen=True, kw_only=True)
