@@ -22,7 +22,7 @@ from pathlib import Path
 from nle import dataset
 from nle.dataset import db as database
 
-from training.batches import training_batches
+from training.batches.training import training_batches
 from training.nethack.demonstrations import convert
 from training.shards.reader import Shards
 

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from training.batches import training_batches
+from training.batches.training import training_batches
 from training.config.base import ConfigError, RunConfig
 from training.distributed import Place, place
 from training.interrupts import InterruptedRunError, stop_on_signals

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from training.batches.heldout import heldout
 from training.config.base import ConfigError, RunConfig, TrainingConfig
 from training.evaluate import evaluate
 from training.games.atari import AtariTask
 from training.games.nethack.game import NetHackTask
-from training.heldout import heldout
 from training.interrupts import InterruptedRunError, StopFlag
 from training.shards.reader import Shards
 

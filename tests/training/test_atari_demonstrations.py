@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from training.atari.demonstrations import atari_writer, collect
 from training.atari.expert import expert
-from training.batches import training_batches
+from training.batches.training import training_batches
 from training.bc import checked_spec
 from training.cli import app
 from training.config.base import ConfigError

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from training.loader import check_sizes
+from training.batches.sequences import check_sizes
+from training.batches.streams import Batch, GameStream, empty_batch
 from training.shards.reader import Game, Shards
-from training.streams import Batch, GameStream, empty_batch
 
 PIECE = 2048
 """Frames of a game that are read in a row."""

@@ -15,10 +15,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from training.batches.sequences import check_sizes, thread_count
+from training.batches.streams import STACK, Batch, GameStream, empty_batch
 from training.config.base import ConfigError
-from training.loader import check_sizes, thread_count
 from training.shards.reader import Game, Shards
-from training.streams import STACK, Batch, GameStream, empty_batch
 
 CHUNK = 32
 _POOL_FRAMES = 8192
@@ -34,7 +34,7 @@ class _Piece:
 
 
 class ShuffledBatches:
-    """As `training.loader.Batches`, but frames are shuffled, [B, 1, ...], and every one has `start` True.
+    """As `training.batches.sequences.Batches`, but frames are shuffled, [B, 1, ...], and every one has `start` True.
 
     Raises ConfigError as `Batches` does. Every rank decodes the frames of all.
     """

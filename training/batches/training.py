@@ -2,18 +2,18 @@
 
 from typing import Any
 
+from training.batches.sequences import Batches
+from training.batches.shuffled import ShuffledBatches
 from training.config.base import ConfigError
-from training.loader import Batches
 from training.shards.reader import Shards
-from training.shuffled import ShuffledBatches
 
 
 def training_batches(
     shards: Shards, *, unroll_length: int, shuffled: bool | None = None, **settings: Any
 ) -> Batches | ShuffledBatches:
-    """Batches of the training games; `training.loader.Batches` has the settings.
+    """Batches of the training games; `training.batches.sequences.Batches` has the settings.
 
-    `shuffled`, the default for single Atari frames, takes them from `training.shuffled.ShuffledBatches`.
+    `shuffled`, the default for single Atari frames, takes them from `training.batches.shuffled.ShuffledBatches`.
     """
     if shuffled is None:
         shuffled = shards.env == "atari" and unroll_length == 1

@@ -16,9 +16,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from training.batches.streams import Batch, GameStream, empty_batch
 from training.config.base import ConfigError
 from training.shards.reader import Game, Shards
-from training.streams import Batch, GameStream, empty_batch
 
 _AHEAD = 2
 

@@ -1,0 +1,1 @@
+"""Batches of demonstrations that resume exactly, and one pass over held-out games."""
