@@ -21,8 +21,8 @@ import torch
 
 from training.config.base import ReinforcementConfig
 from training.configure_rl import configure
-from training.evaluate import RandomPolicy, evaluate
 from training.measure import task_of
+from training.play.evaluate import RandomPolicy, evaluate
 from training.rl import train
 
 ACTIONS_A_GAME = 1_000

@@ -231,10 +231,10 @@ def evaluate(
     as_json: JsonOpt = False,
 ) -> None:
     """Play games with a policy; the mean return with its standard error."""
-    from training.evaluate import RandomPolicy
-    from training.evaluate import evaluate as play
     from training.learner import load_policy
     from training.measure import task_of
+    from training.play.evaluate import RandomPolicy
+    from training.play.evaluate import evaluate as play
 
     if checkpoint == "random":
         known = task_of(checked_env(env), task or GAMES[env], 0, max_steps or 0)

@@ -97,9 +97,9 @@ def _collect_atari(
 ) -> dict[str, Any]:
     from training.atari.demonstrations import collect as record
     from training.atari.expert import expert
-    from training.evaluate import RandomPolicy
     from training.games.atari import AtariTask
     from training.measure import task_of
+    from training.play.evaluate import RandomPolicy
 
     if player == "random":
         known: Any = task_of("atari", task or GAMES["atari"], 0, max_steps or 0)

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from training.batches.heldout import heldout
 from training.config.base import ConfigError, RunConfig, TrainingConfig
-from training.evaluate import evaluate
 from training.games.atari import AtariTask
 from training.games.nethack.game import NetHackTask
 from training.interrupts import InterruptedRunError, StopFlag
+from training.play.evaluate import evaluate
 from training.shards.reader import Shards
 
 Tell = Callable[[str, int, int], None]

@@ -11,9 +11,9 @@ from training.bc import checked_spec
 from training.cli import app
 from training.config.base import ConfigError
 from training.configure import configure
-from training.evaluate import RandomPolicy, evaluate
 from training.games.atari import AtariTask, AtariVector
 from training.learner import load_policy
+from training.play.evaluate import RandomPolicy, evaluate
 from training.shards.reader import Shards
 
 

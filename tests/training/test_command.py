@@ -196,6 +196,6 @@ def test_an_interrupted_command_says_so(run, monkeypatch):
     def interrupt(*arguments, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("training.evaluate.evaluate", interrupt)
+    monkeypatch.setattr("training.play.evaluate.evaluate", interrupt)
     code, out, err = run("evaluate", "random", "--episodes", 1)
     assert (code, out, err) == (130, "", "training: interrupted; start the same command again.\n")

@@ -8,9 +8,9 @@ import numpy as np
 from ale_py import ALEInterface, LoggerMode, roms
 
 from training.config.base import ConfigError
-from training.evaluate import Returns, play
 from training.games.atari import AtariTask, AtariVector
 from training.games.vector import Transition
+from training.play.evaluate import Returns, play
 from training.shards.format import ATARI_LAYOUT
 from training.shards.reader import Shards
 from training.shards.writer import GameEncoder, ShardWriter, check_holdout

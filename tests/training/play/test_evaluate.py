@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from training.config.base import ConfigError
-from training.evaluate import RandomPolicy, Returns, evaluate, play, sample
 from training.games.atari import AtariTask
 from training.games.nethack.game import NetHackTask
 from training.games.vector import Deal, GameResult, Transition
+from training.play.evaluate import RandomPolicy, Returns, evaluate, play, sample
 
 
 class Clockwork:

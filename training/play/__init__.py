@@ -1,0 +1,1 @@
+"""Playing games with a policy: returns over a fixed list of games."""
