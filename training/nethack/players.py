@@ -6,10 +6,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from training.bot.bot import Bot
+from training.bot.lore import ACTION_COUNT, FIRST_INDEX
+from training.bot.screen_reader import OBSERVATION_KEYS
 from training.config.base import ConfigError
-from training.nethack.expert import Bot
-from training.nethack.lore import ACTION_COUNT, FIRST_INDEX
-from training.nethack.screen_reader import OBSERVATION_KEYS
 
 NAMED = ("bot", "random")
 _SCREEN = ("tty_chars", "tty_colors", "tty_cursor")

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from training.bot.lore import nethack
 from training.games.nethack.game import NetHackTask, begin, make
-from training.nethack.lore import nethack
 from training.nethack.players import Player
 from training.nethack.recordings import xlog_rows
 

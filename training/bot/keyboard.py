@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from training.nethack.explorer import Explorer
-from training.nethack.lore import ACTION, ENTER, ESC
-from training.nethack.screen_reader import Screen
+from training.bot.explorer import Explorer
+from training.bot.lore import ACTION, ENTER, ESC
+from training.bot.screen_reader import Screen
 
 _WAYS_OUT = (ESC, ENTER, " ", "n", "q", "y")
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from nle import nethack as _nethack
 
-from training.nethack import paths
+from training.bot import paths
 
 nethack: Any = _nethack  # most of its names come from a compiled module that a type checker cannot see into
 

@@ -1,12 +1,12 @@
 """How the scripted player stays alive: praying, hiding, resting, fighting, eating.
 
-Behaviours return keys to press, or "" to leave the turn to others; `training.nethack.expert` has their order.
+Behaviours return keys to press, or "" to leave the turn to others; `training.bot.bot` has their order.
 """
 
-from training.nethack import paths
-from training.nethack.explorer import distance
-from training.nethack.keyboard import Keyboard
-from training.nethack.lore import (
+from training.bot import paths
+from training.bot.explorer import distance
+from training.bot.keyboard import Keyboard
+from training.bot.lore import (
     ACTION,
     EDIBLE,
     ENHANCE,
@@ -21,7 +21,7 @@ from training.nethack.lore import (
     WEAK,
     nethack,
 )
-from training.nethack.screen_reader import Monster, Screen
+from training.bot.screen_reader import Monster, Screen
 
 PRAYER_APART, DYING_PRAYER_APART = 900, 500
 """Turns between prayers; NetHack forgives most after 900, and the dying have nothing to lose."""

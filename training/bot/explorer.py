@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from training.nethack import paths
-from training.nethack.lore import CAREFUL, DIRECTIONS, FLOATING_EYE, HOPELESS_MOVE, MINES, NEVER_FIGHT, SHOP_GREETING
-from training.nethack.screen_reader import Monster, Screen
+from training.bot import paths
+from training.bot.lore import CAREFUL, DIRECTIONS, FLOATING_EYE, HOPELESS_MOVE, MINES, NEVER_FIGHT, SHOP_GREETING
+from training.bot.screen_reader import Monster, Screen
 
 _TRIES = 8  # moves that lead nowhere before a square is given up
 _TRIES_AT_DOORS = 40  # a lock may take many kicks
@@ -14,7 +14,7 @@ _PEACE = 30  # turns for which a monster that proved peaceful is left alone
 
 @dataclass
 class Level:
-    """What is remembered of one dungeon level. Sets of squares are integers, as in `training.nethack.paths`."""
+    """What is remembered of one dungeon level. Sets of squares are integers, as in `training.bot.paths`."""
 
     visited: int = 0
     blocked: int = 0

@@ -4,21 +4,10 @@ It explores level by level, fights what comes near with its bare skills, eats, p
 and goes deeper as it grows stronger. `Bot.BEHAVIOURS` is the whole player: the first that has something to do acts.
 """
 
-from training.nethack import paths
-from training.nethack.lore import (
-    ACTION,
-    DIRECTIONS,
-    ENTER,
-    FLOATING_EYE,
-    GOLD,
-    HUNGRY,
-    KICK,
-    MINES,
-    MISSILES,
-    nethack,
-)
-from training.nethack.screen_reader import Screen
-from training.nethack.survivor import WAIT, Survivor
+from training.bot import paths
+from training.bot.lore import ACTION, DIRECTIONS, ENTER, FLOATING_EYE, GOLD, HUNGRY, KICK, MINES, MISSILES, nethack
+from training.bot.screen_reader import Screen
+from training.bot.survivor import WAIT, Survivor
 
 REQUIRED = (0, 0, 1, 2, 4, 6, 8, 8, 9, 10, 10, 11, 11, 12)
 """Experience level at which each depth (the index) is entered without waiting."""

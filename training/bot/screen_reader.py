@@ -6,8 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from training.nethack.lore import NAMES, nethack
-from training.nethack.paths import COLUMNS, ROWS, around, bits, square
+from training.bot.lore import NAMES, nethack
+from training.bot.paths import COLUMNS, ROWS, around, bits, square
 
 OBSERVATION_KEYS = (
     "glyphs",
@@ -83,7 +83,7 @@ class Monster:
 
 
 class Screen:
-    """One observation. Sets of squares are integers as in `training.nethack.paths`."""
+    """One observation. Sets of squares are integers as in `training.bot.paths`."""
 
     def __init__(self, observation: Mapping[str, np.ndarray]) -> None:
         self.observation = observation

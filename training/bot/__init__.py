@@ -1,0 +1,1 @@
+"""The built-in NetHack player: it reads the screen, explores, fights and survives."""
