@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from nle import dataset, nethack
 from nle.env.tasks import NetHackChallenge
-from test_shards import read
+from random_shards import read
 
 from training.config.base import ConfigError
 from training.nethack.demonstrations import ACTIONS, convert, expert_frames

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from test_shards import LAYOUT, random_game, write
+from random_shards import LAYOUT, random_game, write
 
 from training.batches import heldout as reading
 from training.batches.heldout import heldout
