@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.nethack.recorder import Summary, collect
-from training.nethack.recordings import read_list
+from training.record.nethack.folder import read_list
+from training.record.nethack.recorder import Summary, collect
 
 
 def measure(player: str, options: argparse.Namespace, limit: int) -> None:

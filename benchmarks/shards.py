@@ -23,7 +23,7 @@ from nle import dataset
 from nle.dataset import db as database
 
 from training.batches.training import training_batches
-from training.nethack.demonstrations import convert
+from training.record.nethack.convert import convert
 from training.shards.reader import Shards
 
 BATCH, UNROLL = 32, 32

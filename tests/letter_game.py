@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.nethack.demonstrations import nethack_writer
+from training.record.nethack.convert import nethack_writer
 
 
 def write_letters(folder: Path) -> Path:

@@ -15,7 +15,7 @@ from training.measure import autocast, cloning_loss, measure, precision, task_of
 from training.monitor import Monitor, matrix_rate
 from training.policies.family import PolicySpec, spec_of
 from training.policies.flops import flops_per_sample
-from training.record import append_row, check_table
+from training.run_table import append_row, check_table
 from training.schedule import learning_rate
 from training.shards.reader import Shards
 

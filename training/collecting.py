@@ -35,7 +35,7 @@ def collect(
         told = _collect_atari(folder, task, player, games, max_steps, workers, seed, as_json)
         show(told, as_json, str(folder))
         return
-    from training.nethack.recorder import collect as record
+    from training.record.nethack.recorder import collect as record
 
     chosen = player if player in ("bot", "random") else _loaded(player, env).policy
     with progress(as_json, "recording") as bar:
@@ -62,7 +62,7 @@ def shard(
     as_json: JsonOpt = False,
 ) -> None:
     """Turn recorded games into shards, once, which load several times faster."""
-    from training.nethack.demonstrations import convert
+    from training.record.nethack.convert import convert
 
     with progress(as_json, "converting") as bar:
         shards = convert(
@@ -95,11 +95,11 @@ def _collect_atari(
     seed: int,
     quiet: bool,
 ) -> dict[str, Any]:
-    from training.atari.demonstrations import collect as record
-    from training.atari.expert import expert
     from training.games.atari import AtariTask
     from training.measure import task_of
     from training.play.evaluate import RandomPolicy
+    from training.record.atari import collect as record
+    from training.record.experts import expert
 
     if player == "random":
         known: Any = task_of("atari", task or GAMES["atari"], 0, max_steps or 0)

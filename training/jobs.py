@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from training.config.base import ConfigError, TrainingConfig, read_config, to_toml
-from training.record import write_atomically
+from training.run_table import write_atomically
 
 PATIENCE = 300.0
 """Seconds that a run waits for a process that trains it still: one whose driver was killed and that is about to end."""

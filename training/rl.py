@@ -21,8 +21,8 @@ from training.measure import autocast, measured_return, precision, task_of
 from training.monitor import Monitor, matrix_rate
 from training.policies.family import PolicySpec, spec_of
 from training.policies.flops import reinforcement_flops
-from training.record import append_row, check_table
 from training.returns import generalised_advantage, vtrace
+from training.run_table import append_row, check_table
 from training.schedule import learning_rate
 
 SAVE_EVERY = 300.0

@@ -23,7 +23,7 @@ from training.interrupts import InterruptedRunError, stop_on_signals
 from training.jobs import INTERRUPTED, REFUSED, Ended, Executor, Job
 from training.ledger import failure_row
 from training.monitor import PROGRESS
-from training.record import append_row, check_table, locked, read_rows
+from training.run_table import append_row, check_table, locked, read_rows
 
 TABLE = "runs.csv"
 _EVERY = 0.3  # seconds between two looks at the jobs

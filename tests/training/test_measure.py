@@ -10,8 +10,8 @@ from training.configure import configure
 from training.interrupts import InterruptedRunError, StopFlag
 from training.measure import measure
 from training.monitor import Monitor
-from training.nethack.demonstrations import nethack_writer
 from training.policies.family import build, spec_of
+from training.record.nethack.convert import nethack_writer
 from training.shards.reader import Shards
 
 LENGTHS = (70, 90, 40, 60)

@@ -28,7 +28,7 @@ from training.jobs import REFUSED, Ended, ThisMachine, last_words
 from training.monitor import PROGRESS
 from training.plan import Plan, read_plan, to_toml
 from training.policies.checkpoint import latest_checkpoint
-from training.record import read_rows
+from training.run_table import read_rows
 from training.sweep import Sweep, is_finished
 from training.sweeping import _picture
 

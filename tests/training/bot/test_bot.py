@@ -12,7 +12,7 @@ from training.bot.bot import Bot
 from training.bot.lore import ACTION, ACTION_COUNT, FIRST_INDEX
 from training.bot.screen_reader import OBSERVATION_KEYS, Screen
 from training.games.nethack.game import NetHackTask, begin, make
-from training.nethack.players import RandomPlayer
+from training.record.nethack.players import RandomPlayer
 
 CMAP = nethack.GLYPH_CMAP_OFF
 JACKAL = next(kind for kind in range(nethack.NUMMONS) if nethack.permonst(kind).mname == "jackal")

@@ -11,7 +11,7 @@ from nle.env.tasks import NetHackChallenge
 from random_shards import read
 
 from training.config.base import ConfigError
-from training.nethack.demonstrations import ACTIONS, convert, expert_frames
+from training.record.nethack.convert import ACTIONS, convert, expert_frames
 
 SAFE = [ACTIONS.index(ord(key)) for key in "hjklyubns"]
 """Moving and searching: no menus, no prompts that quitting could get stuck in."""

@@ -1,6 +1,6 @@
 """Record NetHack games in NLD-AA's layout, by several processes at once, losing none.
 
-`training.nethack.recordings` describes the folder and reads it.
+`training.record.nethack.folder` describes the folder and reads it.
 """
 
 import contextlib
@@ -24,10 +24,10 @@ from training.config.base import ConfigError
 from training.games.nethack.game import NetHackTask
 from training.games.vector import checked_seed
 from training.interrupts import InterruptedRunError, stop_on_signals
-from training.nethack.players import describe, make_player
-from training.nethack.recording_worker import RecordingWorker, Stream, after
-from training.nethack.recordings import LIST, read_list, remove_empty, verify
-from training.nethack.session import GameRow, Rules
+from training.record.nethack.folder import LIST, read_list, remove_empty, verify
+from training.record.nethack.players import describe, make_player
+from training.record.nethack.session import GameRow, Rules
+from training.record.nethack.worker import RecordingWorker, Stream, after
 
 STREAM_STEPS = 50_000
 """Steps that one stream of games makes, when steps are asked for: its last game is cut off there."""

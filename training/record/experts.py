@@ -9,7 +9,7 @@ from pathlib import Path
 from training.config.base import ConfigError
 from training.games.atari import AtariTask
 
-_FOLDER = Path(__file__).parent / "experts"
+_FOLDER = Path(__file__).parent / "shipped"
 
 
 def expert(task: AtariTask) -> Path:

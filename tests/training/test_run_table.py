@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from training.config.base import ConfigError
-from training.record import append_row, code_version
+from training.run_table import append_row, code_version
 
 
 def rows(path):

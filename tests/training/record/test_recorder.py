@@ -18,11 +18,11 @@ import pytest
 from nle import dataset, nethack
 
 from training.config.base import ConfigError
-from training.nethack import recorder
-from training.nethack.players import RandomPlayer
-from training.nethack.recorder import collect
-from training.nethack.recordings import read_list, verify, xlog_rows
-from training.nethack.session import Rules, Session
+from training.record.nethack import recorder
+from training.record.nethack.folder import read_list, verify, xlog_rows
+from training.record.nethack.players import RandomPlayer
+from training.record.nethack.recorder import collect
+from training.record.nethack.session import Rules, Session
 
 NEVER = lambda: False  # noqa: E731
 IGNORE = lambda steps: None  # noqa: E731

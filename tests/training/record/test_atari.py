@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from training.atari.demonstrations import atari_writer, collect
-from training.atari.expert import expert
 from training.batches.training import training_batches
 from training.bc import checked_spec
 from training.cli import app
@@ -14,6 +12,8 @@ from training.configure import configure
 from training.games.atari import AtariTask, AtariVector
 from training.learner import load_policy
 from training.play.evaluate import RandomPolicy, evaluate
+from training.record.atari import atari_writer, collect
+from training.record.experts import expert
 from training.shards.reader import Shards
 
 

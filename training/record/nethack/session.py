@@ -13,8 +13,8 @@ import numpy as np
 
 from training.bot.lore import nethack
 from training.games.nethack.game import NetHackTask, begin, make
-from training.nethack.players import Player
-from training.nethack.recordings import xlog_rows
+from training.record.nethack.folder import xlog_rows
+from training.record.nethack.players import Player
 
 _ESC, _SPACE = 27, 32
 _QUIT, _SAVE = int(nethack.Command.QUIT), int(nethack.Command.SAVE)

@@ -9,8 +9,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from training.nethack.players import make_player
-from training.nethack.session import GameRow, Rules, Session
+from training.record.nethack.players import make_player
+from training.record.nethack.session import GameRow, Rules, Session
 
 
 @dataclass(frozen=True, kw_only=True)

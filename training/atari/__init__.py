@@ -1,1 +1,0 @@
-"""Atari: the environment, its frames and recorded games."""

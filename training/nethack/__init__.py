@@ -1,1 +1,0 @@
-"""NetHack: environment, vectorised stepping, screens, demonstrations and the built-in expert."""

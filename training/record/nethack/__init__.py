@@ -1,0 +1,1 @@
+"""Recorded NetHack games: played by worker processes, kept in the layout of NLD-AA, turned into shards."""
