@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from training.config.base import ReinforcementConfig
-from training.configure_rl import configure
+from training.design.reinforcement import configure
 from training.measure import task_of
 from training.play.evaluate import RandomPolicy, evaluate
 from training.rl import train

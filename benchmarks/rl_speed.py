@@ -39,7 +39,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from training.acting import Rollouts
 from training.config.base import ReinforcementConfig
-from training.configure_rl import configure
+from training.design.reinforcement import configure
 from training.distributed import place
 from training.games.nethack.game import NetHackTask, begin, make
 from training.games.nethack.vector import NetHackVector

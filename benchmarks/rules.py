@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from training.config.base import RunConfig
-from training.configure import RULES, configure
+from training.design.cloning import RULES, configure
 from training.jobs import ThisMachine
 from training.sweep import Sweep
 

@@ -86,8 +86,8 @@ def configure(
     force: ForceOpt = False,
 ) -> None:
     """Print the run of a size on a budget: width, samples, batch, step size, and hours on this machine."""
-    from training import configure as cloning
-    from training import configure_rl as reinforcement
+    from training.design import cloning as cloning
+    from training.design import reinforcement as reinforcement
 
     check_new(file, force)
     given = {
@@ -144,7 +144,7 @@ def flops(
     as_json: JsonOpt = False,
 ) -> None:
     """Print the exact cost of a sample by layer, forward and backward; of a frame that is played too."""
-    from training.configure import spec_in
+    from training.design.cloning import spec_in
     from training.policies.flops import layer_costs, reinforcement_flops
 
     run = read_config(config)
@@ -184,7 +184,7 @@ def bc(
 ) -> None:
     """Clone recorded experts; started again after an interruption it goes on where it was."""
     from training.bc import train
-    from training.configure import recommended
+    from training.design.cloning import recommended
 
     choices = {} if data is None else {"data": data}
     if read_recommendation(config) is not None:
@@ -212,7 +212,7 @@ def rl(
     if isinstance(run, RunConfig):
         raise ConfigError(f"{config}: algorithm = 'bc' clones; use `training bc`, or write algorithm = 'ppo'.")
     if given := {name: value for name, value in (("init", init), ("kl", kl)) if value is not None}:
-        from training.configure_rl import going_on
+        from training.design.reinforcement import going_on
 
         run = going_on(run, **given)
     train(run, out=folder or table.parent / "runs" / run.name, table=table, wandb=wandb)

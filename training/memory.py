@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from training.config.base import ReinforcementConfig, TrainingConfig
-from training.configure import noise, spec_in
+from training.design.cloning import noise, spec_in
 from training.measure import cloning_loss, to_device
 from training.policies.family import build, count_params
 

@@ -57,9 +57,9 @@ def plan(
     force: ForceOpt = False,
 ) -> None:
     """Propose a grid of runs, sizes around the expected optimum of each budget, and say what it costs."""
-    from training.configure import actions_of
+    from training.design.cloning import actions_of
+    from training.design.plan import propose, to_toml
     from training.measure import task_of
-    from training.plan import propose, to_toml
 
     check_new(file, force)
     given = {
@@ -109,8 +109,8 @@ def sweep(
     """Make the runs of a plan, each once; started again, it goes on where it was."""
     import torch
 
+    from training.design.plan import read_plan
     from training.memory import FILLED, run_memory
-    from training.plan import read_plan
     from training.sweep import Sweep
 
     if on not in ("local", "ray"):
@@ -157,7 +157,7 @@ def _executor(on: str, parallel: int, gpus: list[float], address: str, retries: 
 
 def _remarks(runs: tuple[TrainingConfig, ...], parallel: int) -> str:
     """Comments for the top of a plan: cost by run, in all, and hours from a rate measured now."""
-    from training.configure import flops_per_second
+    from training.design.cloning import flops_per_second
 
     rates: dict[tuple[int, int, int], float] = {}  # runs of one shape are measured once
     seconds = {}

@@ -18,7 +18,7 @@ from letter_game import game, write_letters
 import forecast
 from training.bc import train
 from training.config.base import ConfigError, to_toml
-from training.configure import configure
+from training.design.cloning import configure
 from training.learner import load_policy
 from training.measure import cloning_loss, heldout_loss, to_device
 from training.policies.checkpoint import latest_checkpoint

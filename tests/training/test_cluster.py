@@ -8,7 +8,7 @@ import pytest
 from letter_game import write_letters
 
 from training.config.base import ConfigError
-from training.plan import Plan
+from training.design.plan import Plan
 from training.policies.checkpoint import latest_checkpoint
 from training.sweep import Sweep
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.configure import configure
+from training.design.cloning import configure
 from training.interrupts import InterruptedRunError, StopFlag
 from training.measure import measure
 from training.monitor import Monitor

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from training.configure import configure
-from training.configure_rl import configure as configure_rl
+from training.design.cloning import configure
+from training.design.reinforcement import configure as configure_rl
 from training.memory import CONTEXT, run_memory
 from training.policies.family import count_params, spec_for
 

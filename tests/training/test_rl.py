@@ -16,7 +16,7 @@ from forecast import read_runs
 from training import acting, cli, rl
 from training.acting import Actor
 from training.config.base import ConfigError, ReinforcementConfig, read_config, to_toml
-from training.configure_rl import configure, going_on
+from training.design.reinforcement import configure, going_on
 from training.games.nethack.game import NetHackTask
 from training.interrupts import InterruptedRunError
 from training.policies.checkpoint import latest_checkpoint

@@ -23,10 +23,10 @@ import forecast
 from training import jobs
 from training.cli import app
 from training.config.base import ConfigError
+from training.design.plan import Plan, read_plan, to_toml
 from training.interrupts import InterruptedRunError
 from training.jobs import REFUSED, Ended, ThisMachine, last_words
 from training.monitor import PROGRESS
-from training.plan import Plan, read_plan, to_toml
 from training.policies.checkpoint import latest_checkpoint
 from training.run_table import read_rows
 from training.sweep import Sweep, is_finished

@@ -13,7 +13,7 @@ import forecast
 from forecast.bayes.encode import LOCALITIES, localities, row_weights
 from forecast.decide.information import Draws, expected, regrets
 from forecast.decide.next_runs import _options, _views
-from training.plan import read_plan
+from training.design.plan import read_plan
 
 FEW = 20_000
 

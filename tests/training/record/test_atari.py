@@ -8,7 +8,7 @@ from training.batches.training import training_batches
 from training.bc import checked_spec
 from training.cli import app
 from training.config.base import ConfigError
-from training.configure import configure
+from training.design.cloning import configure
 from training.games.atari import AtariTask, AtariVector
 from training.learner import load_policy
 from training.play.evaluate import RandomPolicy, evaluate

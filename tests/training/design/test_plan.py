@@ -9,7 +9,7 @@ import pytest
 
 import forecast
 from training.config.base import ConfigError, ReinforcementConfig
-from training.plan import Plan, propose, read_plan, to_toml
+from training.design.plan import Plan, propose, read_plan, to_toml
 
 
 def test_a_plan_is_read_back(tmp_path):
@@ -114,7 +114,7 @@ def test_a_size_that_cannot_be_built_is_named():
         _ = Plan(grid={1e12: [3.0]}).runs
 
 
-REPORTS = Path(__file__).parents[2] / "reports"
+REPORTS = Path(__file__).parents[3] / "reports"
 
 
 def test_a_committed_plan_is_that_of_its_table():

@@ -24,7 +24,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from training import configure, configure_rl
 from training.config.base import (
     ALGORITHMS,
     ENVS,
@@ -35,6 +34,8 @@ from training.config.base import (
     read_toml,
     toml_value,
 )
+from training.design import cloning as configure
+from training.design import reinforcement as configure_rl
 from training.policies.family import MAX_PARAMS, spec_for
 
 _OWN = ("params", "samples", "flops", "checkpoints", "seed")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from training.config.base import ConfigError, ReinforcementConfig
-from training.configure import step_size
+from training.design.cloning import step_size
 from training.learner import load_policy
 from training.measure import task_of
 from training.policies.family import count_params, spec_for, spec_of
