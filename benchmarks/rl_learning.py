@@ -21,9 +21,9 @@ import torch
 
 from training.config.base import ReinforcementConfig
 from training.design.reinforcement import configure
-from training.measure import task_of
+from training.learn.measure import task_of
+from training.learn.rl import train
 from training.play.evaluate import RandomPolicy, evaluate
-from training.rl import train
 
 ACTIONS_A_GAME = 1_000
 PARAMS = 2.1e4

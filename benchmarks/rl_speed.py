@@ -37,17 +37,17 @@ from stepping import SCREEN, cpu_seconds
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from training.acting import Rollouts
 from training.config.base import ReinforcementConfig
 from training.design.reinforcement import configure
-from training.distributed import place
 from training.games.nethack.game import NetHackTask, begin, make
 from training.games.nethack.vector import NetHackVector
 from training.games.vector import GameResult, Transition, checked_actions, game_seeds
-from training.learner import Learner
+from training.learn.distributed import place
+from training.learn.learner import Learner
+from training.learn.rl import learn
+from training.learn.rollouts import Rollouts
 from training.policies.family import PolicySpec, build, count_params, spec_of
 from training.policies.nethack_screen import COLOURS, ScreenEncoder, ScreenSizes, cells_around
-from training.rl import learn
 
 # torchrl makes "spawn" the way in which multiprocessing starts processes; theirs would each import all of this again.
 START = "fork"

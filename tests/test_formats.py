@@ -9,9 +9,9 @@ from letter_game import write_letters
 
 import forecast
 from training.config.base import read_config
-from training.distributed import place
-from training.learner import Learner, load_policy
-from training.measure import heldout_loss
+from training.learn.distributed import place
+from training.learn.learner import Learner, load_policy
+from training.learn.measure import heldout_loss
 from training.shards.reader import Shards
 
 DATA = Path(__file__).parent / "data"

@@ -183,8 +183,8 @@ def bc(
     wandb: WandbOpt = False,
 ) -> None:
     """Clone recorded experts; started again after an interruption it goes on where it was."""
-    from training.bc import train
     from training.design.cloning import recommended
+    from training.learn.bc import train
 
     choices = {} if data is None else {"data": data}
     if read_recommendation(config) is not None:
@@ -206,7 +206,7 @@ def rl(
     wandb: WandbOpt = False,
 ) -> None:
     """Learn by playing; started again after an interruption it goes on from its last checkpoint, in new games."""
-    from training.rl import train
+    from training.learn.rl import train
 
     run = read_config(config)
     if isinstance(run, RunConfig):
@@ -231,8 +231,8 @@ def evaluate(
     as_json: JsonOpt = False,
 ) -> None:
     """Play games with a policy; the mean return with its standard error."""
-    from training.learner import load_policy
-    from training.measure import task_of
+    from training.learn.learner import load_policy
+    from training.learn.measure import task_of
     from training.play.evaluate import RandomPolicy
     from training.play.evaluate import evaluate as play
 
@@ -262,7 +262,7 @@ def export(
     folder: Annotated[Path, typer.Option("--out", help="A new folder for the policy alone.")],
 ) -> None:
     """Write a policy without what its training needs: to share, to record games with, to start from."""
-    from training.learner import export_policy
+    from training.learn.learner import export_policy
 
     export_policy(checkpoint, folder)
     out.print(f"{folder}: `training evaluate {folder}` plays with it, `--init {folder}` starts from it.")

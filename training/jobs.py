@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from training.config.base import ConfigError, TrainingConfig, read_config, to_toml
-from training.run_table import write_atomically
+from training.learn.run_table import write_atomically
 
 PATIENCE = 300.0
 """Seconds that a run waits for a process that trains it still: one whose driver was killed and that is about to end."""
@@ -161,9 +161,9 @@ def _train(config: Any, folder: Path, table: Path, threads: int) -> None:
 
     torch.set_num_threads(threads)
     if config.algorithm == "bc":
-        from training.bc import train
+        from training.learn.bc import train
     else:
-        from training.rl import train
+        from training.learn.rl import train
     train(config, out=folder, table=table, patience=PATIENCE)
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from training.config.base import ReinforcementConfig, TrainingConfig
 from training.design.cloning import noise, spec_in
-from training.measure import cloning_loss, to_device
+from training.learn.measure import cloning_loss, to_device
 from training.policies.family import build, count_params
 
 CONTEXT = 0.8e9

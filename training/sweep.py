@@ -21,9 +21,9 @@ from typing import Any
 from training.config.base import ConfigError, TrainingConfig
 from training.interrupts import InterruptedRunError, stop_on_signals
 from training.jobs import INTERRUPTED, REFUSED, Ended, Executor, Job
-from training.ledger import failure_row
-from training.monitor import PROGRESS
-from training.run_table import append_row, check_table, locked, read_rows
+from training.learn.monitor import PROGRESS
+from training.learn.rows import failure_row
+from training.learn.run_table import append_row, check_table, locked, read_rows
 
 TABLE = "runs.csv"
 _EVERY = 0.3  # seconds between two looks at the jobs
@@ -43,7 +43,7 @@ class Run:
 
     @property
     def progress(self) -> Mapping[str, Any]:
-        """Where its process is, as `training.monitor` writes it; nothing before its first word."""
+        """Where its process is, as `training.learn.monitor` writes it; nothing before its first word."""
         with contextlib.suppress(OSError, ValueError):
             return json.loads((self.job.folder / PROGRESS).read_text())
         return {}

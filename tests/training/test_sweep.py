@@ -26,9 +26,9 @@ from training.config.base import ConfigError
 from training.design.plan import Plan, read_plan, to_toml
 from training.interrupts import InterruptedRunError
 from training.jobs import REFUSED, Ended, ThisMachine, last_words
-from training.monitor import PROGRESS
+from training.learn.monitor import PROGRESS
+from training.learn.run_table import read_rows
 from training.policies.checkpoint import latest_checkpoint
-from training.run_table import read_rows
 from training.sweep import Sweep, is_finished
 from training.sweeping import _picture
 

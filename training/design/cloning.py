@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from training.config.base import ConfigError, RunConfig, TrainingConfig, read_recommendation
-from training.measure import autocast, cloning_loss, precision, task_of, to_device
+from training.learn.measure import autocast, cloning_loss, precision, task_of, to_device
 from training.policies.family import PolicySpec, build, count_params, spec_for, spec_of
 from training.policies.flops import flops_per_sample
 from training.shards.reader import Shards

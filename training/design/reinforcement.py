@@ -7,8 +7,8 @@ from typing import Any
 
 from training.config.base import ConfigError, ReinforcementConfig
 from training.design.cloning import step_size
-from training.learner import load_policy
-from training.measure import task_of
+from training.learn.learner import load_policy
+from training.learn.measure import task_of
 from training.policies.family import count_params, spec_for, spec_of
 from training.policies.flops import reinforcement_flops
 

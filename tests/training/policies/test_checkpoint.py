@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from training.config.base import ConfigError
-from training.learner import export_policy, load_policy
+from training.learn.learner import export_policy, load_policy
 from training.policies.checkpoint import (
     Checkpoint,
     latest_checkpoint,

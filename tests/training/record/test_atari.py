@@ -5,12 +5,12 @@ import pytest
 from typer.testing import CliRunner
 
 from training.batches.training import training_batches
-from training.bc import checked_spec
 from training.cli import app
 from training.config.base import ConfigError
 from training.design.cloning import configure
 from training.games.atari import AtariTask, AtariVector
-from training.learner import load_policy
+from training.learn.bc import checked_spec
+from training.learn.learner import load_policy
 from training.play.evaluate import RandomPolicy, evaluate
 from training.record.atari import atari_writer, collect
 from training.record.experts import expert

@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.acting import Rollout, Rollouts, vector_of
 from training.config.base import ConfigError, ReinforcementConfig
-from training.distributed import place
 from training.interrupts import InterruptedRunError, stop_on_signals
-from training.learner import Learner, load_policy
-from training.ledger import check_cost, check_finite, claim, resumed, row_of, told
-from training.measure import autocast, measured_return, precision, task_of
-from training.monitor import Monitor, matrix_rate
+from training.learn.advantages import generalised_advantage, vtrace
+from training.learn.distributed import place
+from training.learn.learner import Learner, load_policy
+from training.learn.measure import autocast, measured_return, precision, task_of
+from training.learn.monitor import Monitor, matrix_rate
+from training.learn.rollouts import Rollout, Rollouts, vector_of
+from training.learn.rows import check_cost, check_finite, claim, resumed, row_of, told
+from training.learn.run_table import append_row, check_table
+from training.learn.schedule import learning_rate
 from training.policies.family import PolicySpec, spec_of
 from training.policies.flops import reinforcement_flops
-from training.returns import generalised_advantage, vtrace
-from training.run_table import append_row, check_table
-from training.schedule import learning_rate
 
 SAVE_EVERY = 300.0
 """Seconds between two checkpoints that no budget asks for."""

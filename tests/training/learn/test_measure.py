@@ -8,8 +8,8 @@ import torch
 
 from training.design.cloning import configure
 from training.interrupts import InterruptedRunError, StopFlag
-from training.measure import measure
-from training.monitor import Monitor
+from training.learn.measure import measure
+from training.learn.monitor import Monitor
 from training.policies.family import build, spec_of
 from training.record.nethack.convert import nethack_writer
 from training.shards.reader import Shards

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.returns import generalised_advantage, vtrace
+from training.learn.advantages import generalised_advantage, vtrace
 
 HALF = 0.5
 

@@ -16,11 +16,11 @@ import torch
 from letter_game import game, write_letters
 
 import forecast
-from training.bc import train
 from training.config.base import ConfigError, to_toml
 from training.design.cloning import configure
-from training.learner import load_policy
-from training.measure import cloning_loss, heldout_loss, to_device
+from training.learn.bc import train
+from training.learn.learner import load_policy
+from training.learn.measure import cloning_loss, heldout_loss, to_device
 from training.policies.checkpoint import latest_checkpoint
 from training.policies.family import spec_for
 from training.policies.flops import flops_per_sample

@@ -29,7 +29,7 @@ class Place:
 
     def wrap(self, policy: nn.Module) -> nn.Module:
         """The policy, its gradients averaged over processes."""
-        # Without device_ids inputs stay where they are: `start` is wanted on the host (`training.measure.to_device`).
+        # Without device_ids inputs stay where they are: `start` is wanted on the host (`to_device`).
         return policy if self.world == 1 else DistributedDataParallel(policy)
 
     def sum(self, value: Tensor) -> Tensor:

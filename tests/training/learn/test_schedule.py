@@ -5,7 +5,7 @@ import math
 import pytest
 
 from training.config.base import RunConfig
-from training.schedule import learning_rate
+from training.learn.schedule import learning_rate
 
 
 def rates(**choices):

@@ -17,7 +17,7 @@ from training.games.atari import AtariTask, AtariVector
 from training.games.nethack.game import NetHackTask
 from training.games.nethack.vector import NetHackVector
 from training.games.vector import GameResult, Transition, Vector
-from training.measure import autocast, to_device
+from training.learn.measure import autocast, to_device
 from training.policies.critic import Critic
 from training.policies.family import remembering
 

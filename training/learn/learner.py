@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from training.config.base import ConfigError, TrainingConfig
-from training.distributed import Place
+from training.learn.distributed import Place
 from training.policies.checkpoint import (
     Checkpoint,
     export_checkpoint,

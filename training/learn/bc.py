@@ -7,16 +7,16 @@ from typing import Any
 
 from training.batches.training import training_batches
 from training.config.base import ConfigError, RunConfig
-from training.distributed import Place, place
 from training.interrupts import InterruptedRunError, stop_on_signals
-from training.learner import Learner
-from training.ledger import check_cost, check_finite, claim, resumed, row_of, told
-from training.measure import autocast, cloning_loss, measure, precision, task_of, to_device
-from training.monitor import Monitor, matrix_rate
+from training.learn.distributed import Place, place
+from training.learn.learner import Learner
+from training.learn.measure import autocast, cloning_loss, measure, precision, task_of, to_device
+from training.learn.monitor import Monitor, matrix_rate
+from training.learn.rows import check_cost, check_finite, claim, resumed, row_of, told
+from training.learn.run_table import append_row, check_table
+from training.learn.schedule import learning_rate
 from training.policies.family import PolicySpec, spec_of
 from training.policies.flops import flops_per_sample
-from training.run_table import append_row, check_table
-from training.schedule import learning_rate
 from training.shards.reader import Shards
 
 SAVE_EVERY = 300.0

@@ -13,12 +13,14 @@ import torch
 from memory_game import MemoryGame
 
 from forecast import read_runs
-from training import acting, cli, rl
-from training.acting import Actor
+from training import cli
 from training.config.base import ConfigError, ReinforcementConfig, read_config, to_toml
 from training.design.reinforcement import configure, going_on
 from training.games.nethack.game import NetHackTask
 from training.interrupts import InterruptedRunError
+from training.learn import rl
+from training.learn import rollouts as acting
+from training.learn.rollouts import Actor
 from training.policies.checkpoint import latest_checkpoint
 from training.policies.critic import Critic
 from training.policies.family import PolicySpec, build, count_params, spec_for

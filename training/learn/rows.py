@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from training.config.base import ConfigError, TrainingConfig, read_config, to_toml
-from training.distributed import Place
+from training.learn.distributed import Place
+from training.learn.run_table import code_version, locked, processor, write_atomically
 from training.policies.family import PolicySpec, count_params
-from training.run_table import code_version, locked, processor, write_atomically
 
 _SETTINGS = ("algorithm", "env", "task", "core", "batch_size", "unroll_length", "learning_rate", "schedule")
 _COST_SLACK = 0.01  # digits of a TOML file, not another policy
