@@ -17,8 +17,8 @@ import pandas as pd
 
 from training.config.base import RunConfig
 from training.design.cloning import RULES, configure
-from training.jobs import ThisMachine
-from training.sweep import Sweep
+from training.sweeps.jobs import ThisMachine
+from training.sweeps.sweep import Sweep
 
 CELLS = ("2e4@3.2e11", "8e4@3.2e11", "2e4@1e12", "8e4@1e12")
 OWN = "own"

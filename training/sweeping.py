@@ -110,8 +110,8 @@ def sweep(
     import torch
 
     from training.design.plan import read_plan
-    from training.memory import FILLED, run_memory
-    from training.sweep import Sweep
+    from training.sweeps.memory import FILLED, run_memory
+    from training.sweeps.sweep import Sweep
 
     if on not in ("local", "ray"):
         raise ConfigError(f"--on must be local or ray, got {on!r}.")
@@ -147,10 +147,10 @@ def sweep(
 
 def _executor(on: str, parallel: int, gpus: list[float], address: str, retries: int, gpu_share: float | None) -> Any:
     if on == "local":
-        from training.jobs import ThisMachine
+        from training.sweeps.jobs import ThisMachine
 
         return ThisMachine(parallel, gpus)
-    from training.cluster import Cluster
+    from training.sweeps.ray import Cluster
 
     return Cluster(address, retries=retries, gpu_share=gpu_share)
 

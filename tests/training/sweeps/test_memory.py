@@ -6,8 +6,8 @@ import pytest
 
 from training.design.cloning import configure
 from training.design.reinforcement import configure as configure_rl
-from training.memory import CONTEXT, run_memory
 from training.policies.family import count_params, spec_for
+from training.sweeps.memory import CONTEXT, run_memory
 
 
 def test_memory_grows_with_the_batch_and_with_the_weights():

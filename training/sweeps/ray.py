@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from training.config.base import ConfigError
-from training.jobs import Ended, Job, begin, last_words
-from training.memory import FILLED, run_memory
+from training.sweeps.jobs import Ended, Job, begin, last_words
+from training.sweeps.memory import FILLED, run_memory
 
 
 class Cluster:

@@ -122,7 +122,7 @@ def begin(job: Job, gpu: int | None = None) -> "subprocess.Popen[bytes]":
     arguments = [str(job.folder), str(job.table), str(job.threads), str(os.getpid())]
     with open(job.folder / _LOG, "ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "training.jobs", *arguments],
+            [sys.executable, "-m", "training.sweeps.jobs", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -20,17 +20,17 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import forecast
-from training import jobs
 from training.cli import app
 from training.config.base import ConfigError
 from training.design.plan import Plan, read_plan, to_toml
 from training.interrupts import InterruptedRunError
-from training.jobs import REFUSED, Ended, ThisMachine, last_words
 from training.learn.monitor import PROGRESS
 from training.learn.run_table import read_rows
 from training.policies.checkpoint import latest_checkpoint
-from training.sweep import Sweep, is_finished
 from training.sweeping import _picture
+from training.sweeps import jobs
+from training.sweeps.jobs import REFUSED, Ended, ThisMachine, last_words
+from training.sweeps.sweep import Sweep, is_finished
 
 VOLATILE = ["frames_per_second", "share_of_peak"]
 """Columns that say how fast it went."""
@@ -261,7 +261,7 @@ def workers_of(folder: Path) -> list[int]:
             arguments = (entry / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"training.jobs" in arguments and any(str(folder).encode() in argument for argument in arguments):
+        if b"training.sweeps.jobs" in arguments and any(str(folder).encode() in argument for argument in arguments):
             found.append(int(entry.name))
     return found
 

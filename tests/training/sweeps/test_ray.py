@@ -10,7 +10,7 @@ from letter_game import write_letters
 from training.config.base import ConfigError
 from training.design.plan import Plan
 from training.policies.checkpoint import latest_checkpoint
-from training.sweep import Sweep
+from training.sweeps.sweep import Sweep
 
 ray = pytest.importorskip("ray")
 
@@ -29,7 +29,7 @@ def cluster():
 
 
 def test_a_node_that_dies_costs_no_run(cluster, tmp_path):
-    from training.cluster import Cluster
+    from training.sweeps.ray import Cluster
 
     data = write_letters(tmp_path / "shards")
     run = {"data": str(data), "batch_size": 2, "unroll_length": 8, "max_epochs": 1e4, "heldout_frames": 100}
@@ -64,7 +64,7 @@ def test_a_node_that_dies_costs_no_run(cluster, tmp_path):
 
 def test_where_a_cluster_has_gpus_each_run_asks_for_its_share(cluster, tmp_path):
     """They are named alone: no such card is here, so its memory is unknown and a run takes the whole of it."""
-    from training.cluster import Cluster
+    from training.sweeps.ray import Cluster
 
     cluster.add_node(num_cpus=1, num_gpus=1)
     cluster.wait_for_nodes()
@@ -76,14 +76,14 @@ def test_where_a_cluster_has_gpus_each_run_asks_for_its_share(cluster, tmp_path)
 
 
 def test_a_cluster_that_does_not_answer_is_one_sentence():
-    from training.cluster import Cluster
+    from training.sweeps.ray import Cluster
 
     with pytest.raises(ConfigError, match=r"no Ray cluster answers at '127\.0\.0\.1:1'"):
         Cluster("127.0.0.1:1")
 
 
 def test_a_job_takes_its_share_of_a_gpu():
-    from training.cluster import gpu_share
+    from training.sweeps.ray import gpu_share
 
     assert [gpu_share(m, 80.0) for m in (1.0, 20.0, 20.1, 500.0)] == [0.02, 0.25, 0.26, 1.0]
     assert gpu_share(20.0, 0.0) == 1.0

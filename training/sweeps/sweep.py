@@ -20,10 +20,10 @@ from typing import Any
 
 from training.config.base import ConfigError, TrainingConfig
 from training.interrupts import InterruptedRunError, stop_on_signals
-from training.jobs import INTERRUPTED, REFUSED, Ended, Executor, Job
 from training.learn.monitor import PROGRESS
 from training.learn.rows import failure_row
 from training.learn.run_table import append_row, check_table, locked, read_rows
+from training.sweeps.jobs import INTERRUPTED, REFUSED, Ended, Executor, Job
 
 TABLE = "runs.csv"
 _EVERY = 0.3  # seconds between two looks at the jobs
