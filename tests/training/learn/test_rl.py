@@ -13,7 +13,7 @@ import torch
 from memory_game import MemoryGame
 
 from forecast import read_runs
-from training import cli
+from training.cli import commands as cli
 from training.config.base import ConfigError, ReinforcementConfig, read_config, to_toml
 from training.design.reinforcement import configure, going_on
 from training.games.nethack.game import NetHackTask

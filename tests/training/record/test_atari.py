@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from training.batches.training import training_batches
-from training.cli import app
+from training.cli.commands import app
 from training.config.base import ConfigError
 from training.design.cloning import configure
 from training.games.atari import AtariTask, AtariVector

@@ -20,14 +20,14 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import forecast
-from training.cli import app
+from training.cli.commands import app
+from training.cli.sweeps import _picture
 from training.config.base import ConfigError
 from training.design.plan import Plan, read_plan, to_toml
 from training.interrupts import InterruptedRunError
 from training.learn.monitor import PROGRESS
 from training.learn.run_table import read_rows
 from training.policies.checkpoint import latest_checkpoint
-from training.sweeping import _picture
 from training.sweeps import jobs
 from training.sweeps.jobs import REFUSED, Ended, ThisMachine, last_words
 from training.sweeps.sweep import Sweep, is_finished

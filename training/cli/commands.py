@@ -2,16 +2,14 @@
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from training import collecting, sweeping
-from training.config.base import ConfigError, ReinforcementConfig, RunConfig, read_config, read_recommendation, to_toml
-from training.interrupts import InterruptedRunError
-from training.options import (
+from training.cli import demonstrations as collecting
+from training.cli import sweeps as sweeping
+from training.cli.options import (
     GAMES,
     AlgorithmOpt,
     ConfigArg,
@@ -33,7 +31,9 @@ from training.options import (
     numbers,
     write,
 )
-from training.terminal import out, progress, say, show, show_rows
+from training.cli.terminal import out, progress, say, show, show_rows
+from training.config.base import ConfigError, ReinforcementConfig, RunConfig, read_config, read_recommendation, to_toml
+from training.interrupts import InterruptedRunError
 
 app = typer.Typer(
     name="training",
@@ -289,7 +289,3 @@ def _cloning(path: Path) -> RunConfig:
     if not isinstance(run, RunConfig):
         raise ConfigError(f"{path}: algorithm = {run.algorithm!r} does not clone; write algorithm = 'bc'.")
     return run
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,8 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.live import Live
 from rich.table import Table
 
-from training.config.base import ConfigError, RunConfig, TrainingConfig
-from training.options import (
+from training.cli.options import (
     GAMES,
     AlgorithmOpt,
     CoreOpt,
@@ -29,7 +28,8 @@ from training.options import (
     numbers,
     write,
 )
-from training.terminal import err, out, say
+from training.cli.terminal import err, out, say
+from training.config.base import ConfigError, RunConfig, TrainingConfig
 
 _SHOWN = 30  # rows of the live table
 FAILED = 1

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from training.cli.options import GAMES, EnvOpt, JsonOpt, SeedOpt, TaskOpt, WorkersOpt, checked_env
+from training.cli.terminal import progress, say, show
 from training.config.base import ConfigError
-from training.options import GAMES, EnvOpt, JsonOpt, SeedOpt, TaskOpt, WorkersOpt, checked_env
-from training.terminal import progress, say, show
 
 PlayerOpt = Annotated[str, typer.Option(help="bot, which comes with this, random, or a run or checkpoint.")]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from training.cli import main
+from training.cli.commands import main
 from training.config.base import RunConfig, read_config
 from training.policies.family import count_params, spec_for
 from training.policies.flops import flops_per_sample
