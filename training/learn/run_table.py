@@ -110,8 +110,8 @@ def code_version() -> str:
         number = version("game-scaling")
     except PackageNotFoundError:
         number = "unknown"
-    here = Path(__file__).parent
-    if not (here.parent / ".git").exists():
+    here = Path(__file__).parents[2]
+    if not (here / ".git").exists():
         return number
     try:
         told = subprocess.run(
