@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.config.base import ReinforcementConfig
+from training.config.reinforcement import ReinforcementConfig
 from training.design.reinforcement import configure
 from training.learn.measure import task_of
 from training.learn.rl import train

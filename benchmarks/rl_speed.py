@@ -37,7 +37,7 @@ from stepping import SCREEN, cpu_seconds
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from training.config.base import ReinforcementConfig
+from training.config.reinforcement import ReinforcementConfig
 from training.design.reinforcement import configure
 from training.games.nethack.game import NetHackTask, begin, make
 from training.games.nethack.vector import NetHackVector

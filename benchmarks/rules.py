@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from training.config.base import RunConfig
+from training.config.cloning import CloningConfig
 from training.design.cloning import RULES, configure
 from training.sweeps.jobs import ThisMachine
 from training.sweeps.sweep import Sweep
@@ -50,7 +50,7 @@ def main() -> None:
         report(cell, {key: table.loc[[run.identity for run in seeds]] for key, seeds in of_cell.items()})
 
 
-def run_of(cell: str, shards: str, shape: str, times: float, seed: int, rules: int) -> RunConfig:
+def run_of(cell: str, shards: str, shape: str, times: float, seed: int, rules: int) -> CloningConfig:
     """The run of `size@budget` by the rules, but for its step size times this and the shape of its batch."""
     params, flops = map(float, cell.split("@"))
     given = dict(zip(("batch_size", "unroll_length"), map(int, shape.split("x")), strict=True)) if shape != OWN else {}

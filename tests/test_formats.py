@@ -8,7 +8,7 @@ import torch
 from letter_game import write_letters
 
 import forecast
-from training.config.base import read_config
+from training.config.read import read_config
 from training.learn.distributed import place
 from training.learn.learner import Learner, load_policy
 from training.learn.measure import heldout_loss

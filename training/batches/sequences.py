@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.batches.streams import Batch, GameStream, empty_batch
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.shards.reader import Game, Shards
 
 _AHEAD = 2

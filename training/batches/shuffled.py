@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from training.batches.sequences import check_sizes, thread_count
 from training.batches.streams import STACK, Batch, GameStream, empty_batch
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.shards.reader import Game, Shards
 
 CHUNK = 32

@@ -4,7 +4,7 @@ from typing import Any
 
 from training.batches.sequences import Batches
 from training.batches.shuffled import ShuffledBatches
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.shards.reader import Shards
 
 

@@ -32,7 +32,12 @@ from training.cli.options import (
     write,
 )
 from training.cli.terminal import out, progress, say, show, show_rows
-from training.config.base import ConfigError, ReinforcementConfig, RunConfig, read_config, read_recommendation, to_toml
+from training.config.base import to_toml
+from training.config.cloning import CloningConfig
+from training.config.read import read_config
+from training.config.reinforcement import ReinforcementConfig
+from training.design.recommendation import read_recommendation
+from training.errors import ConfigError
 from training.interrupts import InterruptedRunError
 
 app = typer.Typer(
@@ -125,7 +130,7 @@ def configure(
         raise ConfigError("give --params and --flops, or the recommendation.toml that `forecast recommend` wrote.")
     else:
         run = cloning.configure(params=params, flops=flops, **choices)
-    text = (cloning.remarks(run) if isinstance(run, RunConfig) else "") + to_toml(run)
+    text = (cloning.remarks(run) if isinstance(run, CloningConfig) else "") + to_toml(run)
     if file is None:
         typer.echo(text, nl=False)
         return
@@ -209,7 +214,7 @@ def rl(
     from training.learn.rl import train
 
     run = read_config(config)
-    if isinstance(run, RunConfig):
+    if isinstance(run, CloningConfig):
         raise ConfigError(f"{config}: algorithm = 'bc' clones; use `training bc`, or write algorithm = 'ppo'.")
     if given := {name: value for name, value in (("init", init), ("kl", kl)) if value is not None}:
         from training.design.reinforcement import going_on
@@ -284,8 +289,8 @@ def main() -> None:
         raise SystemExit(_INTERRUPTED) from None
 
 
-def _cloning(path: Path) -> RunConfig:
+def _cloning(path: Path) -> CloningConfig:
     run = read_config(path)
-    if not isinstance(run, RunConfig):
+    if not isinstance(run, CloningConfig):
         raise ConfigError(f"{path}: algorithm = {run.algorithm!r} does not clone; write algorithm = 'bc'.")
     return run

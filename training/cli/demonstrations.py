@@ -8,7 +8,7 @@ import typer
 
 from training.cli.options import GAMES, EnvOpt, JsonOpt, SeedOpt, TaskOpt, WorkersOpt, checked_env
 from training.cli.terminal import progress, say, show
-from training.config.base import ConfigError
+from training.errors import ConfigError
 
 PlayerOpt = Annotated[str, typer.Option(help="bot, which comes with this, random, or a run or checkpoint.")]
 

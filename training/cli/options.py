@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from training.config.base import ENVS, ConfigError, RunConfig
+from training.config.base import ENVS
+from training.config.cloning import CloningConfig
+from training.errors import ConfigError
 
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
 SeedOpt = Annotated[int, typer.Option(help="Same seed, same result.", min=0)]
@@ -25,7 +27,7 @@ GroupOpt = Annotated[str | None, typer.Option(help="Name of its rows' group in t
 ForceOpt = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 WorkersOpt = Annotated[int | None, typer.Option(help="Processes; all cores unless given.")]
 
-DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(RunConfig)}
+DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(CloningConfig)}
 """Of a run."""
 GAMES = {"nethack": DEFAULTS["task"], "atari": "Breakout"}
 """What is played where no task is given."""

@@ -29,7 +29,9 @@ from training.cli.options import (
     write,
 )
 from training.cli.terminal import err, out, say
-from training.config.base import ConfigError, RunConfig, TrainingConfig
+from training.config.base import TrainingConfig
+from training.config.cloning import CloningConfig
+from training.errors import ConfigError
 
 _SHOWN = 30  # rows of the live table
 FAILED = 1
@@ -116,7 +118,7 @@ def sweep(
     if on not in ("local", "ray"):
         raise ConfigError(f"--on must be local or ray, got {on!r}.")
     planned = read_plan(file, **({} if data is None else {"data": data}))
-    if planned.kind is RunConfig and not planned.run.get("data"):
+    if planned.kind is CloningConfig and not planned.run.get("data"):
         raise ConfigError(f'{file} names no demonstrations; give --data SHARDS, or write data = "…" in [run].')
     if gpu_share is not None and not 0 < gpu_share <= 1:
         raise ConfigError(f"--gpu-share must be above 0 and at most 1, got {gpu_share:g}.")
@@ -187,7 +189,7 @@ def _warn_of_little_data(runs: tuple[TrainingConfig, ...], data: str) -> None:
     from training.shards.reader import Shards
 
     available = Shards(data).samples
-    short = [run for run in runs if isinstance(run, RunConfig) and run.samples > run.max_epochs * available]
+    short = [run for run in runs if isinstance(run, CloningConfig) and run.samples > run.max_epochs * available]
     if short:
         say(
             f"{len(short)} of {len(runs)} trainings need up to {max(run.samples for run in short):,} samples, more "

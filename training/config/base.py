@@ -1,17 +1,15 @@
-"""What a training run is: an immutable config, checked on construction, read from and written to TOML."""
+"""What every training run has: an immutable config, checked on construction, written as TOML."""
 
 import dataclasses
-import difflib
 import hashlib
-import json
 import math
 import re
-import tomllib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
+
+from training.errors import ConfigError
+from training.toml import toml_value
 
 ENVS = ("nethack", "atari")
 ALGORITHMS = ("bc", "ppo", "vtrace")
@@ -20,17 +18,13 @@ SCHEDULES = ("constant", "cosine", "wsd")
 PRECISIONS = ("auto", "float32", "bfloat16")
 # NetHack's character option as NLE takes it: role-race-alignment-gender, or @ for a random one.
 _ROLES = "arc bar cav hea kni mon pri ran rog sam tou val wiz".replace(" ", "|")
-_CHARACTER = re.compile(rf"@|({_ROLES})-(hum|elf|dwa|gno|orc)-(law|neu|cha)-(mal|fem)")
+CHARACTER = re.compile(rf"@|({_ROLES})-(hum|elf|dwa|gno|orc)-(law|neu|cha)-(mal|fem)")
 # What `training.games.nethack.game.NetHackTask.of` reads: a task, a character, or a task:character.
-_NETHACK_TASK = re.compile(rf"(NetHackChallenge|NetHackScore)(:({_CHARACTER.pattern}))?|{_CHARACTER.pattern}")
+_NETHACK_TASK = re.compile(rf"(NetHackChallenge|NetHackScore)(:({CHARACTER.pattern}))?|{CHARACTER.pattern}")
 _GAME = re.compile(r"[A-Z][A-Za-z0-9]*")
-_MAX_INT = 2**63 - 1  # the largest integer that every TOML reader must take
+MAX_INT = 2**63 - 1  # the largest integer that every TOML reader must take
 _MAX_SEED = 2**32 - 1  # numpy's legacy generators and NLE take no more
-_LATER = {"later": True}  # of a field that came after runs had been made: at its default it is not part of their hash
-
-
-class ConfigError(ValueError):
-    """A config that cannot be run; the message is one sentence saying what was received and what to do."""
+LATER = {"later": True}  # of a field that came after runs had been made: at its default it is not part of their hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,21 +73,21 @@ class TrainingConfig(ABC):
     """float32 or bfloat16 arithmetic; auto takes bfloat16 where the GPU has it."""
     seed: int = 0
     """Seeds weights, data order and environments."""
-    group: str = dataclasses.field(default="", metadata=_LATER)
+    group: str = dataclasses.field(default="", metadata=LATER)
     """What the run is compared with in its table, such as other runs on the same games; the environment, core and
     algorithm name it unless given."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, _typed(field.name, field.type, getattr(self, field.name)))
-        _one_of("env", self.env, ENVS)
-        _one_of("algorithm", self.algorithm, ALGORITHMS)
-        _one_of("schedule", self.schedule, SCHEDULES)
-        _one_of("precision", self.precision, PRECISIONS)
-        _one_of(f"core of a run in {self.env}", self.core, CORES[self.env])
+        one_of("env", self.env, ENVS)
+        one_of("algorithm", self.algorithm, ALGORITHMS)
+        one_of("schedule", self.schedule, SCHEDULES)
+        one_of("precision", self.precision, PRECISIONS)
+        one_of(f"core of a run in {self.env}", self.core, CORES[self.env])
         self._check_task()
         for name in ("params", "samples", "batch_size", "unroll_length"):
-            if not 1 <= getattr(self, name) <= _MAX_INT:
+            if not 1 <= getattr(self, name) <= MAX_INT:
                 raise ConfigError(f"{name} must be between 1 and 2^63 - 1, got {getattr(self, name)}.")
         self._check_positive("flops", "learning_rate", "clip")
         self._check_shares("warmup", "decay")
@@ -142,7 +136,7 @@ class TrainingConfig(ABC):
         """Hash of the whole config: the same run has the same."""
         text = to_toml(self)
         for field in dataclasses.fields(self):
-            if field.metadata == _LATER and getattr(self, field.name) == field.default:
+            if field.metadata == LATER and getattr(self, field.name) == field.default:
                 text = text.replace(f"{field.name} = {toml_value(getattr(self, field.name))}\n", "")
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -176,7 +170,7 @@ class TrainingConfig(ABC):
 
     def _check_counts(self, *names: str) -> None:
         for name in names:
-            if not 0 <= getattr(self, name) <= _MAX_INT:
+            if not 0 <= getattr(self, name) <= MAX_INT:
                 raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name)}.")
 
     def _check_checkpoints(self) -> None:
@@ -200,182 +194,9 @@ class TrainingConfig(ABC):
             raise ConfigError(f"task must be the name of an Atari game such as 'Breakout', got {self.task!r}.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunConfig(TrainingConfig):
-    """One behavioural-cloning run."""
-
-    data: str = ""
-    """Folder of shards to learn from, made by `training shard`."""
-    heldout_frames: int = 100_000
-    """Held-out frames to measure the loss on, about; 0 takes all."""
-    max_epochs: float = 4.0
-    """Passes over the demonstrations that are accepted before the budget is called too large for them."""
-
-    _update = "batch_size × unroll_length"
-
-    @property
-    def samples_per_update(self) -> int:
-        """Frames in one batch."""
-        return self.batch_size * self.unroll_length
-
-    def _check_algorithm(self) -> None:
-        _one_of("algorithm of a cloning run", self.algorithm, ("bc",))
-        self._check_positive("max_epochs")
-        self._check_counts("heldout_frames")
-        if self.core == "cnn" and self.unroll_length != 1:
-            raise ConfigError(
-                f"unroll_length must be 1 for the core cnn, which has no memory, got {self.unroll_length}."
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReinforcementConfig(TrainingConfig):
-    """One run of reinforcement learning.
-
-    An update plays `rollout` frames in each of `envs` games, cuts them into sequences of `unroll_length` frames, and
-    learns from them in batches of `batch_size` sequences, `epochs` times over.
-    """
-
-    algorithm: str = "ppo"
-    """ppo (Schulman et al., arXiv 1707.06347) or vtrace (IMPALA, Espeholt et al., arXiv 1802.01561)."""
-    envs: int = 16
-    """Games played side by side."""
-    rollout: int = 128
-    """Frames of each game in an update."""
-    batch_size: int = 16
-    """Sequences per gradient step."""
-    unroll_length: int = 32
-    """Consecutive frames per sequence, through which gradients flow back; divides `rollout`."""
-    epochs: int = 2
-    """Passes over the frames of an update."""
-    discount: float = 0.99
-    """Of rewards, a frame."""
-    gae_lambda: float = 0.95
-    """ppo: of the generalised advantage estimate (Schulman et al., arXiv 1506.02438)."""
-    ratio_clip: float = 0.2
-    """ppo: how far the probability of an action may move from that of acting before its gradient is cut."""
-    value_cost: float = 0.5
-    """Weight of the loss of the value, whose targets have unit variance."""
-    entropy: float = 0.01
-    """Bonus for entropy (nats)."""
-    reward_clip: float = 0.0
-    """Rewards are cut to this size for learning, never for what is reported; 0 leaves them as they are."""
-    init: str = ""
-    """Run or checkpoint whose policy to start from."""
-    kl: float = 0.0
-    """Weight of KL(policy of `init` || policy), a frame (nats): how much to stay like it while learning."""
-    lag: int = dataclasses.field(default=0, metadata=_LATER)
-    """1: a rollout is played while the one before is learned from, by the policy as it was then; 0: after it."""
-    episodes: int = 30
-    """Games to play at each checkpoint for the return."""
-
-    _update = "envs × rollout"
-
-    @property
-    def samples_per_update(self) -> int:
-        """Frames played for one update."""
-        return self.envs * self.rollout
-
-    def _check_algorithm(self) -> None:
-        _one_of("algorithm of reinforcement learning", self.algorithm, ("ppo", "vtrace"))
-        self._check_shares("discount", "gae_lambda")
-        self._check_positive("ratio_clip")
-        if self.lag not in (0, 1):
-            raise ConfigError(f"lag must be 0 or 1 updates, got {self.lag}.")
-        for name in ("envs", "rollout", "epochs", "episodes"):
-            if not 1 <= getattr(self, name) <= _MAX_INT:
-                raise ConfigError(f"{name} must be 1 or more, got {getattr(self, name)}.")
-        for name in ("value_cost", "entropy", "reward_clip", "kl"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name):g}.")
-        if self.rollout % self.unroll_length:
-            raise ConfigError(
-                f"rollout = {self.rollout} must be a multiple of unroll_length = {self.unroll_length}; change one."
-            )
-        sequences = self.samples_per_update // self.unroll_length
-        if sequences % self.batch_size:
-            raise ConfigError(
-                f"batch_size = {self.batch_size} does not divide the {sequences} sequences of an update (envs × "
-                "rollout / unroll_length); change one."
-            )
-        if self.kl and not self.init:
-            raise ConfigError("kl needs a policy to stay like; give init, a run or a checkpoint.")
-
-
-def read_config(path: str | Path) -> RunConfig | ReinforcementConfig:
-    """Read a run from the top-level keys of a TOML file; `algorithm` says of which kind.
-
-    Raises ConfigError, naming the file, when it cannot be read, a key is unknown or missing, or a value is refused.
-    """
-    content = read_toml(path)
-    kind = RunConfig if content.get("algorithm", "bc") == "bc" else ReinforcementConfig
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    for key in content:
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"the keys are {', '.join(fields)}."
-            raise ConfigError(f"{path}: unknown key {key!r}; {hint}")
-    missing = [name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in content]
-    if missing:
-        raise ConfigError(f"{path}: {' and '.join(missing)} missing; add a line such as `{missing[0]} = 1e7`.")
-    try:
-        return kind(**content)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-
-
 def to_toml(config: TrainingConfig) -> str:
     """The config as flat TOML, which `read_config` reads back to an equal config."""
     return "".join(f"{key} = {toml_value(value)}\n" for key, value in dataclasses.asdict(config).items())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recommended:
-    """What a recommendation.toml asks for: model parameters, samples and training compute (FLOPs)."""
-
-    params: float
-    samples: float
-    flops: float
-
-
-def read_recommendation(path: str | Path) -> Recommended | None:
-    """The numbers of a recommendation.toml; None for a TOML file without a table [recommendation].
-
-    Further keys of the file are ignored. Raises ConfigError, naming the file, when a number is missing or not positive.
-    """
-    section = read_toml(path).get("recommendation")
-    if section is None:
-        return None
-    if not isinstance(section, Mapping):
-        raise ConfigError(f"{path}: recommendation is no table; write the file with `forecast recommend --out`.")
-    params, samples = (_number(path, section, name, "recommended") for name in ("params", "samples"))
-    return Recommended(params=params, samples=samples, flops=_number(path, section, "flops"))
-
-
-def _number(path: str | Path, section: Mapping[str, Any], *keys: str) -> float:
-    """The number at recommendation.<keys>."""
-    value: Any = section
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ConfigError(
-            f"{path}: recommendation.{'.'.join(keys)} must be a positive number, got {value!r}; "
-            "write the file with `forecast recommend --out`."
-        )
-    return value
-
-
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """The content of a TOML file. Raises ConfigError, naming the file."""
-    try:
-        return tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: the file cannot be read ({error.strerror}); give the path of a TOML file."
-        ) from None
-    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, nested beyond reason
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: the file is not valid TOML ({reason}); correct it there.") from None
 
 
 def _typed(name: str, kind: Any, value: Any) -> Any:
@@ -400,18 +221,7 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
     raise ConfigError(f"{name} must be {wanted}, got {value!r}.")
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise ConfigError for a value that is not among those allowed."""
     if value not in allowed:
         raise ConfigError(f"{name} must be {' or '.join(allowed)}, got {value!r}.")
-
-
-def toml_value(value: str | bool | int | float | Sequence[float]) -> str:
-    """A value as TOML writes it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(repr, value))}]"
-    if isinstance(value, str):
-        # JSON strings are TOML basic strings but for DEL, which TOML wants escaped.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
-    return repr(value)

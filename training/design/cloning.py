@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.config.base import ConfigError, RunConfig, TrainingConfig, read_recommendation
+from training.config.base import TrainingConfig
+from training.config.cloning import CloningConfig
+from training.design.recommendation import read_recommendation
+from training.errors import ConfigError
 from training.learn.measure import autocast, cloning_loss, precision, task_of, to_device
 from training.policies.family import PolicySpec, build, count_params, spec_for, spec_of
 from training.policies.flops import flops_per_sample
@@ -33,8 +36,8 @@ def configure(
     flops: float,
     rules: int = RULES[-1],
     **choices: Any,
-) -> RunConfig:
-    """The run of a model of about `params` parameters on a budget (FLOPs); `choices` are other fields of RunConfig.
+) -> CloningConfig:
+    """The run of a model of about `params` parameters on a budget (FLOPs); `choices` are other fields of CloningConfig.
 
     Without an `env` it is that of the demonstrations, which name the Atari game too; without those it is nethack.
     Samples follow from the budget and the exact cost of the policy. Batch and step size follow rules, measured at small
@@ -54,9 +57,9 @@ def configure(
     if shards and shards.env != env:
         raise ConfigError(f"{shards.path} holds demonstrations of {shards.env}, but env = {env!r}; correct one.")
     core = core or {"nethack": "lstm", "atari": "cnn"}.get(env, "lstm")
-    choices = {"task": _game(shards) if env == "atari" else RunConfig.task, **choices}
+    choices = {"task": _game(shards) if env == "atari" else CloningConfig.task, **choices}
     given = {name: choices.pop(name) for name in ("batch_size", "unroll_length") if name in choices}
-    checked = RunConfig(
+    checked = CloningConfig(
         env=env, core=core, task=choices["task"], flops=flops, samples=_MOST,
         params=round(params) if math.isfinite(params) else params,  # type: ignore[arg-type]
         **{"batch_size": 1, "unroll_length": 1 if core == "cnn" else 32, **given},
@@ -79,7 +82,7 @@ def configure(
             f"flops = {flops:.3g} pays for {samples} samples of this policy ({cost:.3g} FLOPs each), less than one "
             f"update of {batch_size} × {unroll_length}; raise flops or lower params."
         )
-    return RunConfig(
+    return CloningConfig(
         env=env, core=core, params=count_params(spec), samples=samples, flops=flops,
         batch_size=batch_size, unroll_length=unroll_length, **choices,
     )  # fmt: skip
@@ -91,7 +94,7 @@ def check_rules(rules: Any) -> None:
         raise ConfigError(f"rules must be one of {', '.join(map(str, RULES))}, got {rules!r}.")
 
 
-def recommended(path: Path, choices: dict[str, Any], say: Callable[[str], None]) -> RunConfig:
+def recommended(path: Path, choices: dict[str, Any], say: Callable[[str], None]) -> CloningConfig:
     """The run of a recommendation.toml: its size and its budget; samples follow from the exact cost of our policy.
 
     `choices` as for `configure`. Raises ConfigError for a file that is none.
@@ -114,7 +117,7 @@ def actions_of(env: str, data: str) -> int:
 
 def spec_in(run: TrainingConfig) -> PolicySpec:
     """The policy of a run, as its data or its task wants it."""
-    if isinstance(run, RunConfig):
+    if isinstance(run, CloningConfig):
         return spec_of(run, actions_of(run.env, run.data))
     return spec_of(run, task_of(run.env, run.task, 0).actions)
 
@@ -133,7 +136,7 @@ def flops_per_second(run: TrainingConfig, threads: int) -> float:
         torch.set_num_threads(before)
 
 
-def remarks(run: RunConfig) -> str:
+def remarks(run: CloningConfig) -> str:
     """Comments for the top of its TOML: width, cost, and hours on this machine from a rate measured now."""
     spec = spec_in(run)
     speed = frames_per_second(spec, run)

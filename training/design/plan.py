@@ -24,19 +24,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from training.config.base import (
-    ALGORITHMS,
-    ENVS,
-    ConfigError,
-    ReinforcementConfig,
-    RunConfig,
-    TrainingConfig,
-    read_toml,
-    toml_value,
-)
+from training.config.base import ALGORITHMS, ENVS, TrainingConfig
+from training.config.cloning import CloningConfig
+from training.config.reinforcement import ReinforcementConfig
 from training.design import cloning as configure
 from training.design import reinforcement as configure_rl
+from training.errors import ConfigError
 from training.policies.family import MAX_PARAMS, spec_for
+from training.toml import read_toml, toml_value
 
 _OWN = ("params", "samples", "flops", "checkpoints", "seed")
 """Fields of a run that the grid settles."""
@@ -80,9 +75,9 @@ class Plan:
                 raise ConfigError(f"unknown key {name!r} in [run]; {hint}")
 
     @property
-    def kind(self) -> type[RunConfig] | type[ReinforcementConfig]:
+    def kind(self) -> type[CloningConfig] | type[ReinforcementConfig]:
         """Of its runs."""
-        return RunConfig if self.run.get("algorithm", "bc") == "bc" else ReinforcementConfig
+        return CloningConfig if self.run.get("algorithm", "bc") == "bc" else ReinforcementConfig
 
     @property
     def runs(self) -> tuple[TrainingConfig, ...]:
@@ -103,7 +98,7 @@ class Plan:
         given: dict[str, Any] = {**self.run, "params": params, "flops": budgets[-1], "seed": seed}
         given["checkpoints"] = tuple(budgets[:-1])
         try:
-            if self.kind is RunConfig:
+            if self.kind is CloningConfig:
                 return configure.configure(rules=self.rules, **given)
             # A run of a sweep has one core, on which nothing can be done meanwhile.
             return configure_rl.configure(**{"lag": 0, **given})

@@ -5,8 +5,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from training.config.base import ConfigError, ReinforcementConfig
+from training.config.reinforcement import ReinforcementConfig
 from training.design.cloning import step_size
+from training.errors import ConfigError
 from training.learn.learner import load_policy
 from training.learn.measure import task_of
 from training.policies.family import count_params, spec_for, spec_of

@@ -13,7 +13,7 @@ import numpy as np
 from ale_py import ALEInterface, LoggerMode, roms
 from ale_py.vector_env import AtariVectorEnv
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.games.vector import Deal, GameResult, Transition, checked_actions, checked_seed, game_seeds
 
 # The emulator's own limit leaves a half-made last frame, so `AtariVector` counts the actions itself.

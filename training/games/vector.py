@@ -6,7 +6,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)

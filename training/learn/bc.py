@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from training.batches.training import training_batches
-from training.config.base import ConfigError, RunConfig
+from training.config.cloning import CloningConfig
+from training.errors import ConfigError
 from training.interrupts import InterruptedRunError, stop_on_signals
 from training.learn.distributed import Place, place
 from training.learn.learner import Learner
@@ -23,7 +24,7 @@ SAVE_EVERY = 300.0
 """Seconds between two checkpoints that no budget asks for."""
 
 
-def train(config: RunConfig, *, out: Path, table: Path, wandb: bool = False, patience: float = 0.0) -> None:
+def train(config: CloningConfig, *, out: Path, table: Path, wandb: bool = False, patience: float = 0.0) -> None:
     """Train a policy, or go on with the run in `out`; a row of `table` and a checkpoint at each of `config.budgets`.
 
     Started again after any interruption it ends with the same weights, on as many CPU threads bit for bit. Under
@@ -95,7 +96,7 @@ def train(config: RunConfig, *, out: Path, table: Path, wandb: bool = False, pat
                     )
 
 
-def checked_spec(config: RunConfig, shards: Shards) -> PolicySpec:
+def checked_spec(config: CloningConfig, shards: Shards) -> PolicySpec:
     """The policy of a run, after every check that needs its cost or its data."""
     if shards.env != config.env:
         raise ConfigError(f"{config.data} holds demonstrations of {shards.env}, but env = {config.env!r}; correct one.")
@@ -121,7 +122,7 @@ def checked_spec(config: RunConfig, shards: Shards) -> PolicySpec:
     return spec
 
 
-def _row(config: RunConfig, spec: PolicySpec, shards: Shards, update: int, here: Place) -> dict[str, Any]:
+def _row(config: CloningConfig, spec: PolicySpec, shards: Shards, update: int, here: Place) -> dict[str, Any]:
     """Columns of the run table that say what was trained, with what and where."""
     samples = update * config.samples_per_update
     return {

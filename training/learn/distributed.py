@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)

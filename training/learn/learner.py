@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.config.base import ConfigError, TrainingConfig
+from training.config.base import TrainingConfig
+from training.errors import ConfigError
 from training.learn.distributed import Place
 from training.policies.checkpoint import (
     Checkpoint,

@@ -11,7 +11,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from training.batches.heldout import heldout
-from training.config.base import ConfigError, RunConfig, TrainingConfig
+from training.config.base import TrainingConfig
+from training.config.cloning import CloningConfig
+from training.errors import ConfigError
 from training.games.atari import AtariTask
 from training.games.nethack.game import NetHackTask
 from training.interrupts import InterruptedRunError, StopFlag
@@ -107,7 +109,7 @@ def heldout_loss(
 
 
 def measure(
-    config: RunConfig,
+    config: CloningConfig,
     policy: Any,
     shards: Shards,
     dtype: torch.dtype,

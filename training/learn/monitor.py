@@ -16,7 +16,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from training.config.base import ConfigError, TrainingConfig
+from training.config.base import TrainingConfig
+from training.errors import ConfigError
 from training.games.vector import GameResult
 
 EVERY = 1.0

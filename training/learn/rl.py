@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.config.base import ConfigError, ReinforcementConfig
+from training.config.reinforcement import ReinforcementConfig
+from training.errors import ConfigError
 from training.interrupts import InterruptedRunError, stop_on_signals
 from training.learn.advantages import generalised_advantage, vtrace
 from training.learn.distributed import place

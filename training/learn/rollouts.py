@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.config.base import ReinforcementConfig
+from training.config.reinforcement import ReinforcementConfig
 from training.games.atari import AtariTask, AtariVector
 from training.games.nethack.game import NetHackTask
 from training.games.nethack.vector import NetHackVector

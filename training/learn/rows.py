@@ -8,9 +8,12 @@ from typing import Any
 
 import torch
 
-from training.config.base import ConfigError, TrainingConfig, read_config, to_toml
+from training.config.base import TrainingConfig, to_toml
+from training.config.read import read_config
+from training.errors import ConfigError
+from training.files import locked, write_atomically
 from training.learn.distributed import Place
-from training.learn.run_table import code_version, locked, processor, write_atomically
+from training.learn.provenance import code_version, processor
 from training.policies.family import PolicySpec, count_params
 
 _SETTINGS = ("algorithm", "env", "task", "core", "batch_size", "unroll_length", "learning_rate", "schedule")

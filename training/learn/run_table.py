@@ -5,20 +5,13 @@ lock that several runs may wait for. A checkpoint that is measured again, after 
 place of its row. A run that failed has a row without an update, until it gets a whole one.
 """
 
-import contextlib
 import csv
-import fcntl
 import io
-import math
-import os
-import platform
-import subprocess
-import time
-from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
 from pathlib import Path
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
+from training.files import locked, write_atomically
 
 Row = Mapping[str, str | int | float | None]
 """Column -> value; None is an empty cell, never 0."""
@@ -70,69 +63,6 @@ def append_row(path: str | Path, row: Row) -> None:
             f"{path}: the run table cannot be written ({error.strerror}); it is as it was. Make room or choose another "
             "--table, and start the same command again."
         ) from None
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves the old one or the new one, and a full disk the old one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(beside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def locked(lock: Path, patience: float = math.inf) -> Iterator[None]:
-    """Hold a lock, a file, which the system takes away when the process ends.
-
-    patience: seconds to wait for another process. Raises BlockingIOError where that one holds it all the while.
-    """
-    with open(lock, "a") as file:
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if patience < math.inf else 0))
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(0.2)
-        yield
-
-
-def code_version() -> str:
-    """Version of this package, with the commit it runs from where that is known; `+` marks changed files."""
-    try:
-        number = version("game-scaling")
-    except PackageNotFoundError:
-        number = "unknown"
-    here = Path(__file__).parents[2]
-    if not (here / ".git").exists():
-        return number
-    try:
-        told = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return number
-    return f"{number} {told.stdout.strip()}"
-
-
-def processor() -> str:
-    """The CPU's name and how many cores this process may use."""
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name}, {len(os.sched_getaffinity(0))} cores"
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:

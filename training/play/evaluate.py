@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.games.atari import AtariTask, AtariVector
 from training.games.nethack.game import NetHackTask
 from training.games.nethack.vector import NetHackVector

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 
 _NAME = re.compile(r"update-(\d{10})")
 _STATE = "state.json"

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from training.config.base import CORES, ConfigError, TrainingConfig
+from training.config.base import CORES, TrainingConfig
+from training.errors import ConfigError
 from training.policies.atari_cnn import SIDES, AtariCnn, channels
 from training.policies.cores import LstmCore, TransformerCore
 from training.policies.nethack_screen import ResidualPair, ScreenEncoder, ScreenSizes

@@ -18,7 +18,8 @@ Conventions
 
 from dataclasses import dataclass
 
-from training.config.base import ConfigError, ReinforcementConfig
+from training.config.reinforcement import ReinforcementConfig
+from training.errors import ConfigError
 from training.policies import atari_cnn as network
 from training.policies import nethack_screen as screen
 from training.policies.cores import FEED_FORWARD, LAYERS, heads_of

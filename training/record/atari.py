@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from ale_py import ALEInterface, LoggerMode, roms
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.games.atari import AtariTask, AtariVector
 from training.games.vector import Transition
 from training.play.evaluate import Returns, play

@@ -6,7 +6,7 @@ stopped twice and went on in new games, so that its weights do not come out the 
 
 from pathlib import Path
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.games.atari import AtariTask
 
 _FOLDER = Path(__file__).parent / "shipped"

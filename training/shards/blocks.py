@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 
 _ZSTD = pa.Codec("zstd", compression_level=9)
 _MAX_CELLS = 2**16

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.shards.blocks import Layout
 
 FORMAT = "game-scaling shards"

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.shards import blocks
 from training.shards.blocks import Deltas, Layout
 from training.shards.format import GAMES, block_schema, damaged, read_header, split_key

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.shards import blocks
 from training.shards.blocks import Layout
 from training.shards.format import FORMAT, GAMES, VERSION, block_schema, header_hash, layout_json, split_key

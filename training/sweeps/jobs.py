@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from training.config.base import ConfigError, TrainingConfig, read_config, to_toml
-from training.learn.run_table import write_atomically
+from training.config.base import TrainingConfig, to_toml
+from training.config.read import read_config
+from training.errors import ConfigError
+from training.files import write_atomically
 
 PATIENCE = 300.0
 """Seconds that a run waits for a process that trains it still: one whose driver was killed and that is about to end."""

@@ -5,7 +5,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from training.config.base import ReinforcementConfig, TrainingConfig
+from training.config.base import TrainingConfig
+from training.config.reinforcement import ReinforcementConfig
 from training.design.cloning import noise, spec_in
 from training.learn.measure import cloning_loss, to_device
 from training.policies.family import build, count_params

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.sweeps.jobs import Ended, Job, begin, last_words
 from training.sweeps.memory import FILLED, run_memory
 

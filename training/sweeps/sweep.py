@@ -18,11 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from training.config.base import ConfigError, TrainingConfig
+from training.config.base import TrainingConfig
+from training.errors import ConfigError
+from training.files import locked
 from training.interrupts import InterruptedRunError, stop_on_signals
 from training.learn.monitor import PROGRESS
 from training.learn.rows import failure_row
-from training.learn.run_table import append_row, check_table, locked, read_rows
+from training.learn.run_table import append_row, check_table, read_rows
 from training.sweeps.jobs import INTERRUPTED, REFUSED, Ended, Executor, Job
 
 TABLE = "runs.csv"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from forecast import required
 from forecast.decide import recommend
-from training.config.base import read_recommendation
+from training.design.recommendation import read_recommendation
 
 AHEAD = [0.1, 10.0, 1000.0]  # times the largest compute of the table
 

@@ -13,7 +13,7 @@ import forecast
 from forecast.decide.recommend import LEVELS
 from forecast.verify.frozen import read_frozen
 from forecast.verify.outcome import crps
-from training.config.base import read_recommendation
+from training.design.recommendation import read_recommendation
 
 
 def normal_crps(value, mean, sd):

@@ -9,7 +9,7 @@ from random_shards import LAYOUT, random_game, write
 from training.batches import heldout as reading
 from training.batches.heldout import heldout
 from training.batches.training import training_batches
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.shards.blocks import Layout
 from training.shards.writer import ShardWriter
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from training.cli.commands import main
-from training.config.base import RunConfig, read_config
+from training.config.cloning import CloningConfig
+from training.config.read import read_config
 from training.policies.family import count_params, spec_for
 from training.policies.flops import flops_per_sample
 
@@ -102,7 +103,7 @@ def test_a_recommendation_becomes_a_run_of_its_size_and_budget(run, tmp_path):
     code, _, err = run("configure", source, *measured_like_others, "--out", path)
     assert code == 0, err
     found = read_config(path)
-    assert isinstance(found, RunConfig)
+    assert isinstance(found, CloningConfig)
     assert (found.heldout_frames, found.group) == (5000, "theirs")
     assert found.params == pytest.approx(31000, rel=0.1)
     assert found.flops == 2e13

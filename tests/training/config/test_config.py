@@ -6,16 +6,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from training.config.base import (
-    CORES,
-    SCHEDULES,
-    ConfigError,
-    Recommended,
-    RunConfig,
-    read_config,
-    read_recommendation,
-    to_toml,
-)
+from training.config.base import CORES, SCHEDULES, to_toml
+from training.config.cloning import CloningConfig
+from training.config.read import read_config
+from training.design.recommendation import Recommended, read_recommendation
+from training.errors import ConfigError
 
 GOOD = """\
 params = 1e7
@@ -51,7 +46,7 @@ def configs(draw):
     batch_size = draw(st.integers(1, 4096))
     unroll_length = 1 if core == "cnn" else draw(st.integers(1, 512))
     positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
-    return RunConfig(
+    return CloningConfig(
         env=env,
         task=draw(nethack if env == "nethack" else atari),
         core=core,
@@ -69,7 +64,7 @@ def configs(draw):
 
 
 @given(config=configs())
-@example(config=RunConfig(params=1, samples=10**18, flops=1e300, learning_rate=5e-324))
+@example(config=CloningConfig(params=1, samples=10**18, flops=1e300, learning_rate=5e-324))
 def test_toml_round_trip(config, tmp_path_factory):
     path = write(tmp_path_factory.mktemp("round"), to_toml(config))
     assert read_config(path) == config
@@ -131,7 +126,7 @@ def test_a_file_saved_with_a_byte_order_mark_is_read(tmp_path):
 def test_every_bad_value_is_refused_by_name(change, words):
     good = {"params": 10**7, "samples": 10**9, "flops": 6e16}
     with pytest.raises(ConfigError) as caught:
-        RunConfig(**{**good, **change})
+        CloningConfig(**{**good, **change})
     message = str(caught.value)
     assert all(word in message for word in words), message
     assert message.endswith(".")
@@ -139,7 +134,9 @@ def test_every_bad_value_is_refused_by_name(change, words):
 
 
 def test_budgets_end_with_the_whole_one_and_updates_stay_within_each():
-    config = RunConfig(params=1000, samples=10_000, flops=1e9, batch_size=10, unroll_length=7, checkpoints=(5e8, 1e8))
+    config = CloningConfig(
+        params=1000, samples=10_000, flops=1e9, batch_size=10, unroll_length=7, checkpoints=(5e8, 1e8)
+    )
     assert config.budgets == (1e8, 5e8, 1e9)
     assert [config.updates_within(b) for b in config.budgets] == [14, 71, 142]
     cost = config.flops_per_sample * config.samples_per_update
@@ -147,14 +144,14 @@ def test_budgets_end_with_the_whole_one_and_updates_stay_within_each():
 
 
 def test_identity_is_that_of_the_whole_config():
-    config = RunConfig(params=1000, samples=10_000, flops=1e9, batch_size=10, unroll_length=7)
-    assert config.identity == RunConfig(**vars(config)).identity
-    others = [RunConfig(**{**vars(config), k: v}) for k, v in (("seed", 1), ("clip", 2.0), ("task", "@"))]
+    config = CloningConfig(params=1000, samples=10_000, flops=1e9, batch_size=10, unroll_length=7)
+    assert config.identity == CloningConfig(**vars(config)).identity
+    others = [CloningConfig(**{**vars(config), k: v}) for k, v in (("seed", 1), ("clip", 2.0), ("task", "@"))]
     assert len({config.identity, *(o.identity for o in others)}) == 4
 
 
 def test_rows_are_grouped_by_environment_and_core_unless_named():
-    config = RunConfig(params=1000, samples=10_000, flops=1e9, batch_size=10, unroll_length=7)
+    config = CloningConfig(params=1000, samples=10_000, flops=1e9, batch_size=10, unroll_length=7)
     named = replace(config, group="human games")
     assert (config.row_group, named.row_group) == ("nethack-lstm", "human games")
     assert named.identity != config.identity

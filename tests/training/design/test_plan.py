@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 import forecast
-from training.config.base import ConfigError, ReinforcementConfig
+from training.config.reinforcement import ReinforcementConfig
 from training.design.plan import Plan, propose, read_plan, to_toml
+from training.errors import ConfigError
 
 
 def test_a_plan_is_read_back(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ale_py import ALEInterface, roms
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.games.atari import AtariTask, AtariVector
 
 

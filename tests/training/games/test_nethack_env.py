@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from nle import nethack
 
-from training.config.base import ConfigError, RunConfig
+from training.config.cloning import CloningConfig
+from training.errors import ConfigError
 from training.games.nethack.game import Game, NetHackTask, begin, make
 
 MOVES = [0, 1, 2, 3, 4, 5, 6, 7]
@@ -147,12 +148,12 @@ WRONG = ("", ":", "NetHackScore:", ":@", "NetHackGold:@", "nethackscore", "NetHa
 def test_a_text_names_a_task_and_a_config_takes_the_same_texts() -> None:
     for text, (name, character) in TEXTS.items():
         assert NetHackTask.of(text, max_steps=7) == NetHackTask(name=name, character=character, max_steps=7)
-        assert RunConfig(params=1, samples=10**5, flops=1, task=text).task == text
+        assert CloningConfig(params=1, samples=10**5, flops=1, task=text).task == text
     for text in WRONG:
         with pytest.raises(ConfigError):
             NetHackTask.of(text)
         with pytest.raises(ConfigError):
-            RunConfig(params=1, samples=10**5, flops=1, task=text)
+            CloningConfig(params=1, samples=10**5, flops=1, task=text)
 
 
 def test_nothing_is_recorded_unless_asked(tmp_path) -> None:

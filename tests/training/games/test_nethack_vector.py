@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from nle import nethack
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.games.nethack.game import Game, NetHackTask
 from training.games.nethack.process import WorkerProcess
 from training.games.nethack.vector import NetHackVector

@@ -16,8 +16,9 @@ import torch
 from letter_game import game, write_letters
 
 import forecast
-from training.config.base import ConfigError, to_toml
+from training.config.base import to_toml
 from training.design.cloning import configure
+from training.errors import ConfigError
 from training.learn.bc import train
 from training.learn.learner import load_policy
 from training.learn.measure import cloning_loss, heldout_loss, to_device
@@ -204,9 +205,9 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(straight, tmp_path, n
     (tmp_path / "config.toml").write_text(to_toml(run))
     code = f"""
         import pathlib, sys, time
-        import training.bc as bc
+        import training.learn.bc as bc
         from training.config import read_config
-        from training.learner import Learner
+        from training.learn.learner import Learner
         bc.SAVE_EVERY = 0.0
         step = Learner.step
         def slow(self, *arguments):

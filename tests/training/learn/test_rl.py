@@ -14,8 +14,11 @@ from memory_game import MemoryGame
 
 from forecast import read_runs
 from training.cli import commands as cli
-from training.config.base import ConfigError, ReinforcementConfig, read_config, to_toml
+from training.config.base import to_toml
+from training.config.read import read_config
+from training.config.reinforcement import ReinforcementConfig
 from training.design.reinforcement import configure, going_on
+from training.errors import ConfigError
 from training.games.nethack.game import NetHackTask
 from training.interrupts import InterruptedRunError
 from training.learn import rl

@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from training.config.base import ConfigError
-from training.learn.run_table import append_row, code_version
+from training.errors import ConfigError
+from training.learn.provenance import code_version
+from training.learn.run_table import append_row
 
 
 def rows(path):

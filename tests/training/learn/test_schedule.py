@@ -4,12 +4,12 @@ import math
 
 import pytest
 
-from training.config.base import RunConfig
+from training.config.cloning import CloningConfig
 from training.learn.schedule import learning_rate
 
 
 def rates(**choices):
-    config = RunConfig(
+    config = CloningConfig(
         params=1000, samples=1000, flops=1e9, batch_size=1, unroll_length=1, learning_rate=1.0, **choices
     )
     return [learning_rate(config, update) for update in range(config.updates)]

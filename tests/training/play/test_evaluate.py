@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.games.atari import AtariTask
 from training.games.nethack.game import NetHackTask
 from training.games.vector import Deal, GameResult, Transition

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.learn.learner import export_policy, load_policy
 from training.policies.checkpoint import (
     Checkpoint,

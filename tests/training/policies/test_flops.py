@@ -7,7 +7,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.policies.family import PolicySpec, build, count_params, spec_for
 from training.policies.flops import flops_per_sample, layer_costs
 

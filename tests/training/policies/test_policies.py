@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.policies.family import MAX_PARAMS, PolicySpec, build, count_params, remembering, spec_for
 
 FAMILIES = [("nethack", "lstm", 121), ("nethack", "transformer", 121), ("atari", "cnn", 4), ("atari", "cnn", 18)]

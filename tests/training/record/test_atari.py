@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 
 from training.batches.training import training_batches
 from training.cli.commands import app
-from training.config.base import ConfigError
 from training.design.cloning import configure
+from training.errors import ConfigError
 from training.games.atari import AtariTask, AtariVector
 from training.learn.bc import checked_spec
 from training.learn.learner import load_policy

@@ -10,7 +10,7 @@ from nle import dataset, nethack
 from nle.env.tasks import NetHackChallenge
 from random_shards import read
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.record.nethack.convert import ACTIONS, convert, expert_frames
 
 SAFE = [ACTIONS.index(ord(key)) for key in "hjklyubns"]

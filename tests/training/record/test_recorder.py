@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from nle import dataset, nethack
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.record.nethack import recorder
 from training.record.nethack.folder import read_list, verify, xlog_rows
 from training.record.nethack.players import RandomPlayer
@@ -219,8 +219,8 @@ def test_append_records_what_is_missing(recorded, tmp_path):
 
 CHILD = """
     import sys
-    from training.nethack.recorder import collect
-    from training.stopping import InterruptedRunError
+    from training.record.nethack.recorder import collect
+    from training.interrupts import InterruptedRunError
     if __name__ == "__main__":
         try:
             collect(sys.argv[1], steps=10**7, workers=2, seed=1)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from random_shards import LAYOUT, random_game, read, write
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.shards import blocks
 from training.shards.blocks import Layout
 from training.shards.reader import Shards

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from letter_game import write_letters
 
-from training.config.base import ConfigError
 from training.design.plan import Plan
+from training.errors import ConfigError
 from training.policies.checkpoint import latest_checkpoint
 from training.sweeps.sweep import Sweep
 

@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 import forecast
 from training.cli.commands import app
 from training.cli.sweeps import _picture
-from training.config.base import ConfigError
 from training.design.plan import Plan, read_plan, to_toml
+from training.errors import ConfigError
 from training.interrupts import InterruptedRunError
 from training.learn.monitor import PROGRESS
 from training.learn.run_table import read_rows

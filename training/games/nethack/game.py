@@ -14,7 +14,8 @@ import numpy as np
 from nle import nethack
 from nle.env import base, tasks
 
-from training.config.base import _CHARACTER, ConfigError
+from training.config.base import CHARACTER
+from training.errors import ConfigError
 
 TASKS = {"NetHackChallenge": tasks.NetHackChallenge, "NetHackScore": tasks.NetHackScore}
 _MAX_STEPS = {"NetHackChallenge": 1_000_000, "NetHackScore": 5_000}
@@ -43,7 +44,7 @@ class NetHackTask:
     def __post_init__(self) -> None:
         if self.name not in TASKS:
             raise ConfigError(f"The NetHack task must be {' or '.join(TASKS)}, got {self.name!r}.")
-        if not _CHARACTER.fullmatch(self.character):
+        if not CHARACTER.fullmatch(self.character):
             raise ConfigError(
                 f"A NetHack character is role-race-alignment-gender, such as mon-hum-neu-mal, or @, "
                 f"got {self.character!r}."

@@ -19,7 +19,7 @@ from typing import Self
 
 import numpy as np
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.games.nethack import worker as serving
 from training.games.nethack.game import NetHackTask
 from training.games.nethack.process import WorkerProcess

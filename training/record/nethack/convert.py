@@ -27,7 +27,7 @@ from nle.dataset import db as database
 from nle.dataset.populate_db import XLOGFILE_COLUMNS
 from numpy.typing import NDArray
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.shards.format import NETHACK_LAYOUT
 from training.shards.reader import Shards
 from training.shards.writer import EncodedGame, GameEncoder, ShardWriter, check_holdout

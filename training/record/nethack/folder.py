@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 
 LIST = "games.jsonl"
 

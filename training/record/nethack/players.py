@@ -9,7 +9,7 @@ import numpy as np
 from training.bot.bot import Bot
 from training.bot.lore import ACTION_COUNT, FIRST_INDEX
 from training.bot.screen_reader import OBSERVATION_KEYS
-from training.config.base import ConfigError
+from training.errors import ConfigError
 
 NAMED = ("bot", "random")
 _SCREEN = ("tty_chars", "tty_colors", "tty_cursor")

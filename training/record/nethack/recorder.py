@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from training.config.base import ConfigError
+from training.errors import ConfigError
 from training.games.nethack.game import NetHackTask
 from training.games.vector import checked_seed
 from training.interrupts import InterruptedRunError, stop_on_signals

@@ -1,0 +1,34 @@
+"""A run of behavioural cloning."""
+
+from dataclasses import dataclass
+
+from training.config.base import TrainingConfig, one_of
+from training.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloningConfig(TrainingConfig):
+    """One behavioural-cloning run."""
+
+    data: str = ""
+    """Folder of shards to learn from, made by `training shard`."""
+    heldout_frames: int = 100_000
+    """Held-out frames to measure the loss on, about; 0 takes all."""
+    max_epochs: float = 4.0
+    """Passes over the demonstrations that are accepted before the budget is called too large for them."""
+
+    _update = "batch_size × unroll_length"
+
+    @property
+    def samples_per_update(self) -> int:
+        """Frames in one batch."""
+        return self.batch_size * self.unroll_length
+
+    def _check_algorithm(self) -> None:
+        one_of("algorithm of a cloning run", self.algorithm, ("bc",))
+        self._check_positive("max_epochs")
+        self._check_counts("heldout_frames")
+        if self.core == "cnn" and self.unroll_length != 1:
+            raise ConfigError(
+                f"unroll_length must be 1 for the core cnn, which has no memory, got {self.unroll_length}."
+            )

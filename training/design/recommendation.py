@@ -1,0 +1,46 @@
+"""What a recommendation.toml of `forecast recommend` asks for."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.errors import ConfigError
+from training.toml import read_toml
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommended:
+    """What a recommendation.toml asks for: model parameters, samples and training compute (FLOPs)."""
+
+    params: float
+    samples: float
+    flops: float
+
+
+def read_recommendation(path: str | Path) -> Recommended | None:
+    """The numbers of a recommendation.toml; None for a TOML file without a table [recommendation].
+
+    Further keys of the file are ignored. Raises ConfigError, naming the file, when a number is missing or not positive.
+    """
+    section = read_toml(path).get("recommendation")
+    if section is None:
+        return None
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"{path}: recommendation is no table; write the file with `forecast recommend --out`.")
+    params, samples = (_number(path, section, name, "recommended") for name in ("params", "samples"))
+    return Recommended(params=params, samples=samples, flops=_number(path, section, "flops"))
+
+
+def _number(path: str | Path, section: Mapping[str, Any], *keys: str) -> float:
+    """The number at recommendation.<keys>."""
+    value: Any = section
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ConfigError(
+            f"{path}: recommendation.{'.'.join(keys)} must be a positive number, got {value!r}; "
+            "write the file with `forecast recommend --out`."
+        )
+    return value
