@@ -14,8 +14,9 @@ from forecast.bayes.posterior import Posterior, Prediction, load_posterior
 from forecast.bayes.sampler import keep_compilations
 from forecast.decide.next_runs import Plan, next_runs
 from forecast.decide.recommend import Recommendation, Required, recommend, required
+from forecast.errors import TableError
 from forecast.published import datasets
-from forecast.runs.table import Runs, TableError, read_columns, read_runs
+from forecast.runs.table import Runs, read_columns, read_runs
 from forecast.verify import backtest
 from forecast.verify.outcome import Score, score
 

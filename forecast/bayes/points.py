@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.bayes.posterior import Posterior
-from forecast.runs.checks import Problem, TableError
+from forecast.errors import Problem, TableError
 
 
 def read_points(path: str | Path) -> pd.DataFrame:

@@ -5,12 +5,13 @@ them run before anything is computed, and all their findings are reported togeth
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
+
+from forecast.errors import Problem
 
 REQUIRED = ("params", "samples", "flops", "loss")
 """A table may do without `loss` where every row has a `return_mean`; see `required`."""
@@ -25,50 +26,12 @@ RATIO_RANGE = (0.1, 1e7)
 MAX_DECADES_OFF_TREND = 2.0
 # Cost per sample grows as params^(1 + slope); a robust line steeper than this is following the bad rows.
 MAX_TREND_SLOPE = 0.5
-ROWS_SHOWN = 8
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One thing wrong with a table.
-
-    rows: line numbers, the header being line 1 and the first data row line 2 (the same count is used for Parquet files
-    and DataFrames); empty when the problem is not tied to rows. column: canonical or file column, "" for whole rows.
-    """
-
-    rows: tuple[int, ...]
-    column: str
-    what: str
-    fix: str
-
-    def __str__(self) -> str:
-        where = [_lines(self.rows)] if self.rows else []
-        where += [f"column `{self.column}`"] if self.column else []
-        return " ".join(f"{', '.join(where)}{': ' if where else ''}{self.what}; {self.fix}.".split())
 
 
-class TableError(ValueError):
-    """A run table that cannot be used. `problems` is complete; the message shortens long lists of rows."""
-
-    def __init__(self, source: str, problems: Sequence[Problem]):
-        super().__init__(source, tuple(problems))
-        self.source = source
-        self.problems = tuple(problems)
-
-    def __str__(self) -> str:
-        if len(self.problems) == 1:
-            return f"{self.source}: {self.problems[0]}"
-        return "\n".join([f"{self.source}: {len(self.problems)} problems", *(f"- {p}" for p in self.problems)])
-
-    def to_dicts(self) -> list[dict[str, object]]:
-        """Every problem with its complete list of rows, ready for JSON."""
-        return [{**asdict(p), "rows": list(p.rows)} for p in self.problems]
 
 
-def _lines(rows: Sequence[int]) -> str:
-    shown = ", ".join(str(r) for r in rows[:ROWS_SHOWN])
-    more = f" and {len(rows) - ROWS_SHOWN} more" if len(rows) > ROWS_SHOWN else ""
-    return f"line{'s' if len(rows) > 1 else ''} {shown}{more}"
 
 
 def _cell_schema() -> pa.DataFrameSchema:

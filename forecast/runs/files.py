@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from forecast.runs.checks import Problem, TableError
+from forecast.errors import Problem, TableError
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".pq")
 # How a number is written; float() also takes "1_000" and digits of other scripts, which no table means.

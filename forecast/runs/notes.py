@@ -6,7 +6,7 @@ import pandas as pd
 from pandas.api.types import is_scalar
 
 from forecast.runs.files import Sheet, refuse
-from forecast.runs.checks import ROWS_SHOWN
+from forecast.errors import ROWS_SHOWN
 
 FAILED = ("failed", "crashed", "killed")
 """Values of a column `state` (in any case) of runs that came to no end, as training and W&B write them."""

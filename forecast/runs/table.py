@@ -24,7 +24,8 @@ from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype, 
 
 from forecast.runs.files import NUMBER, Sheet, read_sheet, sheet_of_frame
 from forecast.published.catalogue import Dataset, datasets
-from forecast.runs.checks import CANONICAL, REQUIRED, TEXT, Problem, TableError, check, count_budgets, required
+from forecast.errors import Problem, TableError
+from forecast.runs.checks import CANONICAL, REQUIRED, TEXT, check, count_budgets, required
 from forecast.runs.notes import MISSING, code_note, data_note, without_failed
 
 __all__ = ["Problem", "Runs", "TableError", "read_columns", "read_runs"]

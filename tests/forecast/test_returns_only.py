@@ -14,10 +14,11 @@ from forecast import classical
 from forecast.bayes.encode import encode, row_weights
 from forecast.bayes.model import SCALE_KNOTS
 from forecast.cli.commands import main
+from forecast.errors import TableError
 from forecast.report import figures
 from forecast.report.figures.style import EndLabel, blank, label_ends
 from forecast.report.page import write_report
-from forecast.runs.table import TableError, read_runs
+from forecast.runs.table import read_runs
 
 QUICK = {"chains": 2, "draws": 200, "max_draws": 200, "warmup": 300}
 ALPHA, BETA, NOISE, LEVEL, RANDOM = 0.45, 0.5, 0.25, 2000.0, 50.0

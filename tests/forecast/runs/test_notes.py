@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecast.runs.table import TableError, read_runs
+from forecast.errors import TableError
+from forecast.runs.table import read_runs
 
 
 def frame() -> pd.DataFrame:

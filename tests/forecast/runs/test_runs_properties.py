@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forecast.runs.table import Runs, TableError, read_columns, read_runs
+from forecast.errors import TableError
+from forecast.runs.table import Runs, read_columns, read_runs
 from forecast.runs.checks import CANONICAL, REQUIRED
 
 few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
