@@ -10,17 +10,17 @@
 
 from forecast.bayes.fit import compare, fit, prior_predictive
 from forecast.bayes.points import predict_points, read_points
-from forecast.bayes.posterior import Posterior, Prediction, load_posterior
-from forecast.bayes.sampler import keep_compilations
+from forecast.bayes.posterior import Posterior, load_posterior
+from forecast.bayes.prediction import Prediction
 from forecast.decide.next_runs import Plan, next_runs
-from forecast.decide.recommend import Recommendation, Required, recommend, required
+from forecast.decide.recommend import Recommendation, recommend
+from forecast.decide.required import Required, required
 from forecast.errors import TableError
 from forecast.published import datasets
-from forecast.runs.table import Runs, read_columns, read_runs
+from forecast.runs.read import read_columns, read_runs
+from forecast.runs.table import Runs
 from forecast.verify import backtest
 from forecast.verify.outcome import Score, score
-
-keep_compilations()
 
 __all__ = [
     "Plan",

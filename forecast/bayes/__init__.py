@@ -4,7 +4,8 @@ from forecast.bayes.diagnostics import Diagnostics
 from forecast.bayes.fit import compare, fit, prior_predictive
 from forecast.bayes.laws import LAWS
 from forecast.bayes.points import predict_points, read_points
-from forecast.bayes.posterior import Posterior, Prediction, load_posterior
+from forecast.bayes.posterior import Posterior, load_posterior
+from forecast.bayes.prediction import Prediction
 
 __all__ = [
     "LAWS",

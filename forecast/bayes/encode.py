@@ -7,20 +7,13 @@ import numpy as np
 import pandas as pd
 
 from forecast.bayes.model import Data
+from forecast.bayes.weights import RowWeights, weigh_rows
 from forecast.runs.table import Runs, return_offset
 
 _ROW_BLOCK = 64  # rows are padded to a multiple of this, so that similar tables share a compilation
 _NO_GAP = 1e6  # log samples since a checkpoint that does not exist; finite, for its gradient
-_NOTHING = 0.01  # a weight below this is 0
-_WIDEN = 8  # doublings of a locality, at most
 _NEAR = 0.15  # log loss above the running minimum: what counts as near the frontier
 _NEAR_RETURN = 0.5  # log return below the running maximum, which is the luckiest seed's
-LOCALITIES = ((0.15, 0.7), (0.4, np.inf))
-"""Scales of log loss and of factors of ten of compute over which rows count less; the chains take them in turn.
-
-How local a fit should be, its rows cannot say: a law bent to suit them all misses the frontier, and one that sees only
-its end knows little. So the posterior is averaged over a narrow and a wide view, and where the two disagree, its
-intervals are wide."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,109 +48,20 @@ class Encoding:
     """Row numbers of the table in the order of the data (unpadded): sorted, so that row order changes nothing."""
     weights: np.ndarray
     """Powers of the rows' likelihoods for each of `LOCALITIES`, padding 0: [L, n]."""
+    row_weights: RowWeights
+    """The same by row number of the table, with the rows that do not count."""
 
     def chain_weights(self, chains: int) -> np.ndarray:
         """Weights for each chain [chains, n], the localities in turn."""
         return self.weights[np.arange(chains) % len(self.weights)]
 
 
-def row_weights(runs: Runs) -> pd.DataFrame:
-    """The power of each row's likelihood, by row number and for each of `LOCALITIES`, between 0 and 1.
-
-    A law that holds near the frontier need not hold for transients far from it, nor one that holds at large compute for
-    the smallest, and on the bundled tables neither does (benchmarks/LOG.md). A row weighs exp(-r²/2 - t²/2): r is its
-    log loss above the best that the same compute bought, t the factors of ten from its compute to the largest, each
-    over the scale of the locality. Losses above the best of the group's smallest budget, where its frontier begins,
-    weigh nothing. Where less than 10 rows' worth (or half of fewer than 20 rows) or 3 sizes would be left to a group,
-    all its losses count and its scales are doubled until enough is left.
-
-    Without losses compute alone decides: seeds of one configuration differ in return by tens of percent, so that the
-    rows near the best are the lucky ones, and a law of lucky rows promises too much.
-    """
-    table = _weighed(runs)
-    found = pd.DataFrame(1.0, index=table.index, columns=range(len(LOCALITIES)))
-    for _, rows in table.groupby("group"):
-        numbers = [rows[c].to_numpy(float) for c in ("loss", "excess", "flops")]
-        found.loc[rows.index] = np.stack([view.weigh(*numbers) for view in _views(rows, runs)], axis=1)
-    return found
-
-
-@dataclass(frozen=True, kw_only=True)
-class Locality:
-    """What one view counts of a group's rows.
-
-    begun: loss (nats, or 1 / shifted return) above which a row is nothing. of_excess: scale of log loss above the
-    frontier. of_compute: scale of factors of ten of compute below `flops`, the largest.
-    """
-
-    of_excess: float
-    of_compute: float
-    begun: float
-    flops: float
-
-    def weigh(self, loss: np.ndarray, excess: np.ndarray, flops: np.ndarray) -> np.ndarray:
-        """Weights between 0 and 1 of rows with this loss, log loss above the frontier, and FLOPs; they broadcast."""
-        # Rounded, so that the units of compute cannot change a weight through the last bit.
-        behind = np.maximum(np.round(np.log10(self.flops / flops), 9), 0.0)
-        weights = np.exp(-0.5 * ((excess / self.of_excess) ** 2 + (behind / self.of_compute) ** 2))
-        return np.where((loss <= self.begun) & (weights >= _NOTHING), weights, 0.0)
-
-
-def localities(runs: Runs, group: str) -> tuple[Locality, ...]:
-    """How each of `LOCALITIES` counts rows of a group, widened as `row_weights` says."""
-    table = _weighed(runs)
-    return tuple(_views(table[table["group"] == group], runs))
-
-
-def _weighed(runs: Runs) -> pd.DataFrame:
-    """The table with what weights are made of."""
-    table = runs.table.assign(loss=runs.falling, excess=runs.frontier_excess())
-    return table if runs.has_losses else table.assign(excess=0.0)
-
-
-def _views(rows: pd.DataFrame, runs: Runs) -> list[Locality]:
-    loss, excess, flops = (rows[c].to_numpy(float) for c in ("loss", "excess", "flops"))
-    sizes = rows["params"].to_numpy()
-    begun = _first_loss(rows) * (1 + 1e-9) if runs.has_losses else np.inf
-    found = []
-    for of_excess, of_compute in LOCALITIES:
-        for widen in (1.0, *2.0 ** np.arange(_WIDEN)):
-            scales = {"of_excess": of_excess * widen, "of_compute": of_compute * widen}
-            view = Locality(**scales, begun=begun, flops=float(flops.max()))
-            weights = view.weigh(loss, excess, flops)
-            if weights.sum() >= min(10, 0.5 * len(rows)) and np.unique(sizes[weights > 0.1]).size >= 3:
-                break
-            begun = np.inf
-        found.append(view)
-    return found
-
-
-def _first_loss(table: pd.DataFrame) -> float:
-    """The best loss of a group's smallest budget, where its frontier begins."""
-    return float(table.loc[table["flops"] <= 1.4999999 * table["flops"].min(), "loss"].min())
-
-
-def set_aside(runs: Runs) -> pd.Series:
-    """Why a row takes no part in the fit, by row number; empty if all do."""
-    unused = (row_weights(runs) == 0).all(axis=1)
-    every = runs.table.assign(loss=runs.falling)
-    table = every[unused]
-    first = {name: _first_loss(rows) for name, rows in every.groupby("group")}
-    early = table["loss"] > table["group"].map(first).astype(float)
-    reasons = np.where(
-        early,
-        "loss above the best of the smallest budget: the frontier begins below it",
-        "too far above the best loss that its compute bought to count",
-    )
-    return pd.Series(reasons, index=table.index, dtype="string")
-
-
 def encode(
     runs: Runs, *, expert_return: Mapping[str, float] | None = None, start_loss: Mapping[str, float] | None = None
 ) -> Encoding:
     """Arrays of the model for a table; expert_return and start_loss (nats) by group, where known."""
-    weights = row_weights(runs)
-    table = runs.table.assign(loss=runs.falling, excess=runs.frontier_excess(), row=runs.table.index)
+    weighed = weigh_rows(runs)
+    table = runs.table.assign(loss=weighed.loss, excess=weighed.excess, row=runs.table.index)
     if not runs.has_losses and "return_se" in table:
         table["loss_se"] = table["return_se"] * table["loss"] ** 2
     # A run's rows follow each other, in order of samples. Not by flops, whose units could part ties; nor by names of
@@ -167,8 +71,8 @@ def encode(
     groups = runs.groups
     near = _NEAR if runs.has_losses else _NEAR_RETURN
     references = {name: _reference(table[table["group"] == name], near) for name in groups}
-    priors = _priors(table, references, expert_return or {}, start_loss or {})
-    table = table[(weights > 0).any(axis=1).reindex(table.index)]
+    priors = _priors(table, references, expert_return or {}, {**weighed.begun, **(start_loss or {})}, start_loss or {})
+    table = table[(weighed.weights > 0).any(axis=1).reindex(table.index)]
     rows = table["row"].to_numpy()
     data = _data(table.reset_index(drop=True), references, priors)
     padding = (0, 0), (0, len(data.weight) - len(rows))
@@ -177,7 +81,8 @@ def encode(
         groups=groups,
         references=references,
         rows=rows,
-        weights=np.pad(weights.loc[rows].to_numpy().T, padding),
+        weights=np.pad(weighed.weights.loc[rows].to_numpy().T, padding),
+        row_weights=weighed,
     )
 
 
@@ -229,7 +134,8 @@ def _priors(
     table: pd.DataFrame,
     references: Mapping[str, Reference],
     expert_return: Mapping[str, float],
-    start_loss: Mapping[str, float],
+    start: Mapping[str, float],
+    known: Mapping[str, float],
 ) -> dict[str, np.ndarray]:
     """Centres of priors by group [G]: log losses, and log shifted returns."""
     rows = []
@@ -240,8 +146,8 @@ def _priors(
         rows.append(
             {
                 "level": np.log(reference.loss),
-                "start": np.log(start_loss.get(name, _first_loss(own))),
-                "start_known": float(name in start_loss),
+                "start": np.log(start[name]),
+                "start_known": float(name in known),
                 "return_level": level,
                 "return_floor": floor,
                 "ceiling": ceiling,

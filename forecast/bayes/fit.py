@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.bayes.diagnostics import HIGH_PARETO_K, convergence, diagnose, leave_out, probability_below
-from forecast.bayes.encode import LOCALITIES, Encoding, encode, set_aside
+from forecast.bayes.encode import Encoding, encode
 from forecast.bayes.laws import LAWS
 from forecast.bayes.model import Spec, episode_sd
 from forecast.bayes.posterior import Posterior
@@ -20,6 +20,8 @@ from forecast.bayes.sampler import (
     row_likelihoods,
     sample,
 )
+from forecast.bayes.weights import LOCALITIES
+from forecast.errors import ForecastError
 from forecast.runs.cost import fit_cost
 from forecast.runs.table import Runs, return_offset
 
@@ -45,23 +47,23 @@ def fit(
     table without losses the highest return there is. start_loss: loss of an untrained policy (nats), used by the
     saturating and drifting laws; ln(actions) for a uniform one. Either for all groups or by group. chains, draws,
     warmup: draws and warmup in whole hundreds. max_draws: draws are doubled up to here while the chains have not
-    converged, None: four times draws. The chains take the views of `forecast.bayes.encode.LOCALITIES` in turn.
+    converged, None: four times draws. The chains take the views of `forecast.bayes.weights.LOCALITIES` in turn.
     The same seed and rows, in any order and units, give the same draws.
 
-    Raises ValueError for an unknown law or group, for settings out of range, and for start_loss without losses.
+    Raises ForecastError for an unknown law or group, for settings out of range, and for start_loss without losses.
     """
     if law not in LAWS:
-        raise ValueError(f"there is no law {law!r}; choose one of {', '.join(LAWS)}.")
+        raise ForecastError(f"there is no law {law!r}; choose one of {', '.join(LAWS)}.")
     max_draws = 4 * draws if max_draws is None else max_draws
     for name, value in (("draws", draws), ("max_draws", max_draws), ("warmup", warmup)):
         if value < 100 or value % 100:
-            raise ValueError(f"{name} is {value}; give a whole number of hundreds, 100 or more.")
+            raise ForecastError(f"{name} is {value}; give a whole number of hundreds, 100 or more.")
     if max_draws < draws:
-        raise ValueError(f"max_draws is {max_draws}; give at least the {draws} draws asked for.")
+        raise ForecastError(f"max_draws is {max_draws}; give at least the {draws} draws asked for.")
     if not 1 <= chains <= 64 or chains != int(chains):
-        raise ValueError(f"chains is {chains}; give a whole number from 1 to 64.")
+        raise ForecastError(f"chains is {chains}; give a whole number from 1 to 64.")
     if start_loss is not None and not runs.has_losses:
-        raise ValueError(f"{runs.source} has no losses; leave start_loss out.")
+        raise ForecastError(f"{runs.source} has no losses; leave start_loss out.")
     experts, starts = _by_group(runs, expert_return, "expert_return"), _by_group(runs, start_loss, "start_loss")
     encoding = encode(runs, expert_return=experts, start_loss=starts)
     returns = bool(encoding.data.return_weight.any())
@@ -93,7 +95,6 @@ def fit(
         encoding=encoding,
         draws=found.values,
         diagnostics=diagnose(found.values, found.diverging, pit[counted], pareto_k, len(LOCALITIES)),
-        set_aside=set_aside(runs),
         cost={g: fit_cost(t["params"], t["samples"], t["flops"]) for g, t in _tables(runs)},
         seed=seed,
         expert_return=experts,
@@ -184,9 +185,9 @@ def _by_group(runs: Runs, value: Mapping[str, float] | float | None, name: str) 
     given = dict(value) if isinstance(value, Mapping) else dict.fromkeys(runs.groups, float(value))
     for group, number in given.items():
         if group not in runs.groups:
-            raise ValueError(f"{name} names the group {group!r}; the table has {', '.join(runs.groups)}.")
+            raise ForecastError(f"{name} names the group {group!r}; the table has {', '.join(runs.groups)}.")
         if not np.isfinite(number) or (number <= 0 and runs.has_losses):
-            raise ValueError(f"{name} of {group} is {number}; give a positive number.")
+            raise ForecastError(f"{name} of {group} is {number}; give a positive number.")
         if not runs.has_losses:
             _check_ceiling(runs.group_table(group), float(number), f"{name} of {group}")
     return given
@@ -197,4 +198,4 @@ def _check_ceiling(table: pd.DataFrame, highest: float, name: str) -> None:
     offset = return_offset(table)
     reached = float(table.loc[table["flops"] >= 0.5 * table["flops"].max(), "return_mean"].median())
     if highest + offset < _PASSED * (reached + offset):
-        raise ValueError(f"{name} is {highest:g}, and runs reach {reached:g}; give the highest return there is.")
+        raise ForecastError(f"{name} is {highest:g}, and runs reach {reached:g}; give the highest return there is.")

@@ -40,7 +40,7 @@ def read_points(path: str | Path) -> pd.DataFrame:
 def predict_points(posterior: Posterior, points: pd.DataFrame, *, group: str | None = None) -> pd.DataFrame:
     """Predictions of new runs: target, params, samples, q05, q25, median, q75, q95, and group where there are several.
 
-    A `group` column of the points names the group of each; `group` names one for all. Raises ValueError for unknown
+    A `group` column of the points names the group of each; `group` names one for all. Raises ForecastError for unknown
     groups.
     """
     named = points["group"].str.strip() if "group" in points and group is None else None

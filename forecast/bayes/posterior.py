@@ -17,49 +17,49 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from forecast.bayes.diagnostics import Diagnostics
-from forecast.bayes.encode import Encoding, Reference, encode, set_aside
+from forecast.bayes.encode import Encoding, Reference, encode
 from forecast.bayes.laws import ReturnLaw, bounded_return, log_loss
 from forecast.bayes.model import PACE, PACE_DOF, SCALE_KNOTS, SKILL_KNOTS, Parameters, Spec, noise_scale
+from forecast.bayes.prediction import Prediction
 from forecast.bayes.sampler import constrained_parameters, site_names
+from forecast.errors import ForecastError, SavedFileError
 from forecast.runs.checks import TEXT
 from forecast.runs.cost import CostLaw, fit_cost
 from forecast.runs.table import Runs
 
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-QUANTILE_NAMES = ("q05", "q25", "median", "q75", "q95")
 _AHEAD = 6.0  # factors of ten of compute beyond the table that the frontier is tabulated for
 _HIGHEST = 700.0  # log of a loss or return; what is above it would overflow
 _SIZES = 81  # model sizes tried when the frontier is sought
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Prediction:
-    """Draws for P points: params, samples, flops [P]; loss (nats) and returns [S, P], None where the table has none."""
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What an answer of a posterior rests on."""
 
-    params: np.ndarray
-    samples: np.ndarray
-    flops: np.ndarray
-    loss: np.ndarray | None
-    returns: np.ndarray | None
+    source: str
+    """The run table: a file, a bundled name or "DataFrame"."""
+    sha256: str
+    """Hash of that table."""
+    law: str
+    """One of `forecast.bayes.LAWS`."""
+    seed: int
+    """Of the sampler."""
+    passed: bool
+    """Whether every diagnostic passed."""
+    verdict: str
+    """The diagnostics in a sentence."""
 
-    def table(self) -> pd.DataFrame:
-        """One row a point and target: target, params, samples, q05, q25, median, q75, q95."""
-        frames = []
-        for target, draws in (("loss", self.loss), ("return", self.returns)):
-            if draws is None:
-                continue
-            q = np.quantile(draws, QUANTILES, axis=0)
-            points = {"target": target, "params": self.params, "samples": self.samples}
-            frames.append(pd.DataFrame({**points, **dict(zip(QUANTILE_NAMES, q, strict=True))}))
-        return pd.concat(frames, ignore_index=True)
+    @property
+    def diagnostics(self) -> dict[str, Any]:
+        """The verdict as plain types."""
+        return {"passed": self.passed, "sentence": self.verdict}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Posterior:
     """What was learned from a run table; S draws, G groups.
 
-    draws: site of the model -> [chain, draw, ...]. set_aside: reason by row number of the table. cost: FLOPs per sample
-    as a function of params, by group.
+    draws: site of the model -> [chain, draw, ...]. cost: FLOPs per sample as a function of params, by group.
     """
 
     runs: Runs
@@ -67,7 +67,6 @@ class Posterior:
     encoding: Encoding
     draws: Mapping[str, np.ndarray]
     diagnostics: Diagnostics
-    set_aside: pd.Series
     cost: Mapping[str, CostLaw]
     seed: int
     expert_return: Mapping[str, float] = field(default_factory=dict)
@@ -87,6 +86,23 @@ class Posterior:
     def has_losses(self) -> bool:
         """Whether losses can be predicted; if not, the law is one of returns."""
         return self.spec.losses
+
+    @property
+    def set_aside(self) -> pd.Series:
+        """Why a row took no part in the fit, by row number of the table; empty if all did."""
+        return self.encoding.row_weights.set_aside
+
+    @property
+    def provenance(self) -> Provenance:
+        """What its answers rest on."""
+        return Provenance(
+            source=self.runs.source,
+            sha256=self.runs.sha256,
+            law=self.spec.law,
+            seed=self.seed,
+            passed=self.diagnostics.passed,
+            verdict=self.diagnostics.sentence,
+        )
 
     @cached_property
     def parameters(self) -> Parameters:
@@ -108,12 +124,12 @@ class Posterior:
         return standard
 
     def group_name(self, group: str | None) -> str:
-        """The group asked for, which need not be named where there is one. ValueError otherwise."""
+        """The group asked for, which need not be named where there is one. ForecastError otherwise."""
         if group is None and len(self.groups) == 1:
             return self.groups[0]
         if group not in self.groups:
             named = f"no group {group!r} in {self.runs.source}" if group else f"{self.runs.source} has several groups"
-            raise ValueError(f"{named}; name one of {', '.join(self.groups)}.")
+            raise ForecastError(f"{named}; name one of {', '.join(self.groups)}.")
         return group
 
     def reference(self, group: str | None = None) -> Reference:
@@ -145,7 +161,7 @@ class Posterior:
         """Loss and return of a new run at each point, with everything that is uncertain: law, pace, run and noise.
 
         params, samples: [P]. flops: the compute of each run [P], from the fitted cost of a sample where not given.
-        Raises ValueError for points that are not positive and finite, or an unknown group.
+        Raises ForecastError for points that are not positive and finite, or an unknown group.
         """
         name = self.group_name(group)
         params, samples = np.broadcast_arrays(np.atleast_1d(params).astype(float), np.atleast_1d(samples).astype(float))
@@ -155,7 +171,9 @@ class Posterior:
         for column, values in given.items():
             bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
             if bad.size:
-                raise ValueError(f"{column} of point {bad[0] + 1} is {values[bad[0]]:g}; give positive finite numbers.")
+                raise ForecastError(
+                    f"{column} of point {bad[0] + 1} is {values[bad[0]]:g}; give positive finite numbers."
+                )
         spent = given["flops"] if flops is not None else self.cost[name](params) * samples
         law = self.log_loss(params, samples, group=name, pace=False)
         law = law + self._lag(name, np.log10(spent / self.largest_flops(name)))
@@ -297,32 +315,33 @@ class Posterior:
 
 
 def load_posterior(path: str | Path) -> Posterior:
-    """A posterior written by `Posterior.save`. Raises ValueError if the file is not one."""
+    """A posterior written by `Posterior.save`. Raises SavedFileError if the file is not one."""
     try:
         stored = az.from_netcdf(str(path))
         about = json.loads(stored.attrs["forecast"])
         draws = {str(k): v.to_numpy() for k, v in stored["posterior"].data_vars.items()}
         diverging = stored["sample_stats"]["diverging"].to_numpy()
     except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is not a saved posterior ({error}); write one with `forecast fit --out`.") from None
+        raise SavedFileError(
+            f"{path} is not a saved posterior ({error}); write one with `forecast fit --out`."
+        ) from None
     text = dict.fromkeys(TEXT, "string")  # a game may be called NA
     table = pd.read_csv(io.StringIO(about["table"]), index_col="row", dtype=text, keep_default_na=False, na_values=[""])
     runs = Runs(table=table, source=about["source"], notes=tuple(about["notes"]))
     if runs.sha256 != about["sha256"]:
-        raise ValueError(f"{path} is damaged: its table does not match its hash; fit again.")
+        raise SavedFileError(f"{path} is damaged: its table does not match its hash; fit again.")
     experts = about["expert_return"]
     checks = pd.read_csv(io.StringIO(about["checks"]))
     spec = Spec(**about["spec"])
     encoding = encode(runs, expert_return=experts, start_loss=about["start_loss"])
     if site_names(spec, encoding.data) != set(draws):
-        raise ValueError(f"{path} was written by another version of the model ({about['version']}); fit again.")
+        raise SavedFileError(f"{path} was written by another version of the model ({about['version']}); fit again.")
     return Posterior(
         runs=runs,
         spec=spec,
         encoding=encoding,
         draws=draws,
         diagnostics=Diagnostics(checks=checks, diverging=diverging),
-        set_aside=set_aside(runs),
         cost={g: fit_cost(*(runs.group_table(g)[c] for c in ("params", "samples", "flops"))) for g in runs.groups},
         seed=about["seed"],
         expert_return=experts,

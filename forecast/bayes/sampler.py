@@ -66,7 +66,12 @@ class Settings:
 
 
 def keep_compilations() -> None:
-    """Have jax keep what it compiles on disk, for later processes; `FORECAST_CACHE` says where."""
+    """Have jax keep what it compiles on disk, for later processes; `FORECAST_CACHE` says where.
+
+    Called before the first compilation of a process, never by an import. A cache that jax has already stays.
+    """
+    if jax.config.jax_compilation_cache_dir:
+        return
     cache = os.environ.get("FORECAST_CACHE", str(Path.home() / ".cache" / "forecast"))
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -86,6 +91,7 @@ def sample(
 
     weights: in place of the data's, one set a chain [chains, n]. enough: None takes the first `settings.draws`.
     """
+    keep_compilations()
     own = np.broadcast_to(data.weight, (settings.chains, len(data.weight))) if weights is None else weights
     with jax.enable_x64(True):
         data = Data(*(jnp.asarray(x) for x in data))
@@ -168,6 +174,8 @@ def constrained_parameters(spec: Spec, data: Data, draws: Mapping[str, np.ndarra
 
 def prior_parameters(spec: Spec, data: Data, count: int, seed: int) -> Parameters:
     """`count` draws of every parameter from the prior, arrays [count, ...]."""
+
+    keep_compilations()
 
     def one(key: Any) -> Parameters:
         with numpyro.handlers.seed(rng_seed=key):
@@ -309,6 +317,7 @@ def _latent(spec: Spec, data: Data) -> dict[str, Any]:
 
 def site_names(spec: Spec, data: Data) -> set[str]:
     """Names of what the model samples; draws that lack one were made by another model."""
+    keep_compilations()
     return set(_latent(spec, data))
 
 

@@ -24,7 +24,7 @@ _FAR = 3.0  # standard deviations, at which a component is cut off
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Draws:
+class ViewDraws:
     """One view: S draws, P options from small to large, J experiments.
 
     f: log loss of each option [S, P]. y: what each experiment would measure, without noise [S, J]. noise: variance of
@@ -44,7 +44,7 @@ class Draws:
         return rank
 
 
-def regrets(views: Sequence[Draws], order: Sequence[int], *, rising: bool = False, seed: int = 0) -> np.ndarray:
+def regrets(views: Sequence[ViewDraws], order: Sequence[int], *, rising: bool = False, seed: int = 0) -> np.ndarray:
     """Expected regret before any experiment and after each of `order` [len(order) + 1].
 
     Regret: relative excess over the least loss, or with `rising` the relative shortfall of what the loss is the

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.bayes.encode import LOCALITIES, localities
 from forecast.bayes.model import noise_scale
-from forecast.bayes.posterior import Posterior
-from forecast.decide.information import Draws, regrets
+from forecast.bayes.posterior import Posterior, Provenance
+from forecast.bayes.weights import LOCALITIES
+from forecast.decide.information import ViewDraws, regrets
+from forecast.errors import ForecastError
 from forecast.numbers import count as counted
 from forecast.numbers import scientific, share
 
@@ -29,7 +30,7 @@ class Plan:
     runs: `params`, `samples`, `flops`, and `regret`, the expected regret at the target once it and those above it are
     made. Regrets are parts of the least loss (of the highest return where `objective` is "return"), that a recommended
     run for `target_flops` is expected to give away. cost: FLOPs of all runs. grid: runs of an isoFLOP grid of the same
-    cost. passed, verdict: of the posterior's diagnostics.
+    cost.
     """
 
     group: str
@@ -42,8 +43,7 @@ class Plan:
     regret_now: float
     regret_after: float
     regret_grid: float
-    passed: bool
-    verdict: str
+    provenance: Provenance
 
     @property
     def sentence(self) -> str:
@@ -71,7 +71,7 @@ class Plan:
             **{k: getattr(self, k) for k in numbers},
             "runs": self.runs.to_dict(orient="records"),
             "grid": self.grid.to_dict(orient="records"),
-            "diagnostics": {"passed": self.passed, "sentence": self.verdict},
+            "diagnostics": self.provenance.diagnostics,
             "sentence": self.sentence,
         }
 
@@ -92,7 +92,7 @@ def next_runs(
     Regret is what the size that is best in expectation gives away against the size that is truly best. A plan spends
     all on one budget, no larger than the target: one size or more, evenly spaced around the one that is expected to be
     the best there. How many, and how far apart, is what reduces the expected regret most. What a run would measure has
-    the noise of a run, and counts as much as its row would in the next fit (`forecast.bayes.encode.row_weights`).
+    the noise of a run, and counts as much as its row would in the next fit (`forecast.bayes.weights`).
 
     Runs far from the best of their budget may teach more, if the law is exactly true: then they show its asymptotes.
     On the published NetHack table such runs, chosen one by one, taught less than sizes around it (benchmarks/LOG.md).
@@ -100,13 +100,13 @@ def next_runs(
     Not followed: runs of more compute than the table's make its old rows count less in the next fit, whose own expected
     regret then falls by less than is said here (benchmarks/LOG.md).
 
-    The loss decides; without losses in the table, the return over the lowest. Raises ValueError for numbers that are
+    The loss decides; without losses in the table, the return over the lowest. Raises ForecastError for numbers that are
     not positive, an unknown group, and a spend that no run fits into.
     """
     name = posterior.group_name(group)
     for what, value in {"target_flops": target_flops, "spend": spend, "count": count}.items():
         if not (np.isfinite(value) and value > 0):
-            raise ValueError(f"{what} is {value:g}; give a positive number.")
+            raise ForecastError(f"{what} is {value:g}; give a positive number.")
     few = posterior.thinned(_DRAWS)
     plans = _plans(few, name, min(spend, target_flops), spend, int(count))
     runs = pd.concat(plans, ignore_index=True)
@@ -139,8 +139,7 @@ def next_runs(
         regret_now=float(told[0]),
         regret_after=float(told[-1]),
         regret_grid=float(after_grid[-1]),
-        passed=posterior.diagnostics.passed,
-        verdict=posterior.diagnostics.sentence,
+        provenance=posterior.provenance,
     )
 
 
@@ -149,7 +148,7 @@ def _plans(posterior: Posterior, name: str, most: float, spend: float, count: in
     table = posterior.runs.group_table(name)
     least = float(table["flops"].min())
     if most < 0.999 * least:
-        raise ValueError(
+        raise ForecastError(
             f"no run fits into {scientific(most)} FLOPs: the smallest of {posterior.runs.source} took "
             f"{scientific(least)}; spend more."
         )
@@ -181,7 +180,7 @@ def _options(posterior: Posterior, name: str, flops: float) -> np.ndarray:
     return np.exp(np.linspace(low - room, high + room, _OPTIONS))
 
 
-def _views(posterior: Posterior, name: str, f: np.ndarray, runs: pd.DataFrame) -> list[Draws]:
+def _views(posterior: Posterior, name: str, f: np.ndarray, runs: pd.DataFrame) -> list[ViewDraws]:
     """What each run would measure in each view, with how much noise, beside what the sizes lose at the target.
 
     A Student t with ν degrees of freedom tells of its location as much as a normal of variance (ν + 3) / (ν + 1) times
@@ -198,11 +197,11 @@ def _views(posterior: Posterior, name: str, f: np.ndarray, runs: pd.DataFrame) -
     chains, length = next(iter(posterior.draws.values())).shape[:2]
     view, excess = np.repeat(np.arange(chains) % len(LOCALITIES), length), _excess(posterior, name, y, flops)
     found = []
-    for v, locality in enumerate(localities(posterior.runs, name)[: view.max() + 1]):
+    for v, locality in enumerate(posterior.encoding.row_weights.localities[name][: view.max() + 1]):
         own = view == v
         told = (locality.weigh(np.exp(y[own]), excess[own], flops) * precision[own]).mean(axis=0)
         heard = told > 1e-6 * precision[own].mean(axis=0)
-        found.append(Draws(f=f[own], y=y[own], noise=np.where(heard, 1 / np.where(heard, told, 1.0), np.inf)))
+        found.append(ViewDraws(f=f[own], y=y[own], noise=np.where(heard, 1 / np.where(heard, told, 1.0), np.inf)))
     return found
 
 

@@ -15,8 +15,8 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from forecast.bayes.encode import LOCALITIES
 from forecast.bayes.posterior import Posterior
+from forecast.bayes.weights import LOCALITIES
 from forecast.decide.recommend import Recommendation
 from forecast.report import figures, tables
 from forecast.report.figures import View, count, plain, scientific

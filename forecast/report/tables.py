@@ -9,7 +9,8 @@ import pandas as pd
 
 from forecast import classical
 from forecast.bayes.model import SCALE_KNOTS, SKILL_KNOTS
-from forecast.bayes.posterior import QUANTILES, Posterior
+from forecast.bayes.posterior import Posterior
+from forecast.bayes.prediction import QUANTILES
 from forecast.classical import Columns, Interval, ReturnFrontier
 from forecast.decide.recommend import Recommendation
 from forecast.report.figures import View, count, digits, scientific

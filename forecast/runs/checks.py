@@ -28,12 +28,6 @@ MAX_DECADES_OFF_TREND = 2.0
 MAX_TREND_SLOPE = 0.5
 
 
-
-
-
-
-
-
 def _cell_schema() -> pa.DataFrameSchema:
     """Rules a single cell can break. Columns that are absent are reported elsewhere, with the near names."""
     positive = pa.Check(lambda s: s > 0, name="positive")

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from forecast.errors import FitError
+
 
 @dataclass(frozen=True, kw_only=True)
 class CostLaw:
@@ -22,12 +24,12 @@ def fit_cost(params: ArrayLike, samples: ArrayLike, flops: ArrayLike) -> CostLaw
     """Least squares of log(flops / samples) on log params over the sizes, one point a size.
 
     Each size speaks through its row of largest budget: samples are rounded to whole batches, which at small budgets
-    distorts flops / samples threefold. Raises ValueError with fewer than two sizes.
+    distorts flops / samples threefold. Raises FitError with fewer than two sizes.
     """
     params, samples, flops = (np.asarray(column, dtype=np.float64) for column in (params, samples, flops))
     sizes = np.unique(params)
     if sizes.size < 2:
-        raise ValueError(f"the cost of a sample got {sizes.size} model size; add runs of a second size.")
+        raise FitError(f"the cost of a sample got {sizes.size} model size; add runs of a second size.")
     largest = [np.flatnonzero(params == size)[np.argmax(flops[params == size])] for size in sizes]
     x, y = np.log(sizes), np.log(flops[largest] / samples[largest])
     exponent = float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import pandas as pd
 from pandas.api.types import is_scalar
 
-from forecast.runs.files import Sheet, refuse
 from forecast.errors import ROWS_SHOWN
+from forecast.runs.files import Sheet, refuse
 
 FAILED = ("failed", "crashed", "killed")
 """Values of a column `state` (in any case) of runs that came to no end, as training and W&B write them."""

@@ -12,7 +12,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from os import cpu_count
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,100 +19,37 @@ import pandas as pd
 from forecast import classical
 from forecast.bayes.fit import fit
 from forecast.bayes.laws import LAWS
+from forecast.bayes.prediction import QUANTILE_NAMES, QUANTILES
 from forecast.decide.recommend import recommend
-from forecast.published.catalogue import BACKTESTS
+from forecast.errors import FitError, ForecastError
 from forecast.runs.table import Runs, return_offset
+from forecast.verify.crps import LEVELS, crps_at_levels
+from forecast.verify.scores import COLUMNS, HORIZONS, TABLES, Backtest, bundled_backtest, load_backtest, pooled
+
+__all__ = [
+    "BELOW_1",
+    "COLUMNS",
+    "HORIZONS",
+    "LEVELS",
+    "METHODS",
+    "NEAR",
+    "Backtest",
+    "backtest",
+    "bundled_backtest",
+    "cut_points",
+    "load_backtest",
+    "pooled",
+]
 
 METHODS = ("ours", *classical.METHODS)
 BELOW_1 = "huber_lse_below_1"
 """The Huber fit of losses under 1 alone, a cut-off that suits the NetHack table; not among `METHODS`."""
-COLUMNS = (
-    *("method", "target", "cutoff", "params", "samples", "flops", "observed"),
-    *("q05", "q25", "median", "q75", "q95", "crps"),
-)
-"""Of a forecast as it is written out: FLOPs, nats or return, and CRPS of the log."""
-HORIZONS = (3, 10, 30, 100)
-"""Factors of compute beyond the cut-off, up to which forecasts are scored."""
 NEAR = 0.15
 """Log loss above the running minimum up to which a row is near the frontier, and so is forecast."""
-LEVELS = np.linspace(0.005, 0.995, 199)
-_SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
-_QUANTILES = ("q05", "q25", "median", "q75", "q95")
 _CUTOFFS = 30  # fits of a whole table, over its groups: what bounds the cost
 _CHAINS, _DRAWS, _WARMUP = 4, 200, 400
 _REPLICATES = 100
-_TABLES = ("forecasts", "choices", "paths", "refusals")
 _STEP = 0.25  # log10 compute between the budgets on which a size is chosen
-
-
-@dataclass(frozen=True, kw_only=True)
-class Backtest:
-    """What was forecast and what happened, one row each.
-
-    forecasts: group, method, target (loss, return), cutoff and flops (FLOPs), params, samples, observed, q05 to q95,
-    crps (of the log). choices: group, method, cutoff, flops, params chosen, best params, regret (relative loss over the
-    best there). paths: group, method, cutoff, flops, q05 to q95 of the loss of the recommended run. refusals: group,
-    method, cutoff, reason. sha256: of the table.
-    """
-
-    forecasts: pd.DataFrame
-    choices: pd.DataFrame
-    paths: pd.DataFrame
-    refusals: pd.DataFrame
-    sha256: str
-
-    def save(self, folder: str | Path) -> None:
-        """Write the tables into a folder, to five digits, and the hash of what they speak of."""
-        place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        for name in _TABLES:
-            how = {"method": "gzip", "mtime": 1}  # equal tables, equal bytes
-            getattr(self, name).to_csv(place / f"{name}.csv.gz", index=False, float_format="%.5g", compression=how)
-        (place / "sha256").write_text(self.sha256 + "\n", encoding="utf-8")
-
-    def scores(self) -> pd.DataFrame:
-        """By group, method, target and horizon: the mean over cut-offs of the means over the rows of each.
-
-        crps: of the natural log. cover90, cover50: share of rows inside the interval. width90, width50: of the interval
-        in log. error: mean absolute error of the median, relative. regret: of the chosen size (loss only). cutoffs.
-        """
-        rows = self.forecasts
-        log = {q: _log(rows, q) for q in (*_QUANTILES, "observed")}
-        scored = rows[["group", "method", "target", "cutoff"]].assign(
-            crps=rows["crps"],
-            cover90=rows["observed"].between(rows["q05"], rows["q95"]).astype(float),
-            cover50=rows["observed"].between(rows["q25"], rows["q75"]).astype(float),
-            width90=log["q95"] - log["q05"],
-            width50=log["q75"] - log["q25"],
-            error=np.abs(rows["median"] / rows["observed"] - 1),
-        )
-        keys = ["group", "method", "target"]
-        found = []
-        for horizon in HORIZONS:
-            near = rows["flops"] <= horizon * rows["cutoff"] * (1 + 1e-9)
-            by_cutoff = scored[near].groupby([*keys, "cutoff"], sort=False).mean()
-            part = by_cutoff.groupby(keys, sort=False).mean()
-            part["cutoffs"] = by_cutoff.groupby(keys, sort=False).size()
-            chosen = self.choices[self.choices["flops"] <= horizon * self.choices["cutoff"] * (1 + 1e-9)]
-            regret = chosen.groupby(["group", "method", "cutoff"])["regret"].mean().groupby(["group", "method"]).mean()
-            part = part.join(regret, on=["group", "method"])
-            part.loc[part.index.get_level_values("target") != "loss", "regret"] = np.nan
-            found.append(part.reset_index().assign(horizon=horizon))
-        return pd.concat(found, ignore_index=True)
-
-
-def _log(rows: pd.DataFrame, column: str) -> pd.Series:
-    return pd.Series(np.log(np.maximum(rows[column] + rows["offset"], 1e-12)), index=rows.index)
-
-
-def pooled(scores: pd.DataFrame) -> pd.DataFrame:
-    """Over the groups, by method, target and horizon: geometric mean of CRPS, means of the rest."""
-    keys = ["method", "target", "horizon"]
-    table = scores.drop(columns=["group", "cutoffs"])
-    found = table.groupby(keys, sort=False).mean()
-    logs = table.assign(crps=np.log(table["crps"].to_numpy(float)))
-    found["crps"] = np.exp(logs.groupby(keys, sort=False)["crps"].mean().to_numpy())
-    return found.reset_index()
 
 
 def cut_points(runs: Runs, count: int) -> list[float]:
@@ -123,25 +59,6 @@ def cut_points(runs: Runs, count: int) -> list[float]:
     wanted = np.linspace(log_c[0] + min(1.3, span / 2), log_c[-1] - min(0.3, span / 6), count)
     ranks = np.searchsorted(log_c, wanted + 1e-9, side="right") - 1
     return [float(10**c) for c in np.unique(np.round(log_c[ranks], 9))]
-
-
-def load_backtest(folder: str | Path) -> Backtest:
-    """A back-test written by `Backtest.save`. Raises ValueError if the folder does not hold one."""
-    place = Path(folder)
-    try:
-        text = {"group": str, "method": str, "target": str, "reason": str}
-        how = {"dtype": text, "keep_default_na": False, "na_values": [""]}  # a game may be called NA
-        tables = {n: pd.read_csv(place / f"{n}.csv.gz", **how) for n in _TABLES}
-        return Backtest(**tables, sha256=(place / "sha256").read_text(encoding="utf-8").strip())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{folder} does not hold a back-test ({error}); run `forecast backtest` anew.") from None
-
-
-def bundled_backtest(runs: Runs) -> Backtest | None:
-    """The back-test that ships with a bundled table, if the runs are exactly that table."""
-    place = BACKTESTS / runs.source
-    found = load_backtest(place) if place.is_dir() else None
-    return found if found is not None and found.sha256 == runs.sha256 else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,18 +96,18 @@ def backtest(
     cutoffs: of each group; 10, or fewer where there are more than three groups. workers: processes, one for every four
     cores unless given, since the chains of a fit run side by side. progress: called with fits done and in all. Same
     seed, same forecasts.
-    Raises ValueError for an unknown method, a table without losses, or one whose compute spans too little to leave
+    Raises ForecastError for an unknown method, a table without losses, or one whose compute spans too little to leave
     anything ahead.
     """
     unknown = [m for m in methods if m not in (*METHODS, BELOW_1)]
     if unknown:
-        raise ValueError(f"there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}.")
+        raise ForecastError(f"there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}.")
     if not runs.has_losses:
-        raise ValueError(f"{runs.source} has no losses, which back-tests score; use the other commands on it.")
+        raise ForecastError(f"{runs.source} has no losses, which back-tests score; use the other commands on it.")
     if law not in LAWS:
-        raise ValueError(f"there is no law {law!r}; choose one of {', '.join(LAWS)}.")
+        raise ForecastError(f"there is no law {law!r}; choose one of {', '.join(LAWS)}.")
     if cutoffs is not None and not 1 <= cutoffs <= 100:
-        raise ValueError(f"cutoffs is {cutoffs}; give a number from 1 to 100.")
+        raise ForecastError(f"cutoffs is {cutoffs}; give a number from 1 to 100.")
     count = cutoffs or max(4, min(10, _CUTOFFS // len(runs.groups)))
     tasks = []
     for group in runs.groups:
@@ -200,7 +117,7 @@ def backtest(
             if past["params"].nunique() >= 3 and len(past) >= 8 and not _later(own, cutoff).empty:
                 tasks.append(_Task(runs=own, cutoff=cutoff, methods=methods, law=law, seed=seed))
     if not tasks:
-        raise ValueError(
+        raise ForecastError(
             f"{runs.source} leaves nothing to back-test: no cut-off has 3 sizes and 8 rows behind it and near-frontier "
             "rows ahead; add budgets."
         )
@@ -209,7 +126,7 @@ def backtest(
         parts[i] = part
         if progress:
             progress(done, len(tasks))
-    whole = {k: pd.concat([p[k] for p in parts if p], ignore_index=True) for k in _TABLES}
+    whole = {k: pd.concat([p[k] for p in parts if p], ignore_index=True) for k in TABLES}
     return Backtest(**whole, sha256=runs.sha256)
 
 
@@ -242,7 +159,7 @@ def _work(task: _Task) -> dict[str, pd.DataFrame]:
     budgets = task.cutoff * 10 ** np.arange(_STEP, np.log10(HORIZONS[-1]) + 1e-9, _STEP)
     offset = return_offset(task.runs.table)
     about = {"group": task.runs.groups[0], "cutoff": task.cutoff}
-    found: dict[str, list[pd.DataFrame]] = {k: [] for k in _TABLES}
+    found: dict[str, list[pd.DataFrame]] = {k: [] for k in TABLES}
     for method in task.methods:
         named = {**about, "method": method}
         try:
@@ -253,7 +170,7 @@ def _work(task: _Task) -> dict[str, pd.DataFrame]:
                     if method == "ours"
                     else _classical(method, past, later, budgets, offset, task.seed)
                 )
-        except ValueError as error:
+        except FitError as error:
             found["refusals"].append(pd.DataFrame([{**named, "reason": str(error)}]))
             continue
         found["forecasts"].append(_forecasts("loss", answer.loss, later, later["loss"], 0.0, named))
@@ -264,7 +181,7 @@ def _work(task: _Task) -> dict[str, pd.DataFrame]:
                 _forecasts("return", answer.returns[:, played], rows, rows["return_mean"], offset, named)
             )
         q = np.exp(answer.path)
-        found["paths"].append(pd.DataFrame({**named, "flops": budgets, **dict(zip(_QUANTILES, q, strict=True))}))
+        found["paths"].append(pd.DataFrame({**named, "flops": budgets, **dict(zip(QUANTILE_NAMES, q, strict=True))}))
         found["choices"].append(_choices(task.runs.table, budgets, answer.chosen).assign(**named))
     columns = {"refusals": ["group", "cutoff", "method", "reason"]}
     return {k: pd.concat(v, ignore_index=True) if v else pd.DataFrame(columns=columns.get(k)) for k, v in found.items()}
@@ -284,7 +201,7 @@ def _ours(past: Runs, later: pd.DataFrame, budgets: np.ndarray, offset: float, t
         loss=np.quantile(np.log(drawn.loss), LEVELS, axis=0),
         returns=returns,
         chosen=run.params,
-        path=np.quantile(np.log(run.loss), _SHOWN, axis=0),
+        path=np.quantile(np.log(run.loss), QUANTILES, axis=0),
     )
 
 
@@ -294,17 +211,17 @@ def _classical(method: str, past: Runs, later: pd.DataFrame, budgets: np.ndarray
     if method == BELOW_1:
         below = past.table["loss"] < 1
         if not below.any():
-            raise ValueError("no loss lies under 1 yet.")
+            raise FitError("no loss lies under 1 yet.")
         rows, method = past.subset(below), "huber_lse"
     fitted = classical.fit(rows, method, replicates=_REPLICATES if method in ("huber_lse", "varpro") else 0, seed=seed)
     loss = np.log(fitted.forecast_loss(later["params"], later["samples"], later["flops"]).quantile(LEVELS))
     returns = None
     if past.has_returns and "return_mean" in later and later["return_mean"].notna().any():
         returns = _classical_returns(past, loss, offset, seed)
-    params, path = np.full(len(budgets), np.nan), np.full((len(_SHOWN), len(budgets)), np.nan)
-    with contextlib.suppress(ValueError):  # a law without a best size can still forecast losses
+    params, path = np.full(len(budgets), np.nan), np.full((len(QUANTILES), len(budgets)), np.nan)
+    with contextlib.suppress(FitError):  # a law without a best size can still forecast losses
         params, samples = fitted.optimal(budgets)
-        path = np.log(fitted.forecast_loss(params, samples, budgets).quantile(np.array(_SHOWN)))
+        path = np.log(fitted.forecast_loss(params, samples, budgets).quantile(np.array(QUANTILES)))
     return _Answer(loss=loss, returns=returns, chosen=params, path=path)
 
 
@@ -321,13 +238,12 @@ def _classical_returns(past: Runs, log_loss: np.ndarray, offset: float, seed: in
 def _forecasts(
     target: str, quantiles: np.ndarray, rows: pd.DataFrame, observed: pd.Series, offset: float, named: dict
 ) -> pd.DataFrame:
-    """One row a forecast. CRPS as twice the mean pinball loss over an even grid of levels of the log."""
+    """One row a forecast, with the CRPS of the log."""
     log_observed = np.log(np.maximum(observed.to_numpy(float) + offset, 1e-12))
-    error = log_observed - quantiles
-    crps = 2 * np.maximum(LEVELS[:, None] * error, (LEVELS[:, None] - 1) * error).mean(axis=0)
-    shown = [np.exp(quantiles[np.argmin(np.abs(LEVELS - q))]) - offset for q in _SHOWN]
+    crps = crps_at_levels(quantiles, log_observed)
+    shown = [np.exp(quantiles[np.argmin(np.abs(LEVELS - q))]) - offset for q in QUANTILES]
     points = {c: rows[c].to_numpy(float) for c in ("params", "samples", "flops")}
-    of_row = {"observed": observed.to_numpy(float), **dict(zip(_QUANTILES, shown, strict=True))}
+    of_row = {"observed": observed.to_numpy(float), **dict(zip(QUANTILE_NAMES, shown, strict=True))}
     return pd.DataFrame({**named, "target": target, **points, **of_row, "crps": crps, "offset": offset})
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from forecast.bayes.posterior import QUANTILE_NAMES, QUANTILES
+from forecast.bayes.prediction import QUANTILE_NAMES, QUANTILES
+from forecast.errors import SavedFileError
 
 TARGETS = ("loss", "return")
 
@@ -42,7 +43,7 @@ class Frozen:
 
 
 def read_frozen(path: str | Path) -> Frozen:
-    """The forecast in a recommendation.toml. Raises ValueError if the file is none."""
+    """The forecast in a recommendation.toml. Raises SavedFileError if the file is none."""
     try:
         content = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
         given, table = content["recommendation"], content["table"]
@@ -66,18 +67,18 @@ def read_frozen(path: str | Path) -> Frozen:
             sha256=str(table["sha256"]),
         )
     except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}); check the path.") from None
+        raise SavedFileError(f"{path} cannot be read ({error.strerror}); check the path.") from None
     except KeyError as error:
-        raise ValueError(
+        raise SavedFileError(
             f"{path} is not a recommendation: it has no {error}; write one with `forecast recommend --out`."
         ) from None
     except (TypeError, AttributeError, ValueError) as error:
-        raise ValueError(
+        raise SavedFileError(
             f"{path} is not a recommendation ({error}); write one with `forecast recommend --out`."
         ) from None
     for target, values in kept.items():
         if values.shape != levels.shape or np.any(np.diff(levels) <= 0) or np.any(np.diff(values) < 0) or not five:
-            raise ValueError(f"{path} is damaged: its quantiles of the {target} do not rise with their levels.")
+            raise SavedFileError(f"{path} is damaged: its quantiles of the {target} do not rise with their levels.")
     if not kept:
-        raise ValueError(f"{path} is not a recommendation: it forecasts neither loss nor return.")
+        raise SavedFileError(f"{path} is not a recommendation: it forecasts neither loss nor return.")
     return frozen

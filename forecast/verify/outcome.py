@@ -2,28 +2,27 @@
 
     forecast.score("recommendation.toml", forecast.read_runs("runs.csv", to_fit=False)).sentence
 
-The score is the continuous ranked probability score, a proper one: no forecast does better in expectation than the one
-that is believed (Gneiting and Raftery, 2007, Journal of the American Statistical Association 102, 359-378). Of losses
-it is that of the natural log, as in back-tests; of returns, which may be negative, that of the return itself.
+The score is the continuous ranked probability score (`forecast.verify.crps`). Of losses it is that of the natural log,
+as in back-tests; of returns, which may be negative, that of the return itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
+from forecast.errors import ForecastError
 from forecast.numbers import count, digits, scientific, share
 from forecast.runs.table import Runs
+from forecast.verify.crps import crps
 from forecast.verify.frozen import Frozen, read_frozen
 
 SIZE_SLACK, COMPUTE_SLACK = 0.10, 0.05
 """How far params and FLOPs of a run may lie from the recommended ones, as a part of these."""
 _NEAREST = 3  # runs named where none carried the recommendation out
-_INTEGRAL = np.linspace(0.005, 0.995, 199)  # levels over which the pinball loss is averaged, as in back-tests
 _COLUMNS = {"loss": ("loss", "loss_se"), "return": ("return_mean", "return_se")}
 
 
@@ -181,7 +180,7 @@ def score(recommendation: str | Path, runs: Runs, *, group: str | None = None) -
 
     Such a run ends, at the last row of its training, within 10% of the recommended params and 5% of its FLOPs, in the
     forecast's group where the table has that, or in `group`. Several of them (seeds) are scored each by itself.
-    Raises ValueError if the file is no recommendation, if no run carried it out (the nearest are named), if none of
+    Raises ForecastError if the file is no recommendation, if no run carried it out (the nearest are named), if none of
     them has what was forecast, or if the forecast was made from this very table and so has seen the outcome.
     """
     frozen = read_frozen(recommendation)
@@ -195,20 +194,20 @@ def score(recommendation: str | Path, runs: Runs, *, group: str | None = None) -
             f"line {row} ({count(n)} parameters, {scientific(c)} FLOPs)"
             for row, n, c in zip(last.index[order], last["params"].iloc[order], last["flops"].iloc[order], strict=True)
         ]
-        raise ValueError(
+        raise ForecastError(
             f"no run of {runs.source} carried out {frozen.path}: none ends within 10% of {count(frozen.params)} "
             f"parameters and 5% of {scientific(frozen.flops)} FLOPs; the nearest end at {', '.join(named)}."
         )
     carried = last[near]
     if runs.sha256 == frozen.sha256:
-        raise ValueError(
+        raise ForecastError(
             f"{frozen.path} was made from {runs.source} as it is, with line {carried.index[0]}, the outcome, in it: a "
             "forecast that has seen its outcome cannot be scored; use the recommendation that was frozen before."
         )
     outcomes = [_outcome(frozen, row) for row in carried.reset_index().to_dict(orient="records")]
     scored = tuple(o for o in outcomes if o.scores)
     if not scored:
-        raise ValueError(
+        raise ForecastError(
             f"the runs of {runs.source} with {wanted} have no {' and no '.join(frozen.quantiles)}, which were forecast."
         )
     return Score(frozen=frozen, source=runs.source, outcomes=scored)
@@ -217,10 +216,10 @@ def score(recommendation: str | Path, runs: Runs, *, group: str | None = None) -
 def _last_rows(runs: Runs, frozen: Frozen, group: str | None) -> pd.DataFrame:
     """The last row of every training, of the group that the forecast speaks of."""
     if group is not None and group not in runs.groups:
-        raise ValueError(f"no group {group!r} in {runs.source}; name one of {', '.join(runs.groups)}.")
+        raise ForecastError(f"no group {group!r} in {runs.source}; name one of {', '.join(runs.groups)}.")
     named = group or (frozen.group if frozen.group in runs.groups else None)
     if named is None and len(runs.groups) > 1:
-        raise ValueError(
+        raise ForecastError(
             f"{frozen.path} is of group {frozen.group!r}, which {runs.source} does not have; name with --group the one "
             f"that carried it out: {', '.join(runs.groups)}."
         )
@@ -272,20 +271,3 @@ def _percentile(levels: np.ndarray, quantiles: np.ndarray, value: float) -> tupl
     if value > quantiles[-1]:
         return float(levels[-1]), ">"
     return float(np.interp(value, quantiles, levels)), ""
-
-
-def crps(levels: Sequence[float] | np.ndarray, quantiles: Sequence[float] | np.ndarray, value: float) -> float:
-    """Continuous ranked probability score of a forecast known by its quantiles, in the units of the value.
-
-    Twice the pinball loss averaged over levels from 0.5% to 99.5% (Gneiting and Ranjan, 2011, Journal of Business and
-    Economic Statistics 29, 411-422). Between the levels known, and beyond them, quantiles are linear in the normal
-    score of the level, which is exact for a normal forecast.
-    """
-    z, q = ndtri(np.asarray(levels, float)), np.asarray(quantiles, float)
-    at = ndtri(_INTEGRAL)
-    drawn = np.interp(at, z, q)
-    for end, slope in ((at < z[0], (q[1] - q[0]) / (z[1] - z[0])), (at > z[-1], (q[-1] - q[-2]) / (z[-1] - z[-2]))):
-        edge = 0 if end[0] else -1
-        drawn = np.where(end, q[edge] + slope * (at - z[edge]), drawn)
-    error = value - drawn
-    return float(2 * np.maximum(_INTEGRAL * error, (_INTEGRAL - 1) * error).mean())

@@ -11,14 +11,15 @@ import pytest
 
 import forecast
 from forecast import classical
-from forecast.bayes.encode import encode, row_weights
+from forecast.bayes.encode import encode
 from forecast.bayes.model import SCALE_KNOTS
+from forecast.bayes.weights import weigh_rows
 from forecast.cli.commands import main
 from forecast.errors import TableError
 from forecast.report import figures
 from forecast.report.figures.style import EndLabel, blank, label_ends
 from forecast.report.page import write_report
-from forecast.runs.table import read_runs
+from forecast.runs.read import read_runs
 
 QUICK = {"chains": 2, "draws": 200, "max_draws": 200, "warmup": 300}
 ALPHA, BETA, NOISE, LEVEL, RANDOM = 0.45, 0.5, 0.25, 2000.0, 50.0
@@ -173,8 +174,8 @@ def test_a_table_with_losses_is_as_before():
 
 def test_a_row_counts_by_its_compute_and_not_by_its_luck(runs):
     lucky = runs.table.assign(return_mean=runs.table["return_mean"] * np.where(runs.table["seed"] == "0", 3.0, 1.0))
-    assert row_weights(runs).equals(row_weights(read_runs(lucky)))
-    weights = row_weights(runs)
+    assert weigh_rows(runs).weights.equals(weigh_rows(read_runs(lucky)).weights)
+    weights = weigh_rows(runs).weights
     assert (weights[1] == 1).all()
     assert (weights[0].groupby(runs.table["flops"]).nunique() == 1).all()
     assert weights[0].groupby(runs.table["flops"]).first().is_monotonic_increasing

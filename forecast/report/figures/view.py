@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 
 from forecast import classical
-from forecast.bayes.posterior import Posterior, Prediction
+from forecast.bayes.posterior import Posterior
+from forecast.bayes.prediction import Prediction
 from forecast.classical import ClassicalFit, ReturnFrontier
-from forecast.decide.recommend import Recommendation, weigh
+from forecast.decide.recommend import Recommendation
+from forecast.decide.weigh import weigh
 
 _DRAWS = 800  # enough for a band; the numbers in the tables use all
 _BUDGETS = 41

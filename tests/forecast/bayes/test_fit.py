@@ -9,9 +9,9 @@ import pytest
 from forecast import compare, read_runs
 from forecast.bayes import fit
 from forecast.bayes.diagnostics import convergence, leave_out
-from forecast.bayes.encode import LOCALITIES, row_weights
 from forecast.bayes.laws import coefficients
 from forecast.bayes.sampler import Settings, sample
+from forecast.bayes.weights import LOCALITIES, weigh_rows
 
 PLANTED = {"E": 0.3, "alpha": 0.45, "beta": 0.55}
 TABLES = 20
@@ -142,7 +142,7 @@ def test_rows_weigh_less_the_further_they_lie_from_the_frontier_and_from_the_lar
     behind = np.log10(table["flops"].max() / table["flops"]).to_numpy()
     begun = table["loss"] <= table.loc[table["flops"] <= 1.5 * table["flops"].min(), "loss"].min()
     assert 0 < begun.sum() < len(table)
-    weights = row_weights(runs)
+    weights = weigh_rows(runs).weights
     assert weights.index.tolist() == runs.table.index.tolist()
     for view, (of_excess, of_compute) in enumerate(LOCALITIES):
         by_hand = begun * np.exp(-0.5 * ((excess / of_excess) ** 2 + (behind / of_compute) ** 2))
@@ -169,7 +169,7 @@ def test_transients_are_set_aside_with_their_reason(planted, quick):
 def test_a_small_table_keeps_enough_rows_to_be_fitted(planted):
     """Of nine rows far apart a narrow view would keep one."""
     table = planted(0, sizes=3, checkpoints=3)
-    weights = row_weights(read_runs(table))
+    weights = weigh_rows(read_runs(table)).weights
     assert (weights.sum() >= 4.5).all()
     assert all(table.loc[(weights[k] > 0.1).to_numpy(), "params"].nunique() == 3 for k in weights)
 

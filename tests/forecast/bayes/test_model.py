@@ -11,9 +11,10 @@ from numpyro.infer.util import log_density
 from scipy import stats
 
 from forecast import read_runs
-from forecast.bayes.encode import encode, set_aside
+from forecast.bayes.encode import encode
 from forecast.bayes.model import SCALE_KNOTS, SKILL_KNOTS, Data, Spec, row_locations, run_model, sample_parameters
 from forecast.bayes.sampler import prior_parameters, row_forecasts
+from forecast.bayes.weights import weigh_rows
 
 ADDITIVE = Spec(law="additive", groups=1, trajectories=True, returns=False)
 LOSS_SITES = {
@@ -178,7 +179,7 @@ def test_density_of_returns_equals_the_one_written_out(planted):
 
 
 def test_padding_changes_no_density(nethack_runs):
-    kept = nethack_runs.subset(~nethack_runs.table.index.isin(set_aside(nethack_runs).index))
+    kept = nethack_runs.subset(~nethack_runs.table.index.isin(weigh_rows(nethack_runs).set_aside.index))
     data = encode(kept).data
     more = {f: np.concatenate([x, np.full(64, x[-1])]) for f, x in data._asdict().items() if x.shape == data.u.shape}
     assert data.weight[-1] == 0  # so every row added is padding

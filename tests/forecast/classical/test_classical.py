@@ -28,7 +28,7 @@ from forecast.classical import (
     return_on_loss,
     varpro,
 )
-from forecast.runs.table import read_runs
+from forecast.runs.read import read_runs
 
 SIZES = np.geomspace(2e5, 2e8, 10)
 BUDGETS = np.geomspace(1e14, 2e18, 12)

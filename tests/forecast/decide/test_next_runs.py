@@ -10,8 +10,8 @@ import pytest
 from scipy.stats import norm
 
 import forecast
-from forecast.bayes.encode import LOCALITIES, localities, row_weights
-from forecast.decide.information import Draws, expected, regrets
+from forecast.bayes.weights import LOCALITIES, weigh_rows
+from forecast.decide.information import ViewDraws, expected, regrets
 from forecast.decide.next_runs import _options, _views
 from training.design.plan import read_plan
 
@@ -22,7 +22,7 @@ def gaussian(rng, *, options=3, experiments=4, noise=0.5, draws=FEW):
     """Draws of jointly Gaussian options and experiments."""
     mix = rng.normal(size=(options + experiments, options + experiments))
     both = rng.standard_normal((draws, options + experiments)) @ mix.T
-    return Draws(f=both[:, :options], y=both[:, options:], noise=np.full(experiments, noise)), mix @ mix.T
+    return ViewDraws(f=both[:, :options], y=both[:, options:], noise=np.full(experiments, noise)), mix @ mix.T
 
 
 # ---- the mathematics ----------------------------------------------------------------------------------------------
@@ -54,7 +54,7 @@ def test_what_one_experiment_saves_is_known_in_closed_form():
     rng = np.random.default_rng(1)
     gap, other = 0.01 * rng.standard_normal((2, FEW))  # so small that relative regret is that of the log
     f = np.stack([other, other + 0.003 + gap], axis=1)
-    now, after = regrets([Draws(f=f, y=gap[:, None], noise=np.array([0.5e-4]))], [0])
+    now, after = regrets([ViewDraws(f=f, y=gap[:, None], noise=np.array([0.5e-4]))], [0])
     tau = 0.01 / np.sqrt(1.5)
     saved = tau * norm.pdf(0.003 / tau) - 0.003 * norm.cdf(-0.003 / tau)
     assert now - after == pytest.approx(saved, rel=0.05)
@@ -66,7 +66,7 @@ def test_a_perfect_experiment_leaves_no_regret_and_a_useless_one_leaves_all():
     f = np.stack([np.zeros(1000), gap], axis=1)
     useless = rng.standard_normal(1000)
     useless = useless - gap * (useless @ gap) / (gap @ gap)
-    draws = Draws(f=f, y=np.stack([gap, useless, gap], axis=1), noise=np.array([1e-12, 1e-12, np.inf]))
+    draws = ViewDraws(f=f, y=np.stack([gap, useless, gap], axis=1), noise=np.array([1e-12, 1e-12, np.inf]))
     perfect = regrets([draws], [0])
     assert perfect[1] == pytest.approx(0.0, abs=1e-4)
     assert perfect[0] == pytest.approx(np.expm1(np.maximum(gap, 0) - np.minimum(gap, 0))[gap < 0].sum() / 1000, rel=0.1)
@@ -80,14 +80,14 @@ def test_an_experiment_made_again_tells_less():
     rng = np.random.default_rng(4)
     gap = rng.standard_normal(4000)
     f = np.stack([np.zeros(4000), 0.1 * gap], axis=1)
-    draws = Draws(f=f, y=np.stack([gap, gap], axis=1), noise=np.array([1.0, 1.0]))
+    draws = ViewDraws(f=f, y=np.stack([gap, gap], axis=1), noise=np.array([1.0, 1.0]))
     told = -np.diff(regrets([draws], [0, 1]))
     assert 0 < told[1] < 0.6 * told[0]
 
 
 def test_expected_regret_falls_with_every_experiment():
     draws, _ = gaussian(np.random.default_rng(5), options=5, experiments=6, draws=600)
-    draws = Draws(f=0.02 * draws.f, y=draws.y, noise=draws.noise)
+    draws = ViewDraws(f=0.02 * draws.f, y=draws.y, noise=draws.noise)
     told = regrets([draws, draws], range(6))
     assert (np.diff(told) < 0.02 * told[0]).all()
     assert told[-1] < 0.7 * told[0]
@@ -95,8 +95,8 @@ def test_expected_regret_falls_with_every_experiment():
 
 def test_localities_weigh_rows_as_the_fit_does(nethack_runs):
     table = nethack_runs.table
-    views = localities(nethack_runs, "all")
-    weights = row_weights(nethack_runs)
+    views = weigh_rows(nethack_runs).localities["all"]
+    weights = weigh_rows(nethack_runs).weights
     for k, view in enumerate(views):
         assert (view.of_excess, view.of_compute) == LOCALITIES[k]
         numbers = (table["loss"], nethack_runs.frontier_excess(), table["flops"])

@@ -255,8 +255,8 @@ def test_toml_says_what_the_recommendation_says(request, name):
     read = tomllib.loads(found.to_toml())
     assert {**read["recommendation"], "diagnostics": read["diagnostics"]} == without_null(found.to_dict())
     assert ("return" in read["recommendation"]) == (name == "nethack")
-    assert read["table"] == {"source": found.source, "sha256": found.sha256}
-    assert read["software"]["law"] == found.law
+    assert read["table"] == {"source": found.provenance.source, "sha256": found.provenance.sha256}
+    assert read["software"]["law"] == found.provenance.law
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +267,8 @@ def any_recommendation(additive):
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20))
 def test_toml_holds_any_name(any_recommendation, text):
-    named = replace(any_recommendation, source=text, group=text)
+    provenance = replace(any_recommendation.provenance, source=text)
+    named = replace(any_recommendation, provenance=provenance, group=text)
     read = tomllib.loads(named.to_toml())
     assert read["table"]["source"] == read["recommendation"]["group"] == text
 

@@ -8,7 +8,7 @@ import pytest
 
 from forecast.published import atari_flops, datasets
 from forecast.published.build import compact, main
-from forecast.runs.table import read_runs
+from forecast.runs.read import read_runs
 
 WIDTHS = [1, 3, 5, 8, 13, 23, 34, 50, 81, 117, 167, 266]
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecast.errors import TableError
-from forecast.runs.table import read_runs
+from forecast.runs.read import read_runs
 
 
 def frame() -> pd.DataFrame:

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast.errors import TableError
-from forecast.runs.table import Runs, read_columns, read_runs
+from forecast.errors import ForecastError, TableError
+from forecast.runs.read import read_columns, read_runs
+from forecast.runs.table import Runs
 
 
 def frame(**changes: object) -> pd.DataFrame:
@@ -204,7 +205,7 @@ def test_group_table_and_summary():
     runs = read_runs(pd.concat([frame(group="b"), frame(group="a", return_mean=1.0, episodes=3)]))
     assert runs.groups == ("a", "b")
     assert runs.group_table("a").index.tolist() == list(range(11, 20))
-    with pytest.raises(KeyError, match="a, b"):
+    with pytest.raises(ForecastError, match="a, b"):
         runs.group_table("c")
     summary = runs.summary()
     assert json.loads(json.dumps(summary)) == summary

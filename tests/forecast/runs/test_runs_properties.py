@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from forecast.errors import TableError
-from forecast.runs.table import Runs, read_columns, read_runs
 from forecast.runs.checks import CANONICAL, REQUIRED
+from forecast.runs.read import read_columns, read_runs
+from forecast.runs.table import Runs
 
 few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 GRID = 12

@@ -11,8 +11,8 @@ from scipy.stats import norm
 
 import forecast
 from forecast.decide.recommend import LEVELS
+from forecast.verify.crps import crps
 from forecast.verify.frozen import read_frozen
-from forecast.verify.outcome import crps
 from training.design.recommendation import read_recommendation
 
 

@@ -1,0 +1,103 @@
+"""The inverse question: a target -> the least budget that reaches it."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from forecast.bayes.posterior import Posterior
+from forecast.decide.weigh import weigh
+from forecast.errors import ForecastError
+from forecast.numbers import count, scientific
+
+_FEWER_DRAWS = 800  # enough for a search over budgets, where every step looks at every size
+_BELOW, _BEYOND = 3.0, 6.0  # factors of ten around the table's largest compute in which a target is sought
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Required:
+    """The least budget whose recommended run reaches a target with the wanted probability.
+
+    flops, params, samples: None where no budget sought reaches it. curve: `flops`, `params`, `samples`, `probability`.
+    """
+
+    group: str
+    target: str
+    value: float
+    probability: float
+    flops: float | None
+    params: float | None
+    samples: float | None
+    curve: pd.DataFrame
+
+    @property
+    def sentence(self) -> str:
+        """The answer in one sentence."""
+        goal = f"{self.target} {self.value:g} with probability {self.probability:g}"
+        if self.flops is None or self.params is None or self.samples is None:
+            top = self.curve.iloc[int(self.curve["probability"].to_numpy().argmax())]
+            return (
+                f"No budget up to {scientific(self.curve['flops'].iloc[-1])} FLOPs reaches {goal}; the probability is "
+                f"highest, {top['probability']:.2f}, at {scientific(top['flops'])} FLOPs."
+            )
+        return (
+            f"{goal[0].upper()}{goal[1:]} needs {scientific(self.flops)} FLOPs: {count(self.params)} parameters on "
+            f"{count(self.samples)} samples."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain types."""
+        fields = ("group", "target", "value", "probability", "flops", "params", "samples")
+        return {**{f: getattr(self, f) for f in fields}, "curve": self.curve.to_dict(orient="list")}
+
+
+def required(
+    posterior: Posterior,
+    *,
+    loss: float | None = None,
+    returns: float | None = None,
+    probability: float = 0.5,
+    group: str | None = None,
+) -> Required:
+    """The least budget at which the recommended run has a loss at most, or a return at least, the target.
+
+    Sought from a thousandth of the table's largest compute to a million times it. Raises ForecastError unless exactly
+    one target is given, of a kind that the table has, and the probability lies between 0 and 1.
+    """
+    if (loss is None) == (returns is None):
+        raise ForecastError("give one target, a loss or a return.")
+    if returns is not None and not posterior.has_returns:
+        raise ForecastError(f"{posterior.runs.source} has no returns; ask for a loss, or add return_mean and episodes.")
+    if loss is not None and not posterior.has_losses:
+        raise ForecastError(f"{posterior.runs.source} has no losses; ask for a return.")
+    if not 0 < probability < 1:
+        raise ForecastError(f"probability is {probability}; give a number between 0 and 1.")
+    name, few = posterior.group_name(group), posterior.thinned(_FEWER_DRAWS)
+    objective = "loss" if returns is None else "return"
+    rows = []
+    for step in np.arange(-_BELOW, _BEYOND + 0.01, 0.25):
+        flops = posterior.largest_flops(name) * 10**step
+        weighed = weigh(few, name, flops, objective, None, None)
+        best = int(np.argmax(weighed.score))
+        there = few.predict(weighed.params[best], weighed.samples[best], group=name)
+        hit = np.asarray(there.loss) <= loss if loss is not None else np.asarray(there.returns) >= cast(float, returns)
+        rows.append((flops, float(weighed.params[best]), float(weighed.samples[best]), float(np.mean(hit))))
+    curve = pd.DataFrame(rows, columns=["flops", "params", "samples", "probability"])
+    found = _first_crossing(curve, probability)
+    target, value = ("loss", loss) if loss is not None else ("return", returns)
+    assert value is not None
+    return Required(group=name, target=target, value=value, probability=probability, curve=curve, **found)
+
+
+def _first_crossing(curve: pd.DataFrame, probability: float) -> dict[str, float | None]:
+    """Budget, size and samples where the probability first reaches the wanted one, interpolated in logs."""
+    p = curve["probability"].to_numpy()
+    reached = np.flatnonzero(p >= probability)
+    if not reached.size:
+        return {"flops": None, "params": None, "samples": None}
+    i = int(reached[0])
+    part = 1.0 if i == 0 else (probability - p[i - 1]) / (p[i] - p[i - 1])
+    ends = np.log(curve[["flops", "params", "samples"]].to_numpy()[[max(i - 1, 0), i]])
+    at = np.exp(ends[0] + part * (ends[1] - ends[0]))
+    return dict(zip(("flops", "params", "samples"), map(float, at), strict=True))

@@ -1,0 +1,78 @@
+"""Sizes that a budget may be spent on, weighed by what the posterior expects of each."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from forecast.bayes.posterior import Posterior
+
+_MORE_SIZES = 200  # at most, beyond the usual range, where few samples call for larger models
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Weighed:
+    """Sizes [P] on a budget: score [P], higher is better; loss, returns [S, P] of the law, without a run's noise.
+
+    loss or returns is None where the table has none.
+    """
+
+    params: np.ndarray
+    samples: np.ndarray
+    loss: np.ndarray | None
+    returns: np.ndarray | None
+    score: np.ndarray
+    objective: str
+    lowest: float = 0.0
+    """Returns count from here: 0, or the lowest of a table without losses where that is negative."""
+
+    def best_of_each_draw(self) -> np.ndarray:
+        """Position on the grid, between its points, of each draw's own optimum [S]."""
+        value = self.returns if self.objective == "return" else -np.log(np.asarray(self.loss))
+        assert value is not None
+        top = np.argmax(value, axis=1)
+        i = np.clip(top, 1, value.shape[1] - 2)
+        low, mid, high = (np.take_along_axis(value, (i + s)[:, None], 1)[:, 0] for s in (-1, 0, 1))
+        bend = low - 2 * mid + high
+        shift = np.where(bend < 0, 0.5 * (low - high) / np.where(bend < 0, bend, 1.0), 0.0)
+        return np.where(top == i, i + np.clip(shift, -0.5, 0.5), top)
+
+    def regret(self) -> pd.DataFrame:
+        """Expected relative regret of each size."""
+        table = pd.DataFrame({"params": self.params, "samples": self.samples})
+        if self.loss is not None:
+            table["loss_regret"] = (self.loss / self.loss.min(axis=1, keepdims=True) - 1).mean(axis=0)
+        if self.returns is not None:
+            most = self.returns.max(axis=1, keepdims=True)
+            height = np.maximum(np.abs(most - self.lowest), 1e-12)
+            table["return_regret"] = ((most - self.returns) / height).mean(axis=0)
+        return table
+
+
+def weigh(
+    posterior: Posterior, name: str, flops: float, objective: str, max_params: float | None, max_samples: float | None
+) -> Weighed:
+    """Sizes that a budget (FLOPs) may be spent on within the limits, and what to expect of each."""
+    sizes = posterior.sizes(name, flops)
+    cost = posterior.cost[name]
+    if max_samples is not None:
+        # The size that spends the budget on all samples there are: the best one often lies in this corner.
+        corner = (flops / max_samples / cost.coefficient) ** (1 / cost.exponent)
+        if corner > sizes[-1]:
+            steps = np.ceil(np.log(corner / sizes[-1]) / np.log(sizes[1] / sizes[0]))
+            sizes = np.append(sizes, np.geomspace(sizes[-1], corner, int(min(steps, _MORE_SIZES)) + 1)[1:])
+        elif corner > sizes[0]:
+            sizes = np.sort(np.append(sizes, corner))
+    if max_params is not None and max_params < sizes[-1]:
+        sizes = np.append(sizes[sizes < max_params], max_params)
+    samples = flops / cost(sizes)
+    if max_samples is not None:
+        samples = np.minimum(samples, max_samples)
+    log_loss = posterior.log_loss(sizes, samples, group=name)
+    returns = posterior.returns_at(log_loss, sizes, group=name, new_run=False) if posterior.has_returns else None
+    loss = np.exp(log_loss) if posterior.has_losses else None
+    expected = returns.mean(axis=0) if objective == "return" and returns is not None else -np.exp(log_loss).mean(axis=0)
+    lowest = 0.0 if posterior.has_losses else min(0.0, posterior.runs.group_table(name)["return_mean"].min())
+    return Weighed(
+        params=sizes, samples=samples, loss=loss, returns=returns, score=expected, objective=objective, lowest=lowest
+    )

@@ -1,0 +1,237 @@
+"""Reading a run table from CSV, Parquet, a DataFrame or a bundled table, through a mapping of columns."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from decimal import Context, Decimal, InvalidOperation
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype, is_scalar
+
+from forecast.errors import Problem, TableError
+from forecast.published.catalogue import Dataset, datasets
+from forecast.runs.checks import CANONICAL, REQUIRED, TEXT, check
+from forecast.runs.files import NUMBER, Sheet, read_sheet, sheet_of_frame
+from forecast.runs.notes import MISSING, code_note, data_note, without_failed
+from forecast.runs.table import Runs
+
+_INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
+
+
+def read_runs(
+    source: str | Path | pd.DataFrame, *, columns: Mapping[str, str] | None = None, to_fit: bool = True
+) -> Runs:
+    """Read and validate a run table.
+
+    source: a .csv, .csv.gz, .parquet or .pq file, a DataFrame, or the name of a bundled table (`forecast.published`).
+    columns: canonical name -> column in the file, with an optional factor: {"params": "config.params_m*1e6"}.
+    Canonical columns that are not mapped are taken under their own name. to_fit: False also takes a table of too few
+    sizes and budgets for a law, such as one of outcomes.
+
+    Raises TableError with every problem found, their rows and columns.
+    """
+    dataset: Dataset | None = None
+    if isinstance(source, pd.DataFrame):
+        sheet = sheet_of_frame(source, "DataFrame")
+    elif dataset := datasets().get(str(source)):
+        sheet = read_sheet(dataset.path, dataset.name)
+    else:
+        sheet = read_sheet(Path(source), str(source), bundled=tuple(datasets()))
+    picked, notes, problems = _pick(sheet, columns or {})
+    sheet, failed = without_failed(sheet, picked)
+    table, unread, unreadable = _read_cells(sheet, picked)
+    has_runs = "run" in table
+    table, more = _complete(_without_empty_losses(table, unread))
+    problems += [*unreadable, *check(table, unread=unread, has_runs=has_runs, to_fit=to_fit)]
+    if problems:
+        raise TableError(sheet.source, problems)
+    own = dataset.as_notes() if dataset else ()
+    made = (*code_note(table), *data_note(table))
+    return Runs(table=table, source=sheet.source, notes=(*own, *notes, *failed, *more, *made))
+
+
+def read_columns(path: str | Path) -> dict[str, str]:
+    """A column mapping from the `[columns]` section of a TOML file: `params = "config.params_m*1e6"`.
+
+    Raises TableError if the file cannot be read or says something else.
+    """
+    example = 'write a section [columns] with lines such as params = "config.params_m*1e6"'
+    try:
+        content = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, not TOML, not a path
+        raise TableError(str(path), [Problem((), "", f"the mapping cannot be read ({error})", example)]) from None
+    section = content.get("columns")
+    if not isinstance(section, dict) or not section:
+        raise TableError(str(path), [Problem((), "", "there is no section [columns]", example)])
+    wrong = [k for k, v in section.items() if not isinstance(v, str)]
+    if wrong:
+        what = "is mapped to something that is not text"
+        raise TableError(str(path), [Problem((), k, what, "write the column name in quotes") for k in wrong])
+    return dict(section)
+
+
+def _pick(sheet: Sheet, columns: Mapping[str, str]) -> tuple[dict[str, tuple[str, str]], list[str], list[Problem]]:
+    """Which file column, and which factor ("" for none), each canonical column is read from."""
+    picked: dict[str, tuple[str, str]] = {}
+    notes, problems = [], []
+    for name, spec in columns.items():
+        column, factor = _split(spec, sheet)
+        if name not in CANONICAL:
+            problems.append(Problem((), str(name), "is not a column of a run table", f"map one of {_list(CANONICAL)}"))
+        elif column not in sheet.cells:
+            what = f"is mapped to `{spec}`, and the table has no such column"
+            problems.append(Problem((), name, what, f"map it to one of {_list(sheet.cells)}"))
+        elif factor and name in TEXT:
+            problems.append(Problem((), name, f"is text and cannot be multiplied by {factor}", "map the column alone"))
+        else:
+            picked[name] = column, factor
+            times = f" × {factor}" if factor else ""
+            notes.append(f"`{name}` was read from `{column}`{times}.")
+            if name in sheet.cells and column != name:
+                notes.append(f"The column `{name}` of the file was not used: the mapping replaces it.")
+    for name in CANONICAL:
+        if name in columns:
+            continue
+        if name in sheet.cells:
+            picked[name] = name, ""
+        elif name == "loss" and "return_mean" in {*columns, *sheet.cells} and not _spelt_otherwise(name, sheet):
+            near = [c for c in sheet.near(name) if c not in CANONICAL]
+            notes += [f"The column `{c}` was not read as the loss; map it if it is: `loss={c}`." for c in near]
+        elif found := _absent(name, sheet, used={c for c, _ in picked.values()}):
+            problems.append(found)
+    if "row" in sheet.cells and "row" not in {c for c, _ in picked.values()}:
+        notes.append("The column `row` was left out: the table numbers its rows itself.")
+    return picked, notes, problems
+
+
+def _split(spec: str, sheet: Sheet) -> tuple[str, str]:
+    """ "loss*2" -> ("loss", "2"), unless a column has that very name."""
+    whole = str(spec).strip()
+    head, star, tail = whole.rpartition("*")
+    factor = tail.strip()
+    if whole not in sheet.cells and star and NUMBER.fullmatch(factor) and 0 < float(factor) < np.inf:
+        return head.strip(), factor
+    return whole, ""
+
+
+def _spelt_otherwise(name: str, sheet: Sheet) -> bool:
+    return any(c.casefold() == name for c in sheet.cells)
+
+
+def _absent(name: str, sheet: Sheet, used: set[str]) -> Problem | None:
+    """The problem with a canonical column that is not there: required, or there in another spelling."""
+    near = [c for c in sheet.near(name) if c not in used and c not in CANONICAL]
+    if near and near[0].casefold() == name:
+        fix = f"rename it, or map it: columns={{'{name}': '{near[0]}'}}"
+        return Problem((), name, f"is missing, but there is `{near[0]}` (case matters)", fix)
+    if name not in REQUIRED:
+        return None
+    guess = f"did you mean {_list(near)}? " if near else ""
+    fix = f"{guess}rename the column, or map it: columns={{'{name}': '<column of the file>'}}"
+    return Problem((), name, f"is missing; the table has {_list(sheet.cells)}", fix)
+
+
+def _list(names: object) -> str:
+    shown = [f"`{n if len(n) <= 60 else n[:60] + '…'}`" for n in names]  # type: ignore[attr-defined]
+    return ", ".join(shown[:40]) + (f" and {len(shown) - 40} more" if len(shown) > 40 else "") or "no columns"
+
+
+def _read_cells(
+    sheet: Sheet, picked: Mapping[str, tuple[str, str]]
+) -> tuple[pd.DataFrame, dict[str, list[int]], list[Problem]]:
+    """The table with canonical columns parsed and the others as they are, and the cells that are not numbers."""
+    data, unread, problems = {}, {}, []
+    for name in CANONICAL:
+        if name not in picked:
+            continue
+        column, factor = picked[name]
+        cells = sheet.cells[column]
+        if name in TEXT:
+            data[name] = _texts(cells, seed=name == "seed")
+            continue
+        data[name], bad = _numbers(cells, factor)
+        if bad:
+            unread[name] = list(bad)
+            shown = ", ".join(repr(v)[:40] for v in list(bad.values())[:3])
+            what = f"is not a number ({shown}{', …' if len(bad) > 3 else ''})"
+            where = f"{what} in the file's column `{column}`" if column != name else what
+            fix = "write plain numbers such as 1500 or 1.5e3, without units or thousands separators"
+            problems.append(Problem(tuple(bad), name, where, fix))
+    taken = {c for c, _ in picked.values()} | set(CANONICAL) | {"row"}  # `row` is the index of a saved run table
+    extra = {c: sheet.extra(c) for c in sheet.cells if c not in taken}
+    return pd.DataFrame({**data, **extra}, index=pd.Index(sheet.rows, name="row", dtype=int)), unread, problems
+
+
+def _texts(cells: pd.Series, *, seed: bool) -> pd.Series:
+    """Stripped text, null where blank. A seed 3.0 (an integer column that once held a null) is the seed 3."""
+    text = [None if is_scalar(v) and bool(pd.isna(v)) else _clean(v) for v in cells.tolist()]
+    text = [None if t is None or t.casefold() in ("", "nan") else t for t in text]
+    if seed:
+        text = [t and re.sub(r"^([+-]?\d+)\.0*$", r"\1", t) for t in text]
+    return pd.Series(text, index=cells.index, dtype="string")
+
+
+def _clean(value: object) -> str:
+    return str(value).strip().encode("utf-8", "replace").decode()
+
+
+def _numbers(cells: pd.Series, factor: str) -> tuple[pd.Series, dict[int, object]]:
+    """float64 values, NaN where missing or unreadable, and the unreadable cells by row."""
+    numeric = is_numeric_dtype(cells.dtype) and not is_bool_dtype(cells.dtype) and not is_complex_dtype(cells.dtype)
+    if numeric and not factor:
+        return pd.Series(cells.to_numpy(dtype="float64", na_value=np.nan), index=cells.index), {}
+    values, bad = [], {}
+    for row, cell in zip(cells.index, cells.tolist(), strict=True):
+        try:
+            values.append(_number(cell, factor))
+        except (TypeError, ValueError, OverflowError, InvalidOperation):
+            values.append(np.nan)
+            bad[int(row)] = cell
+    return pd.Series(values, index=cells.index, dtype="float64"), bad
+
+
+def _number(cell: object, factor: str) -> float:
+    """One cell as a float; ValueError or TypeError if it is none. "1e5x", "1,000", "1_000" and True are none."""
+    if not is_scalar(cell) or isinstance(cell, (bool, np.bool_, complex, bytes)):
+        raise TypeError("not a number")
+    if bool(pd.isna(cell)):  # pyright: ignore[reportArgumentType, reportCallIssue]
+        return np.nan
+    text = str(cell).strip()
+    if text.casefold() in MISSING:
+        return np.nan
+    if _INFINITE.fullmatch(text):
+        return float(text)
+    if not NUMBER.fullmatch(text):
+        raise ValueError("not a number")
+    # Decimal, so that 188.793 × 1e6 is 188793 and not its neighbour: sizes are compared for equality.
+    scale = Context(prec=60, traps=[])
+    return float(scale.multiply(Decimal(text), Decimal(factor))) if factor else float(text)
+
+
+def _without_empty_losses(table: pd.DataFrame, unread: Mapping[str, list[int]]) -> pd.DataFrame:
+    """Without the columns of losses where these are empty in every row and there are returns in their place."""
+    if "loss" in table and table["loss"].isna().all() and not unread.get("loss"):
+        empty = [c for c in ("loss", "loss_se") if c in table and table[c].isna().all()]
+        return table.drop(columns=empty) if "return_mean" in table and table["return_mean"].notna().any() else table
+    return table
+
+
+def _complete(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Fill `group` and `run` where the source has none, say so, and put the columns in canonical order."""
+    notes = []
+    table = table.copy()
+    if "group" not in table:
+        table["group"] = pd.Series("all", index=table.index, dtype="string")
+        notes.append("There is no `group` column, so all rows are taken as one game and one architecture.")
+    if "run" not in table:
+        table["run"] = pd.Series([f"row {r}" for r in table.index], index=table.index, dtype="string")
+        notes.append(
+            "There is no `run` column, so every row counts as a training of its own; if rows are checkpoints of one "
+            "training their errors are correlated and the forecast is too sure."
+        )
+    if "loss" not in table:
+        notes.append("There are no losses, so the law is one of the return against size, samples and compute.")
+    order = [c for c in CANONICAL if c in table]
+    return table.loc[:, order + [c for c in table.columns if c not in order]], notes

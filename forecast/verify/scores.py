@@ -1,0 +1,110 @@
+"""What a back-test found, how it is scored, and how it is kept."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from forecast.bayes.prediction import QUANTILE_NAMES
+from forecast.errors import SavedFileError
+from forecast.published.catalogue import BACKTESTS
+from forecast.runs.table import Runs
+
+COLUMNS = (
+    *("method", "target", "cutoff", "params", "samples", "flops", "observed"),
+    *("q05", "q25", "median", "q75", "q95", "crps"),
+)
+"""Of a forecast as it is written out: FLOPs, nats or return, and CRPS of the log."""
+HORIZONS = (3, 10, 30, 100)
+"""Factors of compute beyond the cut-off, up to which forecasts are scored."""
+TABLES = ("forecasts", "choices", "paths", "refusals")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backtest:
+    """What was forecast and what happened, one row each.
+
+    forecasts: group, method, target (loss, return), cutoff and flops (FLOPs), params, samples, observed, q05 to q95,
+    crps (of the log). choices: group, method, cutoff, flops, params chosen, best params, regret (relative loss over the
+    best there). paths: group, method, cutoff, flops, q05 to q95 of the loss of the recommended run. refusals: group,
+    method, cutoff, reason. sha256: of the table.
+    """
+
+    forecasts: pd.DataFrame
+    choices: pd.DataFrame
+    paths: pd.DataFrame
+    refusals: pd.DataFrame
+    sha256: str
+
+    def save(self, folder: str | Path) -> None:
+        """Write the tables into a folder, to five digits, and the hash of what they speak of."""
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        for name in TABLES:
+            how = {"method": "gzip", "mtime": 1}  # equal tables, equal bytes
+            getattr(self, name).to_csv(place / f"{name}.csv.gz", index=False, float_format="%.5g", compression=how)
+        (place / "sha256").write_text(self.sha256 + "\n", encoding="utf-8")
+
+    def scores(self) -> pd.DataFrame:
+        """By group, method, target and horizon: the mean over cut-offs of the means over the rows of each.
+
+        crps: of the natural log. cover90, cover50: share of rows inside the interval. width90, width50: of the interval
+        in log. error: mean absolute error of the median, relative. regret: of the chosen size (loss only). cutoffs.
+        """
+        rows = self.forecasts
+        log = {q: _log(rows, q) for q in (*QUANTILE_NAMES, "observed")}
+        scored = rows[["group", "method", "target", "cutoff"]].assign(
+            crps=rows["crps"],
+            cover90=rows["observed"].between(rows["q05"], rows["q95"]).astype(float),
+            cover50=rows["observed"].between(rows["q25"], rows["q75"]).astype(float),
+            width90=log["q95"] - log["q05"],
+            width50=log["q75"] - log["q25"],
+            error=np.abs(rows["median"] / rows["observed"] - 1),
+        )
+        keys = ["group", "method", "target"]
+        found = []
+        for horizon in HORIZONS:
+            near = rows["flops"] <= horizon * rows["cutoff"] * (1 + 1e-9)
+            by_cutoff = scored[near].groupby([*keys, "cutoff"], sort=False).mean()
+            part = by_cutoff.groupby(keys, sort=False).mean()
+            part["cutoffs"] = by_cutoff.groupby(keys, sort=False).size()
+            chosen = self.choices[self.choices["flops"] <= horizon * self.choices["cutoff"] * (1 + 1e-9)]
+            regret = chosen.groupby(["group", "method", "cutoff"])["regret"].mean().groupby(["group", "method"]).mean()
+            part = part.join(regret, on=["group", "method"])
+            part.loc[part.index.get_level_values("target") != "loss", "regret"] = np.nan
+            found.append(part.reset_index().assign(horizon=horizon))
+        return pd.concat(found, ignore_index=True)
+
+
+def _log(rows: pd.DataFrame, column: str) -> pd.Series:
+    return pd.Series(np.log(np.maximum(rows[column] + rows["offset"], 1e-12)), index=rows.index)
+
+
+def pooled(scores: pd.DataFrame) -> pd.DataFrame:
+    """Over the groups, by method, target and horizon: geometric mean of CRPS, means of the rest."""
+    keys = ["method", "target", "horizon"]
+    table = scores.drop(columns=["group", "cutoffs"])
+    found = table.groupby(keys, sort=False).mean()
+    logs = table.assign(crps=np.log(table["crps"].to_numpy(float)))
+    found["crps"] = np.exp(logs.groupby(keys, sort=False)["crps"].mean().to_numpy())
+    return found.reset_index()
+
+
+def load_backtest(folder: str | Path) -> Backtest:
+    """A back-test written by `Backtest.save`. Raises SavedFileError if the folder does not hold one."""
+    place = Path(folder)
+    try:
+        text = {"group": str, "method": str, "target": str, "reason": str}
+        how = {"dtype": text, "keep_default_na": False, "na_values": [""]}  # a game may be called NA
+        tables = {n: pd.read_csv(place / f"{n}.csv.gz", **how) for n in TABLES}
+        return Backtest(**tables, sha256=(place / "sha256").read_text(encoding="utf-8").strip())
+    except (OSError, ValueError) as error:
+        raise SavedFileError(f"{folder} does not hold a back-test ({error}); run `forecast backtest` anew.") from None
+
+
+def bundled_backtest(runs: Runs) -> Backtest | None:
+    """The back-test that ships with a bundled table, if the runs are exactly that table."""
+    place = BACKTESTS / runs.source
+    found = load_backtest(place) if place.is_dir() else None
+    return found if found is not None and found.sha256 == runs.sha256 else None
