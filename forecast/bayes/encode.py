@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from forecast.bayes.model import Data
+from forecast.bayes.data import Data
 from forecast.bayes.weights import RowWeights, weigh_rows
 from forecast.runs.table import Runs, return_offset
 
@@ -92,12 +93,12 @@ def _reference(table: pd.DataFrame, near: float) -> Reference:
     return Reference(**centre, return_offset=return_offset(table))
 
 
-def _data(table: pd.DataFrame, references: Mapping[str, Reference], priors: Mapping[str, np.ndarray]) -> Data:
+def _data(table: pd.DataFrame, references: Mapping[str, Reference], priors: Mapping[str, Any]) -> Data:
     groups = tuple(references)
     n = len(table)
     rows = -(-n // _ROW_BLOCK) * _ROW_BLOCK
 
-    def pad(values: object, fill: float = 0.0) -> np.ndarray:
+    def pad(values: object, fill: float = 0.0) -> Any:
         return np.concatenate([np.asarray(values, dtype=np.float64), np.full(rows - n, fill)])
 
     def of_reference(field: str) -> np.ndarray:
@@ -136,7 +137,7 @@ def _priors(
     expert_return: Mapping[str, float],
     start: Mapping[str, float],
     known: Mapping[str, float],
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     """Centres of priors by group [G]: log losses, and log shifted returns."""
     rows = []
     for name, reference in references.items():

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from forecast.bayes.data import Spec
 from forecast.bayes.diagnostics import HIGH_PARETO_K, convergence, diagnose, leave_out, probability_below
 from forecast.bayes.encode import Encoding, encode
 from forecast.bayes.laws import LAWS
-from forecast.bayes.model import Spec, episode_sd
+from forecast.bayes.model import episode_sd
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.sampler import (
     Progress,

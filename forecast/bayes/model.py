@@ -64,7 +64,6 @@ drifts, the memory, the growth of the noise, its tails and the interaction are c
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -75,6 +74,7 @@ import numpyro.distributions as dist
 from jax import Array
 from jax.scipy.special import gammaln
 
+from forecast.bayes.data import Data, Spec
 from forecast.bayes.laws import Knots, LossLaw, ReturnLaw, bounded_return, law_terms
 
 SCALE_KNOTS = Knots(spacing=float(np.log(10)), below=4, above=3)
@@ -90,20 +90,6 @@ Chosen on back-tests of the bundled tables (benchmarks/LOG.md)."""
 PACE_DOF = 3.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Spec:
-    """What the model contains; with the shapes of the data it decides what has to be compiled.
-
-    losses: False where returns are all that was measured, and themselves follow the law.
-    """
-
-    law: str
-    groups: int
-    trajectories: bool
-    returns: bool
-    losses: bool = True
-
-
 class Scales(NamedTuple):
     """Priors that differ between laws of losses and of returns: sd of log exponents, centre and growth of the noise."""
 
@@ -114,37 +100,6 @@ class Scales(NamedTuple):
 
 OF_LOSSES = Scales(exponents=0.5, noise=0.02, noise_growth=1.0)
 OF_RETURNS = Scales(exponents=0.8, noise=0.3, noise_growth=0.3)
-
-
-class Data(NamedTuple):
-    """The rows as the model sees them, padded; n rows, R runs, G groups.
-
-    The rows of a run follow each other, in order of samples. u, v: log N/N0, log D/D0. log_loss, log_loss_se: log nats;
-    without losses -log_return and its sd, 0 where unknown.
-    group: index. gap: log samples since the run's checkpoint before (1e6: there is none). weight: power of the row's
-    likelihood, 0 for padding. log_return: log(return + offset). return_se: its sd, 0 where unknown. episodes: 0 where
-    return_se is known. return_weight: 1 where there is a return. level, start, return_level, return_floor, ceiling:
-    prior centres [G]. start_known, ceiling_known: 1 where the start loss or an expert's return is given.
-    """
-
-    u: Any
-    v: Any
-    log_loss: Any
-    log_loss_se: Any
-    group: Any
-    gap: Any
-    weight: Any
-    log_return: Any
-    return_se: Any
-    episodes: Any
-    return_weight: Any
-    level: Any
-    start: Any
-    start_known: Any
-    return_level: Any
-    return_floor: Any
-    ceiling: Any
-    ceiling_known: Any
 
 
 class Parameters(NamedTuple):

@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from forecast.bayes.data import Spec
 from forecast.bayes.diagnostics import Diagnostics
 from forecast.bayes.encode import Encoding, Reference, encode
 from forecast.bayes.laws import ReturnLaw, bounded_return, log_loss
-from forecast.bayes.model import PACE, PACE_DOF, SCALE_KNOTS, SKILL_KNOTS, Parameters, Spec, noise_scale
+from forecast.bayes.model import PACE, PACE_DOF, SCALE_KNOTS, SKILL_KNOTS, Parameters, noise_scale
 from forecast.bayes.prediction import Prediction
 from forecast.bayes.sampler import constrained_parameters, site_names
 from forecast.errors import ForecastError, SavedFileError

@@ -22,11 +22,10 @@ from jax.flatten_util import ravel_pytree
 from numpyro.infer.hmc import hmc
 from numpyro.infer.util import constrain_fn, log_likelihood, potential_energy
 
+from forecast.bayes.data import Data, Spec
 from forecast.bayes.model import (
     GROUP_MARK,
-    Data,
     Parameters,
-    Spec,
     noise_scale,
     of_rows,
     row_locations,
@@ -70,7 +69,7 @@ def keep_compilations() -> None:
 
     Called before the first compilation of a process, never by an import. A cache that jax has already stays.
     """
-    if jax.config.jax_compilation_cache_dir:
+    if jax.config.values.get("jax_compilation_cache_dir"):
         return
     cache = os.environ.get("FORECAST_CACHE", str(Path.home() / ".cache" / "forecast"))
     jax.config.update("jax_compilation_cache_dir", cache)

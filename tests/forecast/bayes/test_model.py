@@ -1,18 +1,21 @@
 """The model against densities written out by hand, its documented priors, and a real table."""
 
 import functools
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
 import pytest
+from jaxtyping import jaxtyped
 from numpyro.infer.util import log_density
 from scipy import stats
 
 from forecast import read_runs
+from forecast.bayes.data import Data, Spec
 from forecast.bayes.encode import encode
-from forecast.bayes.model import SCALE_KNOTS, SKILL_KNOTS, Data, Spec, row_locations, run_model, sample_parameters
+from forecast.bayes.model import SCALE_KNOTS, SKILL_KNOTS, row_locations, run_model, sample_parameters
 from forecast.bayes.sampler import prior_parameters, row_forecasts
 from forecast.bayes.weights import weigh_rows
 
@@ -301,3 +304,14 @@ def test_a_row_follows_the_law_of_its_group(encoded):
     removable = share[group] * np.exp(-alpha[group] * one.u) + (1 - share[group]) * np.exp(-beta[group] * one.v)
     by_hand = law.level[group] + np.log(floor[group] + (1 - floor[group]) * removable)
     np.testing.assert_allclose(mixed, by_hand, atol=1e-10)
+
+
+# ---- shapes -------------------------------------------------------------------------------------------------------
+
+
+def test_encoded_arrays_have_the_declared_shapes(nethack_runs, two_groups):
+    of_numpy = {name: get_args(kind)[1] for name, kind in Data.__annotations__.items()}
+    for data in (encode(nethack_runs).data, two_groups.encoding.data):
+        with jaxtyped("context"):  # `rows` and `groups` mean one number each in here
+            assert not [name for name, kind in of_numpy.items() if not isinstance(getattr(data, name), kind)]
+    assert not isinstance(np.zeros((3, 1)), of_numpy["u"])

@@ -1,0 +1,76 @@
+"""What the model sees of a table: what it contains, and the rows as arrays."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+if TYPE_CHECKING:
+    Array = jax.Array
+else:
+    Array = jax.Array | np.ndarray  # numpy's as they are encoded, jax's in the model
+
+Rows = Float[Array, " rows"]
+Groups = Float[Array, " groups"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What the model contains; with the shapes of the data it decides what has to be compiled."""
+
+    law: str
+    """One of `forecast.bayes.LAWS`."""
+    groups: int
+    """How many there are."""
+    trajectories: bool
+    """Whether rows of a run share their noise."""
+    returns: bool
+    """Whether returns are modelled beside the losses."""
+    losses: bool = True
+    """False where returns are all that was measured, and themselves follow the law."""
+
+
+class Data(NamedTuple):
+    """The rows as the model sees them, padded to `rows`; centres of priors by group.
+
+    The rows of a run follow each other, in order of samples.
+    """
+
+    u: Rows
+    """log N/N0."""
+    v: Rows
+    """log D/D0."""
+    log_loss: Rows
+    """Log of the loss (nats); without losses minus the log of the shifted return."""
+    log_loss_se: Rows
+    """Its standard error, 0 where unknown."""
+    group: Int[Array, " rows"]
+    """Index of the group."""
+    gap: Rows
+    """Log samples since the run's checkpoint before; 1e6 where there is none."""
+    weight: Rows
+    """Power of the row's likelihood, 0 for padding."""
+    log_return: Rows
+    """log(return + offset), 0 where there is no return."""
+    return_se: Rows
+    """Its standard error, 0 where unknown."""
+    episodes: Rows
+    """Episodes of the mean return; 0 where `return_se` is known."""
+    return_weight: Rows
+    """1 where there is a return."""
+    level: Groups
+    """Centre of the log loss at the reference."""
+    start: Groups
+    """Centre of the log loss of an untrained policy."""
+    start_known: Groups
+    """1 where that loss is given."""
+    return_level: Groups
+    """Centre of the log shifted return at the reference."""
+    return_floor: Groups
+    """Centre of the lowest log shifted return."""
+    ceiling: Groups
+    """Centre of the highest log shifted return."""
+    ceiling_known: Groups
+    """1 where an expert's return is given."""
