@@ -10,8 +10,9 @@
 
 from forecast.bayes.fit import compare, fit, prior_predictive
 from forecast.bayes.points import predict_points, read_points
-from forecast.bayes.posterior import Posterior, load_posterior
+from forecast.bayes.posterior import Posterior
 from forecast.bayes.prediction import Prediction
+from forecast.bayes.saved import load_posterior
 from forecast.decide.next_runs import Plan, next_runs
 from forecast.decide.recommend import Recommendation, recommend
 from forecast.decide.required import Required, required

@@ -4,8 +4,9 @@ from forecast.bayes.diagnostics import Diagnostics
 from forecast.bayes.fit import compare, fit, prior_predictive
 from forecast.bayes.laws import LAWS
 from forecast.bayes.points import predict_points, read_points
-from forecast.bayes.posterior import Posterior, load_posterior
+from forecast.bayes.posterior import Posterior
 from forecast.bayes.prediction import Prediction
+from forecast.bayes.saved import load_posterior
 
 __all__ = [
     "LAWS",

@@ -1,6 +1,5 @@
 """Frozen posterior draws of a run table: predict loss and return, save and load."""
 
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -18,14 +17,14 @@ from numpy.typing import ArrayLike
 
 from forecast.bayes.data import Spec
 from forecast.bayes.diagnostics import Diagnostics
-from forecast.bayes.encode import Encoding, Reference, encode
-from forecast.bayes.laws import ReturnLaw, bounded_return, log_loss
+from forecast.bayes.encode import Encoding, Reference
+from forecast.bayes.evaluate import law_on_points, return_on_draws
+from forecast.bayes.laws import ReturnLaw
 from forecast.bayes.model import PACE, PACE_DOF, SCALE_KNOTS, SKILL_KNOTS, Parameters, noise_scale
 from forecast.bayes.prediction import Prediction
-from forecast.bayes.sampler import constrained_parameters, site_names
-from forecast.errors import ForecastError, SavedFileError
-from forecast.runs.checks import TEXT
-from forecast.runs.cost import CostLaw, fit_cost
+from forecast.bayes.sampler import constrained_parameters
+from forecast.errors import ForecastError
+from forecast.runs.cost import CostLaw
 from forecast.runs.table import Runs
 
 _AHEAD = 6.0  # factors of ten of compute beyond the table that the frontier is tabulated for
@@ -150,7 +149,7 @@ class Posterior:
         k, ref = self.groups.index(name), self.reference(name)
         params, samples = np.broadcast_arrays(np.asarray(params, float), np.asarray(samples, float))
         law = jax.tree.map(lambda x: x[:, k], self.parameters.law)
-        value = _evaluate(law, np.log(params / ref.params), np.log(samples / ref.samples))
+        value = law_on_points(law, np.log(params / ref.params), np.log(samples / ref.samples))
         if pace:
             ahead = np.log10(self.cost[name](params) * samples / self.largest_flops(name))
             value = value + self._lag(name, ahead)
@@ -203,7 +202,7 @@ class Posterior:
             return np.exp(np.minimum(-log_loss, _HIGHEST)) - ref.return_offset
         law: ReturnLaw = jax.tree.map(lambda x: x[:, k], self.parameters.return_law)
         skill = np.log(ref.loss) - log_loss
-        value = _evaluate_return(law, skill, np.broadcast_to(np.log(np.asarray(params) / ref.params), skill.shape))
+        value = return_on_draws(law, skill, np.broadcast_to(np.log(np.asarray(params) / ref.params), skill.shape))
         if new_run:
             spread = np.asarray(self.parameters.return_noise["spread"])[:, k, None]
             value = value + spread * self._standard["return"][:, None]
@@ -313,60 +312,3 @@ class Posterior:
             }
         )
         stored.to_netcdf(str(path))
-
-
-def load_posterior(path: str | Path) -> Posterior:
-    """A posterior written by `Posterior.save`. Raises SavedFileError if the file is not one."""
-    try:
-        stored = az.from_netcdf(str(path))
-        about = json.loads(stored.attrs["forecast"])
-        draws = {str(k): v.to_numpy() for k, v in stored["posterior"].data_vars.items()}
-        diverging = stored["sample_stats"]["diverging"].to_numpy()
-    except (OSError, KeyError, ValueError) as error:
-        raise SavedFileError(
-            f"{path} is not a saved posterior ({error}); write one with `forecast fit --out`."
-        ) from None
-    text = dict.fromkeys(TEXT, "string")  # a game may be called NA
-    table = pd.read_csv(io.StringIO(about["table"]), index_col="row", dtype=text, keep_default_na=False, na_values=[""])
-    runs = Runs(table=table, source=about["source"], notes=tuple(about["notes"]))
-    if runs.sha256 != about["sha256"]:
-        raise SavedFileError(f"{path} is damaged: its table does not match its hash; fit again.")
-    experts = about["expert_return"]
-    checks = pd.read_csv(io.StringIO(about["checks"]))
-    spec = Spec(**about["spec"])
-    encoding = encode(runs, expert_return=experts, start_loss=about["start_loss"])
-    if site_names(spec, encoding.data) != set(draws):
-        raise SavedFileError(f"{path} was written by another version of the model ({about['version']}); fit again.")
-    return Posterior(
-        runs=runs,
-        spec=spec,
-        encoding=encoding,
-        draws=draws,
-        diagnostics=Diagnostics(checks=checks, diverging=diverging),
-        cost={g: fit_cost(*(runs.group_table(g)[c] for c in ("params", "samples", "flops"))) for g in runs.groups},
-        seed=about["seed"],
-        expert_return=experts,
-        start_loss=about["start_loss"],
-    )
-
-
-@jax.jit
-def _law_on_points(law: Any, u: Any, v: Any) -> Any:
-    return jax.vmap(lambda one: log_loss(one, u, v, SCALE_KNOTS))(law)
-
-
-def _evaluate(law: Any, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    with jax.enable_x64(True):
-        return np.asarray(_law_on_points(law, jnp.asarray(u), jnp.asarray(v)))
-
-
-@jax.jit
-def _return_on_draws(law: ReturnLaw, skill: Any, u: Any) -> Any:
-    signal = law.level[:, None] + jnp.einsum("spk,sk->sp", SKILL_KNOTS.integral_weights(skill), law.elasticity)
-    bounds = law._replace(floor=law.floor[:, None], ceiling=law.ceiling[:, None])
-    return bounded_return(bounds, signal + law.size[:, None] * u)
-
-
-def _evaluate_return(law: ReturnLaw, skill: np.ndarray, u: np.ndarray) -> np.ndarray:
-    with jax.enable_x64(True):
-        return np.asarray(_return_on_draws(law, jnp.asarray(skill), jnp.asarray(u)))
