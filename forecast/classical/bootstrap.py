@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from forecast.classical.columns import Columns, columns
 from forecast.classical.parametric import ParametricLaw
 from forecast.classical.result import FloatArray
+from forecast.errors import FitError, ForecastError
 
 if TYPE_CHECKING:
     from forecast.runs.table import Runs
@@ -41,17 +42,17 @@ def bootstrap(
     correlated; otherwise rows are. A resample enters as row weights, and each refit starts from the full fit beside a
     few grid starts. Resamples that cannot determine the law (too few sizes) are drawn again.
 
-    Raises ValueError when the table has a single trajectory, or more than half of all resamples are unusable.
+    Raises ForecastError when the table has a single trajectory, or more than half of all resamples are unusable.
     """
     if replicates < 2:
-        raise ValueError(f"a bootstrap needs at least 2 replicates, got {replicates}; 200 is usual.")
+        raise ForecastError(f"a bootstrap needs at least 2 replicates, got {replicates}; 200 is usual.")
     table = columns(runs)
     arrays = table.params, table.samples, table.flops, table.loss
     full = fit_fn(*arrays)
     unit = _units(table)
     count = int(unit.max()) + 1
     if count < 2:
-        raise ValueError("the table has one trajectory, which cannot be resampled; add runs.")
+        raise FitError("the table has one trajectory, which cannot be resampled; add runs.")
     rng = np.random.default_rng(seed)
     draws: list[FloatArray] = []
     failed = 0
@@ -59,10 +60,10 @@ def bootstrap(
         weights = rng.multinomial(count, np.full(count, 1 / count))[unit].astype(np.float64)
         try:
             draws.append(fit_fn(*arrays, weights=weights, warm=full).theta)
-        except ValueError as error:
+        except FitError as error:
             failed += 1
             if failed > replicates:
-                raise ValueError(f"more than half of the resamples could not be fitted; add runs ({error})") from error
+                raise FitError(f"more than half of the resamples could not be fitted; add runs ({error})") from error
     return replace(full, draws=np.stack(draws))
 
 

@@ -12,6 +12,7 @@ from forecast.classical.ols import ReturnLine, return_on_loss
 from forecast.classical.parabola import parabola
 from forecast.classical.result import ClassicalFit
 from forecast.classical.varpro import varpro
+from forecast.errors import FitError, ForecastError
 
 if TYPE_CHECKING:
     from forecast.runs.table import Runs
@@ -29,12 +30,12 @@ def fit(runs: "Runs | Columns", method: str, *, replicates: int = 0, seed: int =
     """Fit one of `METHODS` to a table of one group; `options` go to that method.
 
     `replicates` > 0 bootstraps the parametric methods; the others have t intervals and do not take it.
-    Raises ValueError for an unknown method, several groups, or rows that the method cannot use.
+    Raises ForecastError for an unknown method, several groups, or rows that the method cannot use.
     """
     if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}.")
+        raise ForecastError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}.")
     if replicates and method not in PARAMETRIC:
-        raise ValueError(f"{method} has t intervals and no bootstrap; leave replicates at 0.")
+        raise ForecastError(f"{method} has t intervals and no bootstrap; leave replicates at 0.")
     fitter = partial(METHODS[method], **options)
     if replicates:
         return bootstrap(cast(Any, fitter), runs, replicates=replicates, seed=seed)
@@ -43,8 +44,8 @@ def fit(runs: "Runs | Columns", method: str, *, replicates: int = 0, seed: int =
 
 
 def fit_return(runs: "Runs", *, max_loss: float | None = None) -> ReturnLine:
-    """`return_on_loss` of a table of one group. Raises ValueError when it has no returns."""
+    """`return_on_loss` of a table of one group. Raises ForecastError when it has no returns."""
     table = columns(runs)
     if "return_mean" not in runs.table:
-        raise ValueError("the table has no column return_mean; evaluate the runs before fitting return on loss.")
+        raise FitError("the table has no column return_mean; evaluate the runs before fitting return on loss.")
     return return_on_loss(table.loss, runs.table["return_mean"].to_numpy(float), max_loss=max_loss)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from forecast.classical.columns import Columns
 from forecast.classical.ols import Line, fit_line
 from forecast.classical.result import CostPerSample, FloatArray, Interval, LogForecast
+from forecast.errors import FitError, ForecastError
 from forecast.runs.cost import CostLaw, fit_cost
 
 MIN_SIZES = 3  # fewer sizes at a budget cannot show a minimum with a neighbour on either side
@@ -99,7 +100,7 @@ def isoflop_profiles(
     at the budget, its loss moved there along its neighbours. Else a geometric grid over the range that three sizes
     cover, with as many budgets as a size typically has rows.
 
-    Raises ValueError when no budget is covered by any size.
+    Raises FitError when no budget is covered by any size.
     """
     table = Columns(params=params, samples=samples, flops=flops, loss=loss)  # pyright: ignore[reportArgumentType]
     curves = {size: _curve(table, size) for size in np.unique(table.params)}
@@ -107,7 +108,7 @@ def isoflop_profiles(
     wanted = own if budgets is None else np.unique(np.asarray(budgets, dtype=np.float64))
     points = [(budget, size, *at) for budget in wanted for size, c in curves.items() if (at := _read(c, budget, near))]
     if not points:
-        raise ValueError("no model size has rows around any requested budget; ask for budgets within their range.")
+        raise FitError("no model size has rows around any requested budget; ask for budgets within their range.")
     columns = [np.array(column) for column in zip(*points, strict=True)]
     return Profiles(
         flops=columns[0], params=columns[1], samples=columns[2], loss=columns[3], interpolated=columns[4].astype(bool)
@@ -117,7 +118,7 @@ def isoflop_profiles(
 def minima(profiles: Profiles) -> Minima:
     """The lowest point of each profile: the lower envelope of the curves. Profiles of under three sizes are passed by.
 
-    Raises ValueError when no budget has three sizes.
+    Raises FitError when no budget has three sizes.
     """
     lowest, edges = [], []
     for budget in profiles.budgets:
@@ -128,7 +129,7 @@ def minima(profiles: Profiles) -> Minima:
         lowest.append(rows[best])
         edges.append(best in (0, rows.size - 1))
     if not lowest:
-        raise ValueError(f"no budget is covered by {MIN_SIZES} model sizes; add sizes whose budgets overlap.")
+        raise FitError(f"no budget is covered by {MIN_SIZES} model sizes; add sizes whose budgets overlap.")
     at = np.array(lowest)
     return Minima(
         flops=profiles.flops[at],
@@ -155,14 +156,14 @@ def power_law(
     loss is too high and the size a limit of the grid. The t intervals take the minima as independent, which
     checkpoints of one training are not.
 
-    Raises ValueError when fewer than three minima remain.
+    Raises FitError when fewer than three minima remain.
     """
     if edges not in ("drop", "keep"):
-        raise ValueError(f"edges must be 'drop' or 'keep', got {edges!r}.")
+        raise ForecastError(f"edges must be 'drop' or 'keep', got {edges!r}.")
     found = minima(isoflop_profiles(params, samples, flops, loss, budgets))
     used = ~found.edge if edges == "drop" else np.ones(found.edge.size, dtype=bool)
     if used.sum() < 3:
-        raise ValueError(
+        raise FitError(
             f"only {used.sum()} of {used.size} budgets have a usable minimum of loss and a power law needs three; "
             "train smaller and larger models at these budgets, or pass edges='keep' and accept the bias."
         )
@@ -179,7 +180,7 @@ def power_law(
 
 
 def frontier_lines(points: Minima) -> tuple[Line, Line, Line]:
-    """The lines of loss, params and samples on compute through these points. Raises ValueError for fewer than three."""
+    """The lines of loss, params and samples on compute through these points. Raises FitError for fewer than three."""
     return (
         fit_line(points.flops, points.loss, what="minimal loss on compute"),
         fit_line(points.flops, points.params, what="optimal params on compute"),
@@ -217,12 +218,12 @@ def _read(curve: FloatArray, budget: float, near: float) -> tuple[float, float, 
 
 def _own_budgets(table: Columns, curves: dict[float, FloatArray]) -> tuple[FloatArray, float]:
     """Budgets of a table, and the factor within which its rows are at them."""
+    if len(curves) < MIN_SIZES:
+        raise FitError(f"an isoFLOP profile needs {MIN_SIZES} model sizes, the table has {len(curves)}; add sizes.")
     budgets, sizes = np.unique(np.concatenate([curve[0] for curve in curves.values()]), return_counts=True)
     shared = budgets[sizes >= MIN_SIZES]
     if shared.size >= 3:
         return shared, 1.0
-    if len(curves) < MIN_SIZES:
-        raise ValueError(f"an isoFLOP profile needs {MIN_SIZES} model sizes, the table has {len(curves)}; add sizes.")
     together, rows = [], 0
     for cluster in np.split(budgets, np.flatnonzero(budgets[1:] > NEAR * budgets[:-1]) + 1):
         if cluster[-1] > NEAR * cluster[0]:
@@ -236,7 +237,7 @@ def _own_budgets(table: Columns, curves: dict[float, FloatArray]) -> tuple[Float
     first, last = np.array([[curve[0, 0], curve[0, -1]] for curve in curves.values()]).T
     low, high = np.sort(first)[MIN_SIZES - 1], np.sort(last)[-MIN_SIZES]
     if low > high:
-        raise ValueError(f"no compute is covered by {MIN_SIZES} model sizes; add checkpoints until budgets overlap.")
+        raise FitError(f"no compute is covered by {MIN_SIZES} model sizes; add checkpoints until budgets overlap.")
     count = int(np.clip(np.median([curve.shape[1] for curve in curves.values()]), 3, MAX_BUDGETS))
     # The ends are computed through logarithms: keep them inside the rows they came from.
     return np.clip(np.geomspace(low, high, count), low, high), 1.0

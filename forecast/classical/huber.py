@@ -10,6 +10,7 @@ from scipy import optimize
 from forecast.classical.columns import Columns
 from forecast.classical.parametric import FitRows, ParametricLaw, build_law, fit_rows
 from forecast.classical.result import FloatArray
+from forecast.errors import ForecastError
 
 WARM_STARTS = 2  # grid starts beside a warm one: enough to notice that a replicate prefers another valley
 # Starts, all relative to centred logs: a share of the lowest loss for E, of the typical loss for A and B, exponents.
@@ -35,11 +36,11 @@ def huber_lse(
     similar rows, as in a bootstrap), it is descended first and only two grid starts beside it.
 
     `max_loss` (nats) keeps only rows with loss below it: the law is additive only once training has left its transient.
-    `weights` multiply rows. Raises ValueError when the rows left cannot determine five parameters.
+    `weights` multiply rows. Raises ForecastError when the rows left cannot determine five parameters.
     """
     table = Columns(params=params, samples=samples, flops=flops, loss=loss)  # pyright: ignore[reportArgumentType]
     if not delta > 0:
-        raise ValueError(f"delta, the residual of log loss where Huber turns linear, must be positive, got {delta}.")
+        raise ForecastError(f"delta, the residual of log loss where Huber turns linear, must be positive, got {delta}.")
     rows = fit_rows(table, max_loss, weights)
     problem = _Huber(rows, delta)
     begin = _grid_starts(problem, rows, starts if warm is None else WARM_STARTS)

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from forecast.classical.result import FloatArray, Interval, LogForecast, check_level
+from forecast.errors import FitError, ForecastError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,17 +73,17 @@ class Line:
 def fit_line(x: ArrayLike, y: ArrayLike, *, what: str = "y on x") -> Line:
     """Ordinary least squares of log y on log x, both of shape (points,) and positive.
 
-    `what` names the regression in errors. Raises ValueError with fewer than three points, fewer than two distinct x, or
+    `what` names the regression in errors. Raises FitError with fewer than three points, fewer than two distinct x, or
     a value that has no logarithm.
     """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.ndim != 1 or x.shape != y.shape:
-        raise ValueError(f"the line of {what} got shapes {x.shape} and {y.shape}; pass two columns of one length.")
+        raise ForecastError(f"the line of {what} got shapes {x.shape} and {y.shape}; pass two columns of one length.")
     if not (np.all(np.isfinite(x) & (x > 0)) and np.all(np.isfinite(y) & (y > 0))):
-        raise ValueError(f"the line of {what} got a value that is not finite and positive; leave such points out.")
+        raise ForecastError(f"the line of {what} got a value that is not finite and positive; leave such points out.")
     distinct = np.unique(x).size
     if x.size < 3 or distinct < 2:
-        raise ValueError(
+        raise FitError(
             f"the line of {what} got {x.size} points at {distinct} distinct values; "
             "add runs until there are three points or more at two or more."
         )
@@ -124,11 +125,13 @@ def return_on_loss(loss: ArrayLike, return_mean: ArrayLike, *, max_loss: float |
     """Regress log mean return on log loss (nats), as Tuyls et al. do; both of shape (rows,).
 
     Rows whose return is missing, zero or negative have no logarithm: they are left out and counted, as are rows with
-    loss at or above `max_loss`. Raises ValueError when fewer than three rows remain.
+    loss at or above `max_loss`. Raises FitError when fewer than three rows remain.
     """
     loss, reward = np.asarray(loss, dtype=np.float64), np.asarray(return_mean, dtype=np.float64)
     if loss.shape != reward.shape:
-        raise ValueError(f"loss has shape {loss.shape} and return_mean {reward.shape}; pass two columns of one length.")
+        raise ForecastError(
+            f"loss has shape {loss.shape} and return_mean {reward.shape}; pass two columns of one length."
+        )
     missing = np.isnan(reward)
     not_positive = reward <= 0
     above = ~missing & ~not_positive & (loss >= (np.inf if max_loss is None else max_loss))

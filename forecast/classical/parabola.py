@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from forecast.classical.frontier import FrontierLaw, Minima, Profiles, frontier_lines, isoflop_profiles
 from forecast.classical.result import FloatArray
+from forecast.errors import FitError, ForecastError
 from forecast.runs.cost import fit_cost
 
 Status = Literal["ok", "not convex", "vertex outside the sizes", "vertex loss not positive", "too few sizes"]
@@ -47,14 +48,14 @@ def parabola(
 ) -> ParabolaLaw:
     """Power laws of vertex loss, params and samples in compute; inputs of shape (rows,), see `fit_parabolas`.
 
-    Raises ValueError when fewer than three budgets have a convex parabola with its vertex among the sizes.
+    Raises FitError when fewer than three budgets have a convex parabola with its vertex among the sizes.
     """
     profiles = isoflop_profiles(params, samples, flops, loss, budgets)
     found = fit_parabolas(profiles, response=response, within=within)
     good = [fit for fit in found if fit.status == "ok"]
     if len(good) < 3:
         reasons = sorted({fit.status for fit in found if fit.status != "ok"})
-        raise ValueError(
+        raise FitError(
             f"only {len(good)} of {len(found)} budgets have a usable parabola ({'; '.join(reasons)}) and a power law "
             "needs three; train smaller and larger models at these budgets."
         )
@@ -87,12 +88,12 @@ def fit_parabolas(
     factor above the lowest of the budget: far from the minimum a profile is no parabola. A parabola that opens
     downwards, or whose vertex is outside the sizes it was fitted to, is reported and has no vertex.
 
-    Raises ValueError for an unknown response or `within` not above 1.
+    Raises ForecastError for an unknown response or `within` not above 1.
     """
     if response not in ("loss", "log_loss"):
-        raise ValueError(f"response must be 'loss' or 'log_loss', got {response!r}.")
+        raise ForecastError(f"response must be 'loss' or 'log_loss', got {response!r}.")
     if within is not None and within <= 1:
-        raise ValueError(f"within is a factor above the lowest loss, got {within}; pass for example 2.")
+        raise ForecastError(f"within is a factor above the lowest loss, got {within}; pass for example 2.")
     fits = []
     for budget in profiles.budgets:
         rows = profiles.flops == budget

@@ -8,6 +8,7 @@ from scipy import optimize
 
 from forecast.classical.columns import Columns
 from forecast.classical.result import CostPerSample, FloatArray, Interval, LogForecast, check_level
+from forecast.errors import FitError, ForecastError
 from forecast.runs.cost import CostLaw, fit_cost
 
 MIN_ROWS = 6  # one more than the law has parameters
@@ -62,7 +63,7 @@ class ParametricLaw:
         params β/(α + cβ), samples α/(α + cβ), reducible_loss -αβ/(α + cβ), by setting dL/dN = 0 along the budget.
         Minimal loss itself is not a power law when E > 0 and has no entry. Ends are bootstrap percentiles.
 
-        Raises ValueError when the law has no optimum (a missing term, an exponent not positive).
+        Raises ForecastError when the law has no optimum (a missing term, an exponent not positive).
         """
         check_level(level)
         self._require_optimum()
@@ -104,7 +105,7 @@ class ParametricLaw:
 
         Numeric, because a cost that is not a power of N has no closed form; accurate to about 1e-6 relative.
 
-        Raises ValueError when the law has no optimum within a factor of a million of the trained sizes.
+        Raises ForecastError when the law has no optimum within a factor of a million of the trained sizes.
         """
         self._require_optimum()
         charge = cost or self.cost
@@ -115,7 +116,7 @@ class ParametricLaw:
     def optimal_linear_cost(self, flops: ArrayLike, flops_per_param: float) -> tuple[FloatArray, FloatArray]:
         """Closed form for C = k·N·D (Hoffmann et al. 2022, eq. 4): N = G·(C/k)^(β/(α+β)), G = (αA/βB)^(1/(α+β)).
 
-        Raises ValueError when the law has no optimum.
+        Raises ForecastError when the law has no optimum.
         """
         self._require_optimum()
         _, log_a, log_b, alpha, beta = self.theta
@@ -135,7 +136,7 @@ class ParametricLaw:
         grid = np.linspace(low - SEARCH_MARGIN, high + SEARCH_MARGIN, 400)
         best = int(np.argmin(log_reducible(grid)))
         if best in (0, grid.size - 1):
-            raise ValueError(
+            raise FitError(
                 f"the law has no optimum at {budget:g} FLOPs within a factor of a million of the trained sizes; "
                 "ask for a budget nearer to the table's, or check the cost."
             )
@@ -147,7 +148,7 @@ class ParametricLaw:
 
     def _require_optimum(self) -> None:
         if not (np.all(np.isfinite(self.theta[1:3])) and np.all(self.theta[3:] > 0)):
-            raise ValueError(
+            raise FitError(
                 f"the fitted law has A={self.coefficients[0]:g}, B={self.coefficients[1]:g}, α={self.alpha:g}, "
                 f"β={self.beta:g} and so no best size for a budget; add runs that vary params at equal samples."
             )
@@ -185,16 +186,16 @@ class FitRows:
 
 
 def fit_rows(table: Columns, max_loss: float | None, weights: ArrayLike | None) -> FitRows:
-    """Rows below `max_loss` (nats) with positive weight. Raises ValueError when they cannot determine the law."""
+    """Rows below `max_loss` (nats) with positive weight. Raises FitError when they cannot determine the law."""
     below = table.loss < (np.inf if max_loss is None else max_loss)
     weight = np.ones(table.loss.shape) if weights is None else np.asarray(weights, dtype=np.float64)
     if weight.shape != table.loss.shape or not np.all(np.isfinite(weight) & (weight >= 0)):
-        raise ValueError(f"weights must be {table.loss.size} finite numbers of zero or more, one per row.")
+        raise ForecastError(f"weights must be {table.loss.size} finite numbers of zero or more, one per row.")
     kept = below & (weight > 0)
     sizes, amounts = np.unique(table.params[kept]).size, np.unique(table.samples[kept]).size
     if kept.sum() < MIN_ROWS or min(sizes, amounts) < 3:
         limit = "" if max_loss is None else f" with loss below {max_loss:g}"
-        raise ValueError(
+        raise FitError(
             f"the parametric law got {kept.sum()} rows{limit} at {sizes} model sizes and {amounts} sample counts; "
             f"it needs {MIN_ROWS} rows at three sizes and three sample counts, so add runs or raise max_loss."
         )

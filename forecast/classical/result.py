@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from forecast.errors import ForecastError
+
 FloatArray = NDArray[np.float64]
 CostPerSample = Callable[[FloatArray], FloatArray]
 """Parameters -> training FLOPs per sample, elementwise."""
@@ -46,11 +48,11 @@ class LogForecast:
     def quantile(self, q: ArrayLike) -> FloatArray:
         """Quantiles on the natural scale (nats for loss), of shape `shape(q) + shape(mean_log)`.
 
-        Raises ValueError when a level is not strictly between 0 and 1.
+        Raises ForecastError when a level is not strictly between 0 and 1.
         """
         levels = np.asarray(q, dtype=np.float64)
         if not np.all((levels > 0) & (levels < 1)):
-            raise ValueError(f"quantile levels must lie strictly between 0 and 1, got {q}; pass for example 0.05.")
+            raise ForecastError(f"quantile levels must lie strictly between 0 and 1, got {q}; pass for example 0.05.")
         levels = levels.reshape(levels.shape + (1,) * self.mean_log.ndim)
         with np.errstate(over="ignore"):  # one degree of freedom has quantiles beyond the largest float
             return np.exp(self.mean_log + self.sd_log * stats.t.ppf(levels, self.dof))
@@ -81,6 +83,8 @@ class ClassicalFit(Protocol):
 
 
 def check_level(level: float) -> None:
-    """Raise ValueError unless 0 < level < 1."""
+    """Raise ForecastError unless 0 < level < 1."""
     if not 0 < level < 1:
-        raise ValueError(f"the level of an interval must lie strictly between 0 and 1, got {level}; pass 0.9 for 90%.")
+        raise ForecastError(
+            f"the level of an interval must lie strictly between 0 and 1, got {level}; pass 0.9 for 90%."
+        )

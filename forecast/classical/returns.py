@@ -9,6 +9,7 @@ from forecast.classical.frontier import FrontierLaw, Minima, power_law
 from forecast.classical.ols import Line
 from forecast.classical.parabola import parabola
 from forecast.classical.result import CostPerSample, FloatArray, Interval, LogForecast
+from forecast.errors import FitError, ForecastError
 
 if TYPE_CHECKING:
     from forecast.runs.table import Runs
@@ -56,24 +57,24 @@ def best_return(runs: "Runs", method: str = "power_law") -> ReturnFrontier:
     """Power laws through the best return at each budget, on a table of one group without losses.
 
     method: "power_law" takes the best size of each isoFLOP profile, "parabola" the vertex of log return in log params.
-    Seeds of one configuration are averaged first. A best size at the edge of its profile is left out. Raises ValueError
+    Seeds of one configuration are averaged first. A best size at the edge of its profile is left out. Raises FitError
     for another method, and when fewer than three budgets remain.
     """
     if method not in RETURN_METHODS:
-        raise ValueError(f"unknown method {method!r} of returns; choose one of {', '.join(RETURN_METHODS)}.")
+        raise ForecastError(f"unknown method {method!r} of returns; choose one of {', '.join(RETURN_METHODS)}.")
     means = runs.table.groupby(["params", "flops"], as_index=False)[["samples", "return_mean"]].mean()
     kept = means[means["return_mean"] > 0]
     # A maximum of the log is a minimum of the log of the reciprocal, with the same interpolation and the same vertex.
     fitter = {"power_law": power_law, "parabola": parabola}[method]
     try:
         law = fitter(kept["params"], kept["samples"], kept["flops"], 1 / kept["return_mean"])
-    except ValueError as error:
+    except FitError as error:
         if len(kept) < len(means):
             lost = len(means) - len(kept)
-            raise ValueError(
+            raise FitError(
                 f"{lost} of {len(means)} mean returns are zero or negative and have no logarithm; too few are left "
                 "for a power law; train longer, or larger models."
             ) from None
-        raise ValueError(str(error).replace("minimum of loss", "maximum of return")) from None
+        raise FitError(str(error).replace("minimum of loss", "maximum of return")) from None
     returns = replace(law.loss, intercept=-law.loss.intercept, slope=-law.loss.slope)
     return ReturnFrontier(returns=returns, law=law, not_positive=len(means) - len(kept))

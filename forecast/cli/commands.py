@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,8 +26,15 @@ from forecast.cli.options import (
     RunsArg,
     takes_fit_options,
 )
+from forecast.errors import ForecastError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=forecast.__doc__)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help=forecast.__doc__,
+)
 
 
 @app.command(epilog="Example: forecast datasets")
@@ -140,7 +148,7 @@ def recommend(
     """Recommend the model size and samples for a budget, with intervals of everything."""
     spend = _budget(flops, gpu_hours, device, mfu)
     if spend is None:
-        raise ValueError("no budget was given; add --flops 1e19, or --gpu-hours 24 --device h200 --mfu 0.3.")
+        raise ForecastError("no budget was given; add --flops 1e19, or --gpu-hours 24 --device h200 --mfu 0.3.")
     posterior = options.posterior(runs, quiet=as_json)
     found = forecast.recommend(
         posterior, flops=spend, group=group, objective=objective, max_params=max_params, max_samples=max_samples
@@ -172,7 +180,7 @@ def required(
 ) -> None:
     """Find the least budget that reaches a loss or a return with a given probability."""
     if (loss is None) == (returns is None):
-        raise ValueError("give one target, --loss or --return.")
+        raise ForecastError("give one target, --loss or --return.")
     posterior = options.posterior(runs, quiet=as_json)
     found = forecast.required(posterior, loss=loss, returns=returns, probability=probability, group=group)
     terminal.warn(posterior)
@@ -200,7 +208,7 @@ def next_runs(
     found = forecast.next_runs(posterior, target_flops=target_flops, spend=spend, group=group, count=count)
     if out is not None:
         if found.runs.empty:
-            raise ValueError(f"{found.sentence} So {out} was not written.")
+            raise ForecastError(f"{found.sentence} So {out} was not written.")
         out.write_text(found.to_toml(), encoding="utf-8")
     terminal.warn(posterior)
     if as_json:
@@ -323,9 +331,9 @@ def report(
 
     spend = _budget(flops, gpu_hours, device, mfu)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file; give a folder.")
+        raise ForecastError(f"{out} is a file; give a folder.")
     if (not scored) != (outcome is None):
-        raise ValueError(
+        raise ForecastError(
             "--scored and --outcome belong together; give the recommendation.toml and the table of its run."
         )
     scores = []
@@ -370,12 +378,20 @@ def _asked(
 
 
 def main() -> None:
-    """Run the command; bad input is one plain sentence on stderr and exit code 2."""
+    """Run the command: exit code 2 and one sentence for what the user can mend, 1 and a traceback for a bug of ours."""
     try:
         app()
-    except (ValueError, OSError) as error:  # TableError is a ValueError
+    except (ForecastError, OSError) as error:
         terminal.err.print(f"forecast: {error}", markup=False)
         raise SystemExit(2) from None
+    except Exception:
+        traceback.print_exc()
+        terminal.err.print(
+            "forecast: this is a bug of ours, not of your input. Please report it to the authors of game-scaling with "
+            f"the traceback above and this command: {shlex.join(['forecast', *sys.argv[1:]])}",
+            markup=False,
+        )
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         terminal.err.print("forecast: interrupted; nothing was written.")
         raise SystemExit(130) from None
@@ -385,12 +401,12 @@ def _check_folder(*places: Path | None) -> None:
     """Refuse files that cannot be written, before anything is computed for them."""
     for place in places:
         if place is not None and not place.parent.is_dir():
-            raise ValueError(f"the folder {place.parent} does not exist; create it first.")
+            raise ForecastError(f"the folder {place.parent} does not exist; create it first.")
 
 
 def _budget(flops: float | None, gpu_hours: float | None, device: str, mfu: float) -> float | None:
     if flops is not None and gpu_hours is not None:
-        raise ValueError("give the budget once, as --flops or as --gpu-hours.")
+        raise ForecastError("give the budget once, as --flops or as --gpu-hours.")
     return budget(gpu_hours, device, mfu) if gpu_hours is not None else flops
 
 

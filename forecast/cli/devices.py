@@ -1,5 +1,7 @@
 """A budget in FLOPs from hours on a device."""
 
+from forecast.errors import ForecastError
+
 PEAK_FLOPS = {
     "a100": 312e12,
     "b200": 2250e12,
@@ -17,12 +19,14 @@ PEAK_FLOPS = {
 def budget(gpu_hours: float, device: str, mfu: float) -> float:
     """FLOPs of `gpu_hours` device hours at a utilisation `mfu` (model FLOPs over peak FLOPs, 0 to 1).
 
-    Raises ValueError for an unknown device or numbers out of range.
+    Raises ForecastError for an unknown device or numbers out of range.
     """
     if device.lower() not in PEAK_FLOPS:
-        raise ValueError(f"there is no device {device!r}; choose one of {', '.join(PEAK_FLOPS)}, or give --flops.")
+        raise ForecastError(f"there is no device {device!r}; choose one of {', '.join(PEAK_FLOPS)}, or give --flops.")
     if not 0 < mfu <= 1:
-        raise ValueError(f"mfu is {mfu}; give the share of the peak rate that training reaches, above 0 and up to 1.")
+        raise ForecastError(
+            f"mfu is {mfu}; give the share of the peak rate that training reaches, above 0 and up to 1."
+        )
     if not gpu_hours > 0:
-        raise ValueError(f"gpu-hours is {gpu_hours}; give a positive number.")
+        raise ForecastError(f"gpu-hours is {gpu_hours}; give a positive number.")
     return gpu_hours * 3600 * PEAK_FLOPS[device.lower()] * mfu

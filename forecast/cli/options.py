@@ -13,6 +13,7 @@ import forecast
 from forecast.bayes.laws import LAWS
 from forecast.cli import terminal
 from forecast.cli.devices import PEAK_FLOPS
+from forecast.errors import ForecastError
 
 RunsArg = Annotated[str, typer.Argument(help="A CSV or Parquet run table, a bundled name, or a saved posterior (.nc).")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -55,7 +56,7 @@ class FitOptions:
         for item in self.column or []:
             name, equals, spec = item.partition("=")
             if not equals or not name or not spec:
-                raise ValueError(f"--column {item!r} is not NAME=COLUMN; write for example --column loss=val/loss.")
+                raise ForecastError(f"--column {item!r} is not NAME=COLUMN; write for example --column loss=val/loss.")
             mapping[name.strip()] = spec.strip()
         return forecast.read_runs(str(source), columns=mapping, to_fit=to_fit)
 
@@ -72,7 +73,9 @@ class FitOptions:
         given = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
         if given:
             told = ", ".join("--" + name.replace("_", "-") for name in given)
-            raise ValueError(f"{source} is a saved posterior, which {told} cannot change; leave it out or fit again.")
+            raise ForecastError(
+                f"{source} is a saved posterior, which {told} cannot change; leave it out or fit again."
+            )
         return forecast.load_posterior(source)
 
     @property

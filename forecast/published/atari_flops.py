@@ -12,6 +12,8 @@ through a layer costs as much as its forward pass.
 
 import math
 
+from forecast.errors import ForecastError
+
 # Actions of each game in the minimal action set of the Arcade Learning Environment.
 ACTIONS = {"BankHeist": 18, "BattleZone": 18, "Breakout": 4, "NameThisGame": 6, "Qbert": 6}
 # Samples per batch in the published runs: every published `samples` is a multiple of it.
@@ -32,12 +34,12 @@ def params(width: int, actions: int) -> int:
 
 
 def width_of(n_params: int, actions: int) -> int:
-    """The w whose network has exactly `n_params` parameters; ValueError if there is none."""
+    """The w whose network has exactly `n_params` parameters; ForecastError if there is none."""
     # N = 68w² + (261 + 98·actions)w + actions, and N grows with w.
     linear = 261 + 98 * actions
     w = round((-linear + math.sqrt(linear**2 + 4 * 68 * max(n_params - actions, 0))) / (2 * 68))
     if w < 1 or params(w, actions) != n_params:
-        raise ValueError(f"no width gives {n_params} parameters with {actions} actions; the nearest is {w}")
+        raise ForecastError(f"no width gives {n_params} parameters with {actions} actions; the nearest is {w}")
     return w
 
 

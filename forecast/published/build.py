@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from forecast.errors import ForecastError
 from forecast.published import atari_flops
 
 # BattleZone lacks `samples` at two sizes; BankHeist has the same network (18 actions) and the same samples elsewhere.
@@ -49,7 +50,8 @@ def _cost_of_a_sample(game: str, params: int) -> int:
 def _fill_samples(table: pd.DataFrame) -> pd.DataFrame:
     """Take the borrower's missing samples from the lender's rows of equal nominal compute and size.
 
-    ValueError if any of their published samples differ, which would make the loan a guess, or if some stay missing.
+    Raises ForecastError if any of their published samples differ, which would make the loan a guess, or if some stay
+    missing.
     """
     cell = list(zip(table["group"], table["flops_nominal"], table["params"], strict=True))
     published = dict(zip(cell, table["samples"], strict=True))
@@ -57,10 +59,10 @@ def _fill_samples(table: pd.DataFrame) -> pd.DataFrame:
     offer = [published.get((LENDER, *c[1:]), np.nan) if o else np.nan for c, o in zip(cell, owed, strict=True)]
     missing = np.isnan(table["samples"].to_numpy())
     if (np.array(owed) & ~missing & (table["samples"].to_numpy() != offer)).any():
-        raise ValueError(f"{BORROWER} and {LENDER} disagree on samples at equal compute and size; do not match them")
+        raise ForecastError(f"{BORROWER} and {LENDER} disagree on samples at equal compute and size; do not match them")
     samples = np.where(missing, offer, table["samples"].to_numpy())
     if stay := int(np.isnan(samples).sum()):
-        raise ValueError(f"{stay} rows have no samples and no {LENDER} row to match")
+        raise ForecastError(f"{stay} rows have no samples and no {LENDER} row to match")
     return table.assign(samples=samples, samples_source=np.where(missing, f"matched:{LENDER}", "published"))
 
 
@@ -76,7 +78,7 @@ def _merge_same_training(table: pd.DataFrame) -> pd.DataFrame:
         row = same.iloc[0].copy()
         if len(same) > 1:
             if np.ptp(same["loss"]) > 1e-6 * same["loss"].max():
-                raise ValueError(f"different losses in {same[key].iloc[0].to_dict()}: these are separate trainings")
+                raise ForecastError(f"different losses in {same[key].iloc[0].to_dict()}: these are separate trainings")
             row["loss"] = same["loss"].mean()
             row["return_sets"] = same["return_sets"].sum()
             row["return_sets_sd"] = np.nan  # one set each: two values say nothing of the spread

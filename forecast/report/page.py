@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.weights import LOCALITIES
 from forecast.decide.recommend import Recommendation
+from forecast.errors import ForecastError
 from forecast.report import figures, tables
 from forecast.report.figures import View, count, plain, scientific
 from forecast.verify.backtest import Backtest
@@ -59,16 +60,16 @@ def write_report(
     their outcomes. timings: seconds by what took them; they make two reports of equal forecasts differ. command: what
     was typed, to be shown.
     replicates: bootstrap samples of the parametric methods, most of the time this takes; 0 for no intervals of theirs.
-    The page needs neither the network nor the figures beside it. Raises ValueError without recommendations, and if a
+    The page needs neither the network nor the figures beside it. Raises ForecastError without recommendations, and if a
     forecast that was scored is of another table, or of a group that is not shown or has another.
     """
     if not recommendations:
-        raise ValueError("a report got no recommendation; pass one for every group that it should show.")
+        raise ForecastError("a report got no recommendation; pass one for every group that it should show.")
     for score in scores:
         _check_scored(score, posterior, recommendations)
     scored = {score.frozen.group: score for score in scores}
     if len(scored) < len(scores):
-        raise ValueError("two of the scored forecasts are of one group; a report shows one for each.")
+        raise ForecastError("two of the scored forecasts are of one group; a report shows one for each.")
     views = [figures.look(posterior, r, replicates=replicates) for r in recommendations]
     sections = [_section(view, backtest, scored.get(view.group)) for view in views]
     (out / "figures").mkdir(parents=True, exist_ok=True)
@@ -118,13 +119,13 @@ def _render(
 def _check_scored(score: Score, posterior: Posterior, recommendations: Sequence[Recommendation]) -> None:
     frozen, runs = score.frozen, posterior.runs
     if frozen.sha256 != runs.sha256:
-        raise ValueError(
+        raise ForecastError(
             f"{frozen.path} was made from another table than {runs.source} ({frozen.source}, sha256 "
             f"{frozen.sha256[:12]}…, not {runs.sha256[:12]}…); give the table that it was made from."
         )
     shown = [r.group for r in recommendations]
     if frozen.group not in shown:
-        raise ValueError(f"{frozen.path} is of group {frozen.group!r}, and the report shows {', '.join(shown)}.")
+        raise ForecastError(f"{frozen.path} is of group {frozen.group!r}, and the report shows {', '.join(shown)}.")
 
 
 def _section(view: View, past: Backtest | None, score: Score | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from forecast.bayes.posterior import Posterior
 from forecast.bayes.prediction import QUANTILES
 from forecast.classical import Columns, Interval, ReturnFrontier
 from forecast.decide.recommend import Recommendation
+from forecast.errors import FitError
 from forecast.report.figures import View, count, digits, scientific
 from forecast.report.figures.style import METHOD_NAMES, method_name
 from forecast.verify.backtest import Backtest
@@ -270,7 +271,7 @@ def _refit(table: pd.DataFrame, method: str, flops: str) -> tuple[str, ...]:
     names = {"params": "params", "samples": "samples", "flops": flops, "loss": "loss"}
     try:
         fit = classical.fit(Columns(**{name: table[c].to_numpy(float) for name, c in names.items()}), method)
-    except ValueError:
+    except FitError:
         return ()
     return tuple(_signed(fit.exponents()[key].value) for key in ("loss", "params", "samples"))
 

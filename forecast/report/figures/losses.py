@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
 
 from forecast.classical import isoflop_profiles
+from forecast.errors import FitError
 from forecast.report.figures.returns import return_axis
 from forecast.report.figures.style import (
     CHOSEN,
@@ -72,7 +73,7 @@ def _budgets(view: View) -> list[float]:
     """A handful of budgets at which three sizes or more have rows, or may be read between two of theirs."""
     try:
         budgets = isoflop_profiles(*_columns(view)).budgets
-    except ValueError:
+    except FitError:
         budgets = np.unique(view.fitted["flops"])
     ranks = np.unique(np.linspace(0, budgets.size - 1, _PROFILES).round().astype(int))
     return [float(b) for b in budgets[ranks]]
@@ -109,7 +110,7 @@ def _profile_rows(axes: Axes, view: View, budget: float, colour: ColorType) -> N
     """The rows at a budget, filled; read between two of the same size, pale; set aside, hollow."""
     try:
         points = isoflop_profiles(*_columns(view), budgets=np.array([budget]))
-    except ValueError:
+    except FitError:
         return
     shown = view.shown(np.log(points.loss))
     for mark, strength in ((~points.interpolated, 1.0), (points.interpolated, 0.4)):

@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
+from forecast.errors import ForecastError
+
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _FEWEST = 4  # labels on an axis
 _PLAIN_PART = 0.3  # of a decade: how high the plain part of an axis is between 0 and where it becomes logarithmic
@@ -57,10 +59,10 @@ def log_ticks(low: float, high: float, most: int = 8) -> list[float]:
     """Where to label a logarithmic axis from low to high: the roundest numbers of which at least four lie within.
 
     Powers of ten (every second, third ... where there are more than `most`), else 1, 3 or 1, 2, 5 of each, else finer;
-    and where the range is too short for any, even steps. Raises ValueError unless 0 < low < high.
+    and where the range is too short for any, even steps. Raises ForecastError unless 0 < low < high.
     """
     if not 0 < low < high < math.inf:
-        raise ValueError(f"a logarithmic axis from {low} to {high} cannot be labelled; give 0 < low < high.")
+        raise ForecastError(f"a logarithmic axis from {low} to {high} cannot be labelled; give 0 < low < high.")
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     decades = [e for e in range(first, last + 1) if _inside(10.0**e, low, high)]
     if len(decades) >= _FEWEST:

@@ -12,6 +12,7 @@ from forecast.bayes.prediction import Prediction
 from forecast.classical import ClassicalFit, ReturnFrontier
 from forecast.decide.recommend import Recommendation
 from forecast.decide.weigh import weigh
+from forecast.errors import FitError
 
 _DRAWS = 800  # enough for a band; the numbers in the tables use all
 _BUDGETS = 41
@@ -180,6 +181,6 @@ def classical_fits(posterior: Posterior, group: str, replicates: int) -> dict[st
                 fit = classical.best_return(own, method=method)
             fit.optimal(posterior.largest_flops(group))
             found[method] = fit
-        except ValueError as error:
+        except FitError as error:
             found[method] = str(error)
     return found

@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
 
 import forecast
+from forecast.cli import main
+from forecast.cli.commands import app
+from forecast.errors import ForecastError
 
 COMMAND = str(Path(sys.executable).parent / "forecast")
 
@@ -33,11 +38,27 @@ def assert_refused(done, *words):
         assert word in done.stderr
 
 
-def test_every_command_shows_an_example():
-    for name in ("datasets", "fit", "predict", "recommend", "required", "report", "score", "next"):
-        done = run(name, "--help")
-        assert done.returncode == 0
-        assert f"Example: forecast {name}" in " ".join(done.stdout.split())
+@pytest.mark.parametrize("name", get_command(app).commands)
+def test_every_command_shows_an_example(name):
+    shown = CliRunner().invoke(app, [name, "--help"])
+    assert shown.exit_code == 0
+    assert f"Example: forecast {name}" in " ".join(shown.output.split())
+
+
+@pytest.mark.parametrize(("error", "code"), [(ValueError("numpy's own"), 1), (ForecastError("mend it."), 2)])
+def test_only_a_bug_shows_its_traceback(monkeypatch, capsys, error, code):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(forecast, "datasets", fail)
+    monkeypatch.setattr(sys, "argv", ["forecast", "datasets"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr().err
+    assert ended.value.code == code
+    assert ("Traceback" in shown) == (code == 1)
+    assert ("report it" in shown and "forecast datasets" in shown) == (code == 1)
+    assert str(error) in shown
 
 
 def test_datasets_as_json():
