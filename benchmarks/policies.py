@@ -74,7 +74,7 @@ def compare(width: int, options: argparse.Namespace, device: torch.device, rate:
 
 
 class Ours:
-    """Our policy, called on our batch, whose starts stay on the host as in `training.learn.measure.to_device`."""
+    """Our policy, called on our batch, whose starts stay on the host as in `training.policies.arithmetic.to_device`."""
 
     def __init__(self, model: nn.Module, batch: dict[str, Tensor]):
         self.model, self.batch = model, {**batch, "start": batch["start"].cpu()}

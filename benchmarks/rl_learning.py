@@ -21,7 +21,7 @@ import torch
 
 from training.config.reinforcement import ReinforcementConfig
 from training.design.reinforcement import configure
-from training.learn.measure import task_of
+from training.games.tasks import task_of
 from training.learn.rl import train
 from training.play.evaluate import RandomPolicy, evaluate
 

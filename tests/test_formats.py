@@ -10,8 +10,9 @@ from letter_game import write_letters
 import forecast
 from training.config.read import read_config
 from training.learn.distributed import place
-from training.learn.learner import Learner, load_policy
+from training.learn.learner import Learner
 from training.learn.measure import heldout_loss
+from training.policies.loaded import load_policy
 from training.shards.reader import Shards
 
 DATA = Path(__file__).parent / "data"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from training.batches.sequences import check_sizes
+from training.batches.sizes import check_sizes
 from training.batches.streams import Batch, GameStream, empty_batch
 from training.shards.reader import Game, Shards
 

@@ -7,7 +7,6 @@ of games from the first update on, and where a slot stands after k updates is ar
 """
 
 import functools
-import os
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from training.batches.sizes import check_sizes, thread_count
 from training.batches.streams import Batch, GameStream, empty_batch
 from training.errors import ConfigError
 from training.shards.reader import Game, Shards
@@ -189,20 +189,3 @@ class _Pending:
 def _read_slots(slots: list[_Slot], part: range, batch: Batch) -> None:
     for index in part:
         slots[index].read({name: array[index] for name, array in batch.items()})
-
-
-def check_sizes(batch_size: int, unroll_length: int, rank: int, world: int) -> None:
-    """Raise ConfigError for sizes that no batch can have."""
-    if batch_size < 1 or unroll_length < 1:
-        raise ConfigError(f"batch_size and unroll_length must be 1 or more, got {batch_size} and {unroll_length}.")
-    if not 0 <= rank < world:
-        raise ConfigError(f"rank must be 0 or more and less than world = {world}, got {rank}.")
-    if batch_size % world:
-        raise ConfigError(f"batch_size = {batch_size} cannot be shared by {world} processes; make it a multiple.")
-
-
-def thread_count(threads: int | None) -> int:
-    """How many threads decode: as many as asked for, or two where there are two cores."""
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads must be 1 or more, got {threads}.")
-    return threads or min(2, len(os.sched_getaffinity(0)))

@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from training.batches.sequences import check_sizes, thread_count
+from training.batches.sizes import check_sizes, thread_count
 from training.batches.streams import STACK, Batch, GameStream, empty_batch
 from training.errors import ConfigError
 from training.shards.reader import Game, Shards

@@ -236,10 +236,10 @@ def evaluate(
     as_json: JsonOpt = False,
 ) -> None:
     """Play games with a policy; the mean return with its standard error."""
-    from training.learn.learner import load_policy
-    from training.learn.measure import task_of
+    from training.games.tasks import task_of
     from training.play.evaluate import RandomPolicy
     from training.play.evaluate import evaluate as play
+    from training.policies.loaded import load_policy
 
     if checkpoint == "random":
         known = task_of(checked_env(env), task or GAMES[env], 0, max_steps or 0)
@@ -267,7 +267,7 @@ def export(
     folder: Annotated[Path, typer.Option("--out", help="A new folder for the policy alone.")],
 ) -> None:
     """Write a policy without what its training needs: to share, to record games with, to start from."""
-    from training.learn.learner import export_policy
+    from training.policies.loaded import export_policy
 
     export_policy(checkpoint, folder)
     out.print(f"{folder}: `training evaluate {folder}` plays with it, `--init {folder}` starts from it.")

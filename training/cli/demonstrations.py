@@ -96,7 +96,7 @@ def _collect_atari(
     quiet: bool,
 ) -> dict[str, Any]:
     from training.games.atari import AtariTask
-    from training.learn.measure import task_of
+    from training.games.tasks import task_of
     from training.play.evaluate import RandomPolicy
     from training.record.atari import collect as record
     from training.record.experts import expert
@@ -133,7 +133,7 @@ def _collect_atari(
 
 
 def _loaded(player: str, env: str) -> Any:
-    from training.learn.learner import load_policy
+    from training.policies.loaded import load_policy
 
     if not Path(player).exists():
         raise ConfigError(f"--player must be bot, random, or a run or checkpoint, and there is no {player}.")

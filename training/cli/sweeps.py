@@ -61,7 +61,7 @@ def plan(
     """Propose a grid of runs, sizes around the expected optimum of each budget, and say what it costs."""
     from training.design.cloning import actions_of
     from training.design.plan import propose, to_toml
-    from training.learn.measure import task_of
+    from training.games.tasks import task_of
 
     check_new(file, force)
     given = {

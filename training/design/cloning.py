@@ -14,9 +14,11 @@ from training.config.base import TrainingConfig
 from training.config.cloning import CloningConfig
 from training.design.recommendation import read_recommendation
 from training.errors import ConfigError
-from training.learn.measure import autocast, cloning_loss, precision, task_of, to_device
+from training.games.tasks import task_of
+from training.policies.arithmetic import autocast, precision, to_device
 from training.policies.family import PolicySpec, build, count_params, spec_for, spec_of
 from training.policies.flops import flops_per_sample
+from training.policies.losses import cloning_loss
 from training.shards.reader import Shards
 
 ACTIONS = {"nethack": 121, "atari": 18}

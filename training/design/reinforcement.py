@@ -8,10 +8,10 @@ from typing import Any
 from training.config.reinforcement import ReinforcementConfig
 from training.design.cloning import step_size
 from training.errors import ConfigError
-from training.learn.learner import load_policy
-from training.learn.measure import task_of
+from training.games.tasks import task_of
 from training.policies.family import count_params, spec_for, spec_of
 from training.policies.flops import reinforcement_flops
+from training.policies.loaded import load_policy
 
 _RULES: dict[str, dict[str, Any]] = {
     "nethack": {"envs": 16, "rollout": 64, "unroll_length": 32, "batch_size": 8, "discount": 0.999},

@@ -8,16 +8,20 @@ from typing import Any
 from training.batches.training import training_batches
 from training.config.cloning import CloningConfig
 from training.errors import ConfigError
+from training.games.tasks import task_of
 from training.interrupts import InterruptedRunError, stop_on_signals
 from training.learn.distributed import Place, place
-from training.learn.learner import Learner
-from training.learn.measure import autocast, cloning_loss, measure, precision, task_of, to_device
+from training.learn.learner import Learner, check_finite
+from training.learn.measure import measure
 from training.learn.monitor import Monitor, matrix_rate
-from training.learn.rows import check_cost, check_finite, claim, resumed, row_of, told
+from training.learn.rows import row_of, told
+from training.learn.run_folder import claim, resumed
 from training.learn.run_table import append_row, check_table
 from training.learn.schedule import learning_rate
+from training.policies.arithmetic import autocast, precision, to_device
 from training.policies.family import PolicySpec, spec_of
-from training.policies.flops import flops_per_sample
+from training.policies.flops import check_cost, flops_per_sample
+from training.policies.losses import cloning_loss
 from training.shards.reader import Shards
 
 SAVE_EVERY = 300.0

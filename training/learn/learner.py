@@ -13,9 +13,7 @@ from training.errors import ConfigError
 from training.learn.distributed import Place
 from training.policies.checkpoint import (
     Checkpoint,
-    export_checkpoint,
     latest_checkpoint,
-    load_checkpoint,
     load_optimizer,
     optimizer_tensors,
     save_checkpoint,
@@ -108,45 +106,10 @@ class Learner:
         self.loss = math.nan if loss is None else float(loss)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoadedPolicy:
-    """A trained policy, in evaluation mode on the CPU, and what it was trained for."""
-
-    policy: Any
-    spec: PolicySpec
-    task: str
-
-
-def load_policy(path: Path) -> LoadedPolicy:
-    """The policy of a checkpoint, or of the newest whole one of a run.
-
-    Raises ConfigError where there is none.
-    """
-    found = _found(path)
-    try:
-        spec = PolicySpec(**found.state["policy"])
-        policy: Any = build(spec)
-        policy.load_state_dict(found.tensors["policy"])
-        return LoadedPolicy(policy=policy.eval(), spec=spec, task=str(found.state["task"]))
-    except (KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{path}: this checkpoint holds another kind of policy ({reason}); use another.") from None
-
-
-def export_policy(path: Path, out: Path) -> None:
-    """Write the policy alone, without what training it needs, as a checkpoint in the new folder `out`.
-
-    Raises ConfigError where `path` holds no policy or `out` cannot be made.
-    """
-    load_policy(path)
-    found = _found(path)
-    state = {name: found.state[name] for name in ("policy", "task")}
-    export_checkpoint(out, Checkpoint(update=found.update, tensors={"policy": found.tensors["policy"]}, state=state))
-
-
-def _found(path: Path) -> Checkpoint:
-    """A checkpoint, or the newest whole one of a run."""
-    found, passed_over = latest_checkpoint(path / "checkpoints" if (path / "checkpoints").is_dir() else path)
-    if found is None and passed_over:
-        raise ConfigError(passed_over[0])
-    return found or load_checkpoint(path)
+def check_finite(loss: float, norm: float, update: int, checkpoints: Path) -> None:
+    """Raise ConfigError where training went astray."""
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise ConfigError(
+            f"the loss or its gradient is no number any more at update {update}; the last good checkpoint is in "
+            f"{checkpoints}. Lower learning_rate or clip, and choose another --out."
+        )

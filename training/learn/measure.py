@@ -1,30 +1,27 @@
 """How good a policy is: its loss on games it has not learned from, and the games it plays."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
 
 from training.batches.heldout import heldout
 from training.config.base import TrainingConfig
 from training.config.cloning import CloningConfig
 from training.errors import ConfigError
-from training.games.atari import AtariTask
-from training.games.nethack.game import NetHackTask
+from training.games.tasks import Task, task_of
 from training.interrupts import InterruptedRunError, StopFlag
 from training.play.evaluate import evaluate
+from training.policies.arithmetic import autocast, to_device
+from training.policies.losses import frame_losses
 from training.shards.reader import Shards
 
 Tell = Callable[[str, int, int], None]
 """Is told what is being measured, how much of it is done, and how much there is."""
 _MEASURED_UNROLL = 16  # a cnn learns from single frames but is measured on longer batches, which are faster
-FULL_ACTIONS = 18
-"""Of an Atari console; a game's minimal set has fewer, unless it uses them all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,27 +33,6 @@ class HeldoutLoss:
     """Over games; None where there is one."""
     games: int
     frames: int
-
-
-def precision(config: TrainingConfig, device: torch.device) -> torch.dtype:
-    """The arithmetic of a run on this device."""
-    able = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    wanted = {"auto": able, "bfloat16": True, "float32": False}[config.precision]
-    return torch.bfloat16 if wanted else torch.float32
-
-
-def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """A context in which matrix products are of this type."""
-    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
-
-
-def cloning_loss(logits: Tensor, action: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy (nats) of the expert's actions summed over the frames in the mask, and their number.
-
-    logits [B, T, A], action and mask [B, T].
-    """
-    each = F.cross_entropy(logits.flatten(0, 1).float(), action.flatten(), reduction="none")
-    return (each * mask.flatten()).sum(), mask.sum().to(torch.float32)
 
 
 @torch.inference_mode()
@@ -92,7 +68,7 @@ def heldout_loss(
             memory = policy.initial_state(len(arrays["start"]), device)
         with autocast(device, dtype):
             logits, memory = policy(batch, memory)
-        each = F.cross_entropy(logits.flatten(0, 1).float(), batch["action"].flatten(), reduction="none")
+        each = frame_losses(logits, batch["action"])
         mask, game = arrays["mask"].ravel(), arrays["game"].ravel()
         sums += np.bincount(game[mask], each.double().cpu().numpy()[mask], minlength=sums.size)
         counts += np.bincount(game[mask], minlength=counts.size)
@@ -145,7 +121,7 @@ def measure(
 def measured_return(
     config: TrainingConfig,
     policy: Any,
-    task: NetHackTask | AtariTask,
+    task: Task,
     stop: StopFlag | None = None,
     tell: Tell = lambda what, done, total: None,
 ) -> dict[str, Any]:
@@ -164,22 +140,3 @@ def measured_return(
 def _check_stop(stop: StopFlag | None) -> None:
     if stop is not None and stop.raised:
         raise InterruptedRunError("stopped while the policy was measured; start the same command again to go on.")
-
-
-def task_of(env: str, task: str, actions: int, episode_steps: int = 0) -> NetHackTask | AtariTask:
-    """What `task` names, for a policy with so many actions; games are cut off at episode_steps, 0 for its own limit."""
-    limit: dict[str, Any] = {"max_steps": episode_steps} if episode_steps else {}
-    if env == "nethack":
-        return NetHackTask.of(task, **limit)
-    return AtariTask(game=task, full_actions=actions == FULL_ACTIONS, **limit)
-
-
-def to_device(arrays: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
-    """A batch as tensors; `start` stays on the host, where the LSTM asks for it without waiting for the GPU."""
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-    if device.type != "cuda":
-        return tensors
-    return {
-        name: tensor if name == "start" else tensor.pin_memory().to(device, non_blocking=True)
-        for name, tensor in tensors.items()
-    }

@@ -13,18 +13,22 @@ from torch import Tensor
 
 from training.config.reinforcement import ReinforcementConfig
 from training.errors import ConfigError
+from training.games.tasks import task_of, vector_of
 from training.interrupts import InterruptedRunError, stop_on_signals
 from training.learn.advantages import generalised_advantage, vtrace
 from training.learn.distributed import place
-from training.learn.learner import Learner, load_policy
-from training.learn.measure import autocast, measured_return, precision, task_of
+from training.learn.learner import Learner, check_finite
+from training.learn.measure import measured_return
 from training.learn.monitor import Monitor, matrix_rate
-from training.learn.rollouts import Rollout, Rollouts, vector_of
-from training.learn.rows import check_cost, check_finite, claim, resumed, row_of, told
+from training.learn.rollouts import Rollout, Rollouts
+from training.learn.rows import row_of, told
+from training.learn.run_folder import claim, resumed
 from training.learn.run_table import append_row, check_table
 from training.learn.schedule import learning_rate
+from training.policies.arithmetic import autocast, precision
 from training.policies.family import PolicySpec, spec_of
-from training.policies.flops import reinforcement_flops
+from training.policies.flops import check_cost, reinforcement_flops
+from training.policies.loaded import load_policy
 
 SAVE_EVERY = 300.0
 """Seconds between two checkpoints that no budget asks for."""
@@ -59,7 +63,7 @@ def train(config: ReinforcementConfig, *, out: Path, table: Path, wandb: bool = 
         # A run that goes on plays other games than those it has played already.
         seeds = np.random.SeedSequence((config.seed, learner.update)).generate_state(3)
         shuffle = torch.Generator().manual_seed(int(seeds[0]))
-        with vector_of(task, config, int(seeds[1])) as vector, monitor:
+        with vector_of(task, count=config.envs, workers=torch.get_num_threads(), seed=int(seeds[1])) as vector, monitor:
             for sentence in (*learner.passed_over, *resumed(config, out, learner.update, learner.measured)):
                 monitor.say(sentence)
             rollouts = Rollouts(

@@ -13,11 +13,8 @@ import torch
 from torch import Tensor
 
 from training.config.reinforcement import ReinforcementConfig
-from training.games.atari import AtariTask, AtariVector
-from training.games.nethack.game import NetHackTask
-from training.games.nethack.vector import NetHackVector
 from training.games.vector import GameResult, Transition, Vector
-from training.learn.measure import autocast, to_device
+from training.policies.arithmetic import autocast, to_device
 from training.policies.critic import Critic
 from training.policies.family import remembering
 
@@ -207,11 +204,3 @@ class Rollouts:
                 self._next = played.result()
         finally:
             torch.set_num_threads(threads)
-
-
-def vector_of(task: NetHackTask | AtariTask, config: ReinforcementConfig, seed: int) -> Vector:
-    """The games of a run, played for ever, on as many cores as torch uses."""
-    cores = torch.get_num_threads()
-    if isinstance(task, NetHackTask):
-        return NetHackVector(task, count=config.envs, workers=min(cores, config.envs), seed=seed)
-    return AtariVector(task, count=config.envs, threads=min(cores, config.envs), seed=seed)

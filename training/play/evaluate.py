@@ -11,9 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import ConfigError
-from training.games.atari import AtariTask, AtariVector
-from training.games.nethack.game import NetHackTask
-from training.games.nethack.vector import NetHackVector
+from training.games.tasks import Task, vector_of
 from training.games.vector import GameResult, Transition, Vector, noise_of_game
 from training.policies.family import remembering
 
@@ -68,7 +66,7 @@ class RandomPolicy(nn.Module):
 
 def evaluate(
     policy: nn.Module,
-    task: NetHackTask | AtariTask,
+    task: Task,
     episodes: int,
     seed: int = 0,
     *,
@@ -89,13 +87,7 @@ def evaluate(
     """
     if episodes < 1 or slots < 1:
         raise ConfigError(f"At least one game must be played in at least one slot, got {episodes} in {slots}.")
-    settings = {"count": min(slots, episodes), "seed": seed, "games": episodes}
-    if isinstance(task, NetHackTask):
-        most = settings["count"]
-        vector = NetHackVector(task, workers=None if workers is None else min(workers, most), **settings)
-    else:
-        vector = AtariVector(task, threads=workers, **settings)
-    with vector:
+    with vector_of(task, count=min(slots, episodes), workers=workers, seed=seed, games=episodes) as vector:
         watcher = _Counter(episodes, progress) if progress else None
         return play(policy, vector, seed, temperature=temperature, greedy=greedy, device=device, watcher=watcher)
 

@@ -18,12 +18,15 @@ Conventions
 
 from dataclasses import dataclass
 
+from training.config.base import TrainingConfig
 from training.config.reinforcement import ReinforcementConfig
 from training.errors import ConfigError
 from training.policies import atari_cnn as network
 from training.policies import nethack_screen as screen
 from training.policies.cores import FEED_FORWARD, LAYERS, heads_of
 from training.policies.family import PolicySpec
+
+_COST_SLACK = 0.01  # digits of a TOML file, not another policy
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,15 @@ def reinforcement_flops(spec: PolicySpec, config: ReinforcementConfig) -> float:
     learning = sum(layer.forward + layer.backward for layer in [*layer_costs(spec, config.unroll_length), head])
     imitated = sum(layer.forward for layer in layer_costs(spec, 1)) if config.kl else 0.0
     return acting * (1 + 1 / config.rollout) + config.epochs * learning + imitated
+
+
+def check_cost(config: TrainingConfig, cost: float) -> None:
+    """Raise ConfigError where the budget over the samples is not the cost of a sample (FLOPs), to a hundredth."""
+    if abs(config.flops_per_sample / cost - 1) > _COST_SLACK:
+        raise ConfigError(
+            f"flops = {config.flops:.4g} over samples = {config.samples} makes {config.flops_per_sample:.4g} a sample, "
+            f"but this policy costs {cost:.4g}; write samples = {config.flops / cost:.0f}, or use `training configure`."
+        )
 
 
 def _linear(name: str, inputs: int, outputs: int, bias: bool = True) -> LayerCost:

@@ -8,8 +8,9 @@ from torch import Tensor
 from training.config.base import TrainingConfig
 from training.config.reinforcement import ReinforcementConfig
 from training.design.cloning import noise, spec_in
-from training.learn.measure import cloning_loss, to_device
+from training.policies.arithmetic import to_device
 from training.policies.family import build, count_params
+from training.policies.losses import cloning_loss
 
 CONTEXT = 0.8e9
 """Bytes that a process takes on a GPU before it computes anything."""

@@ -20,11 +20,13 @@ from training.config.base import to_toml
 from training.design.cloning import configure
 from training.errors import ConfigError
 from training.learn.bc import train
-from training.learn.learner import load_policy
-from training.learn.measure import cloning_loss, heldout_loss, to_device
+from training.learn.measure import heldout_loss
+from training.policies.arithmetic import to_device
 from training.policies.checkpoint import latest_checkpoint
 from training.policies.family import spec_for
 from training.policies.flops import flops_per_sample
+from training.policies.loaded import load_policy
+from training.policies.losses import cloning_loss
 from training.shards.reader import Shards
 
 ACTIONS = 121

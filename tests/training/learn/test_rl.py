@@ -48,7 +48,7 @@ def memory_game(monkeypatch):
     options: dict = {}
     task = NetHackTask()
     monkeypatch.setattr(rl, "task_of", lambda *given: Task(task))
-    monkeypatch.setattr(rl, "vector_of", lambda task, config, seed: MemoryGame(config.envs, seed=seed, **options))
+    monkeypatch.setattr(rl, "vector_of", lambda task, count, workers, seed: MemoryGame(count, seed=seed, **options))
     measured = {"return_mean": 0.5, "return_se": 0.1, "episodes": 2}
     monkeypatch.setattr(rl, "measured_return", lambda *given: dict(measured))
     return options

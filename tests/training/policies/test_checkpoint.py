@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from training.errors import ConfigError
-from training.learn.learner import export_policy, load_policy
 from training.policies.checkpoint import (
     Checkpoint,
     latest_checkpoint,
@@ -18,6 +17,7 @@ from training.policies.checkpoint import (
     save_checkpoint,
 )
 from training.policies.family import PolicySpec, build
+from training.policies.loaded import export_policy, load_policy
 
 
 def checkpoint(update, **state):

@@ -10,8 +10,8 @@ from training.design.cloning import configure
 from training.errors import ConfigError
 from training.games.atari import AtariTask, AtariVector
 from training.learn.bc import checked_spec
-from training.learn.learner import load_policy
 from training.play.evaluate import RandomPolicy, evaluate
+from training.policies.loaded import load_policy
 from training.record.atari import atari_writer, collect
 from training.record.experts import expert
 from training.shards.reader import Shards
