@@ -32,15 +32,14 @@ class Batches:
     where a slot goes on to a new segment in the middle of a game. `threads` decode in the background, up to three
     batches ahead.
 
-    Raises ConfigError when the split has no game, there are more slots than frames, or `world` does not divide
-    `batch_size`; when iterated, for a damaged shard file.
+    Raises ConfigError when there are more slots than frames to train on, or `world` does not divide
+    `batch_size`; when iterated, DataError for a damaged shard file.
     """
 
     def __init__(
         self,
         shards: Shards,
         *,
-        split: str = "train",
         batch_size: int,
         unroll_length: int,
         seed: int = 0,
@@ -48,14 +47,12 @@ class Batches:
         world: int = 1,
         threads: int | None = None,
     ) -> None:
-        if split not in ("train", "heldout"):
-            raise ConfigError(f"split must be train or heldout, got {split!r}.")
         check_sizes(batch_size, unroll_length, rank, world)
         self.shards = shards
-        self._order = _Order(shards.train if split == "train" else shards.heldout, seed)
+        self._order = _Order(shards.train, seed)
         if batch_size > self._order.frames:
             raise ConfigError(
-                f"{shards.path} has {self._order.frames} frames to {split} on, fewer than batch_size = {batch_size}; "
+                f"{shards.path} has {self._order.frames} frames to train on, fewer than batch_size = {batch_size}; "
                 "record more games or lower batch_size."
             )
         self.batch_size, self.unroll_length = batch_size, unroll_length
@@ -78,7 +75,7 @@ class Batches:
     def seek(self, update: int) -> None:
         """Make batch `update` the next; it and those after it are what an uninterrupted run would have read."""
         if update < 0:
-            raise ConfigError(f"update must be 0 or more, got {update}.")
+            raise ValueError(f"update must be 0 or more, got {update}.")
         self._drop()
         self._submitted = update
         self._slots = [_Slot(self.shards, self._order, slot, self.batch_size) for slot in self._mine]

@@ -69,7 +69,7 @@ class ShuffledBatches:
     def seek(self, update: int) -> None:
         """Make batch `update` the next; it and those after it are what an uninterrupted run would have read."""
         if update < 0:
-            raise ConfigError(f"update must be 0 or more, got {update}.")
+            raise ValueError(f"update must be 0 or more, got {update}.")
         self.update = update
 
     def close(self) -> None:

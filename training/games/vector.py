@@ -53,7 +53,8 @@ class Transition:
     """The games that ended in this step, by slot."""
     final: Mapping[int, Mapping[str, np.ndarray]] = field(default_factory=dict)
     """By slot, for a game that was cut off but not by a crash: its last frame, copies of what `fields` would have held
-    had the game gone on. What a state is worth that was not an end is asked of this frame."""
+    had the game gone on. What a state is worth that was not an end is asked of this frame. A game that ended by its
+    rules has none, nor has one whose process died: ask with `get`."""
 
 
 class Vector(Protocol):
@@ -134,10 +135,10 @@ def checked_seed(seed: int) -> int:
 
 
 def checked_actions(actions: np.ndarray, count: int, choices: int) -> np.ndarray:
-    """Actions as an int64 array [count]; raises ConfigError for a wrong shape, type or range."""
+    """Actions as an int64 array [count]; raises ValueError for a wrong shape, type or range."""
     array = np.asarray(actions)
     if array.shape != (count,) or array.dtype.kind not in "iu":
-        raise ConfigError(f"One action (an integer) a slot is needed: {count}, got {array.dtype} {list(array.shape)}.")
+        raise ValueError(f"One action (an integer) a slot is needed: {count}, got {array.dtype} {list(array.shape)}.")
     if array.min() < 0 or array.max() >= choices:
-        raise ConfigError(f"Actions must be 0 to {choices - 1}, got {array.min()} to {array.max()}.")
+        raise ValueError(f"Actions must be 0 to {choices - 1}, got {array.min()} to {array.max()}.")
     return array.astype(np.int64, copy=False)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from training.config.base import TrainingConfig
-from training.errors import ConfigError
+from training.errors import DataError, DivergedError
 from training.learn.distributed import Place
 from training.policies.checkpoint import (
     Checkpoint,
@@ -20,6 +20,7 @@ from training.policies.checkpoint import (
 )
 from training.policies.critic import Critic
 from training.policies.family import PolicySpec, build
+from training.policies.loaded import load_weights
 
 
 @dataclass(kw_only=True)
@@ -60,10 +61,10 @@ class Learner:
             optimizer=torch.optim.Adam(parameters, lr=config.learning_rate, eps=1e-5 if head else 1e-8, fused=True),
             memory=() if head else policy.initial_state(config.batch_size // here.world, here.device),
         )
-        found, passed_over = latest_checkpoint(folder)
+        checkpoint, passed_over = latest_checkpoint(folder)
         learner.passed_over = tuple(passed_over)
-        if found is not None:
-            learner._restore(found)
+        if checkpoint is not None:
+            learner._restore(checkpoint, folder)
         return learner
 
     def step(self, loss: Tensor, rate: float) -> Tensor:
@@ -93,23 +94,29 @@ class Learner:
             save_checkpoint(folder, Checkpoint(update=self.update, tensors=tensors, state=state))
         self.here.wait()
 
-    def _restore(self, found: Checkpoint) -> None:
-        self.policy.load_state_dict(found.tensors["policy"])
-        if self.critic:
-            self.critic.load_state_dict(found.tensors["critic"])
-        load_optimizer(self.optimizer, found.tensors["optimizer"])
+    def _restore(self, checkpoint: Checkpoint, folder: Path) -> None:
+        """Go on from a checkpoint. Raises DataError for one that holds a policy alone, or another."""
+        parts = {"policy": self.policy, **({"critic": self.critic} if self.critic else {})}
+        tensors, state = checkpoint.tensors, checkpoint.state
+        path = folder / f"update-{checkpoint.update:010d}"
+        memory = [str(index) for index in range(len(self.memory))]
+        whole = {*parts, "optimizer", "memory"} <= tensors.keys() and {"measured", "loss"} <= state.keys()
+        if not whole or tensors["memory"].keys() != set(memory):
+            raise DataError(f"{path}: the checkpoint lacks what training goes on from; choose another --out.")
+        for name, module in parts.items():
+            load_weights(module, tensors[name], path)
+        load_optimizer(self.optimizer, tensors["optimizer"])
         own = slice(self.here.rank, None, self.here.world)
-        parts = (found.tensors["memory"][str(i)][own] for i in range(len(self.memory)))
-        self.memory = tuple(part.contiguous().to(self.here.device) for part in parts)
-        self.update, self.measured = found.update, int(found.state["measured"])
-        loss = found.state["loss"]
+        self.memory = tuple(tensors["memory"][part][own].contiguous().to(self.here.device) for part in memory)
+        self.update, self.measured = checkpoint.update, int(state["measured"])
+        loss = state["loss"]
         self.loss = math.nan if loss is None else float(loss)
 
 
 def check_finite(loss: float, norm: float, update: int, checkpoints: Path) -> None:
-    """Raise ConfigError where training went astray."""
+    """Raise DivergedError unless the loss and the norm of its gradient are finite."""
     if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise ConfigError(
-            f"the loss or its gradient is no number any more at update {update}; the last good checkpoint is in "
+        raise DivergedError(
+            f"the loss is not finite: training diverged at update {update}; the last good checkpoint is in "
             f"{checkpoints}. Lower learning_rate or clip, and choose another --out."
         )

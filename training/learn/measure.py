@@ -11,7 +11,7 @@ import torch
 from training.batches.heldout import heldout
 from training.config.base import TrainingConfig
 from training.config.cloning import CloningConfig
-from training.errors import ConfigError
+from training.errors import DataError
 from training.games.tasks import Task, task_of
 from training.interrupts import InterruptedRunError, StopFlag
 from training.play.evaluate import evaluate
@@ -50,11 +50,11 @@ def heldout_loss(
     """The loss over every held-out frame once, or over about `frames` of them.
 
     Frames of a game are not independent, so the error is that of a ratio of sums over G games: with s and n a game's
-    summed loss and frames, sqrt(G/(G-1) · sum (s - loss·n)²) / sum n.
+    summed loss and frames, sqrt(G/(G-1) · sum (s - loss·n)²) / sum n. Raises DataError where no game is held out.
     """
     device = next(policy.parameters()).device
     if not shards.heldout:
-        raise ConfigError(f"{shards.path}: no game is held out; make the shards again with a share held out.")
+        raise DataError(f"{shards.path}: no game is held out; make the shards again with a share held out.")
     sums, counts = np.zeros(len(shards.heldout)), np.zeros(len(shards.heldout))
     was_training = policy.training
     policy.eval()
@@ -77,7 +77,7 @@ def heldout_loss(
     policy.train(was_training)
     sums, counts = sums[counts > 0], counts[counts > 0]
     if not counts.size:
-        raise ConfigError(f"{shards.path}: no held-out frame has an action to learn; record more games.")
+        raise DataError(f"{shards.path}: no held-out frame has an action to learn; record more games.")
     loss, n = sums.sum() / counts.sum(), counts.size
     squares = ((sums - loss * counts) ** 2).sum()
     error = math.sqrt(n / (n - 1) * squares) / float(counts.sum()) if n > 1 else None

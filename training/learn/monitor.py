@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from training.config.base import TrainingConfig
-from training.errors import ConfigError
+from training.errors import ConfigError, MachineError
 from training.games.vector import GameResult
 
 EVERY = 1.0
@@ -191,7 +191,7 @@ def _wandb_run(config: TrainingConfig, out: Path) -> Any:
         )
     except wandb.Error as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(
+        raise MachineError(
             f"Weights & Biases does not take this run ({reason}); run `wandb login`, or set WANDB_MODE=offline."
         ) from None
 

@@ -147,10 +147,11 @@ class Actor:
 
     def _value_after(self, frame: Transition, slot: int, chosen: np.ndarray, before: float) -> float:
         """Value of the last frame of a game cut off; of a game whose process died, of the frame before."""
-        if slot not in frame.final:
+        last = frame.final.get(slot)
+        if last is None:
             return before
-        last = {name: values[None] for name, values in frame.final[slot].items()}
-        batch = self._batch({**last, "start": np.zeros(1, bool), "previous": chosen[slot : slot + 1]})
+        fields = {name: values[None] for name, values in last.items()}
+        batch = self._batch({**fields, "start": np.zeros(1, bool), "previous": chosen[slot : slot + 1]})
         return float(self._look(batch, tuple(part[slot : slot + 1] for part in self._memory))[1])
 
     def _inputs(self) -> dict[str, np.ndarray]:

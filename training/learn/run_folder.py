@@ -6,7 +6,7 @@ from pathlib import Path
 
 from training.config.base import TrainingConfig, to_toml
 from training.config.read import read_config
-from training.errors import ConfigError
+from training.errors import ConfigError, MachineError
 from training.files import locked, write_atomically
 from training.learn.distributed import Place
 
@@ -15,8 +15,8 @@ from training.learn.distributed import Place
 def claim(config: TrainingConfig, out: Path, here: Place, patience: float = 0.0) -> Iterator[None]:
     """Make `out` the folder of this run, and of this process while the block runs.
 
-    patience: seconds to wait for another process that trains it. Raises ConfigError if it is that of another run, is
-    being trained all the while, or cannot be written.
+    patience: seconds to wait for another process that trains it. Raises ConfigError if it is the folder of another run,
+    MachineError if it is being trained all the while or cannot be written.
     """
     if config.batch_size % here.world:
         raise ConfigError(f"batch_size = {config.batch_size} cannot be shared by {here.world} processes evenly.")
@@ -31,9 +31,9 @@ def claim(config: TrainingConfig, out: Path, here: Place, patience: float = 0.0)
                 held.enter_context(locked(out / ".lock", patience))
                 write_atomically(path, to_toml(config).encode())
             except BlockingIOError:
-                raise ConfigError(f"{out} is being trained by another process; wait for it, or end it.") from None
+                raise MachineError(f"{out} is being trained by another process; wait for it, or end it.") from None
             except OSError as error:
-                raise ConfigError(
+                raise MachineError(
                     f"{out}: the folder cannot be written ({error.strerror}); choose another --out."
                 ) from None
         yield

@@ -10,7 +10,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from training.errors import ConfigError
+from training.errors import DataError, MachineError
 from training.files import locked, write_atomically
 
 Row = Mapping[str, str | int | float | None]
@@ -20,30 +20,33 @@ KEY = ("run", "update")
 
 
 def check_table(path: str | Path) -> None:
-    """Raise ConfigError, before a run has cost anything, for a table that no row can be put into."""
+    """Read the table and lock it once, before a run has cost anything.
+
+    Raises DataError for a file that is no run table, MachineError where the table cannot be written.
+    """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.with_name(f".{path.name}.lock")):
             _read(path)
     except OSError as error:
-        raise ConfigError(
+        raise MachineError(
             f"{path}: the run table cannot be written ({error.strerror}); choose another --table."
         ) from None
 
 
 def read_rows(path: str | Path) -> list[dict[str, str]]:
-    """The cells of a run table, as text; none where there is no table. Raises ConfigError for one that is none."""
+    """The cells of a run table, as text; none where there is no table. Raises DataError for a file that is none."""
     try:
         return _read(Path(path))[1]
     except OSError as error:
-        raise ConfigError(f"{path}: the run table cannot be read ({error.strerror}); choose another --table.") from None
+        raise DataError(f"{path}: the run table cannot be read ({error.strerror}); choose another --table.") from None
 
 
 def append_row(path: str | Path, row: Row) -> None:
     """Put a row into the CSV table at `path`, which is made where it is missing; new columns come last.
 
-    Raises ConfigError if the table cannot be read or written; it is then as it was.
+    Raises DataError for a file that is no run table, MachineError where it cannot be written; it is then as it was.
     """
     path = Path(path)
     try:
@@ -59,7 +62,7 @@ def append_row(path: str | Path, row: Row) -> None:
             writer.writerows([*kept, cells])
             write_atomically(path, text.getvalue().encode())
     except OSError as error:
-        raise ConfigError(
+        raise MachineError(
             f"{path}: the run table cannot be written ({error.strerror}); it is as it was. Make room or choose another "
             "--table, and start the same command again."
         ) from None
@@ -74,9 +77,9 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
             rows = list(reader)
             columns = list(reader.fieldnames or [])
         except (csv.Error, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: this is no CSV table ({error}); choose another --table.") from None
+            raise DataError(f"{path}: this is no CSV table ({error}); choose another --table.") from None
     if any(None in row or None in row.values() for row in rows) or not set(KEY) <= set(columns):
-        raise ConfigError(
+        raise DataError(
             f"{path}: this is no table of training runs (its rows differ in length, or {' or '.join(KEY)} is missing); "
             "choose another --table."
         )

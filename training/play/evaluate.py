@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.errors import ConfigError
+from training.errors import ConfigError, DivergedError
 from training.games.tasks import Task, vector_of
 from training.games.vector import GameResult, Transition, Vector, noise_of_game
 from training.policies.family import remembering
@@ -83,7 +83,7 @@ def evaluate(
     choices in it are seeded by (seed, number of the game), so that the scores do not depend on `workers`, and on
     `slots` only as far as a network's rounding depends on its batch size. `device` is where the policy's weights lie.
     `progress` is called after each step with the games ended and all games. Raises ConfigError for settings or a policy
-    that cannot play the task, and for logits that are not a number.
+    that cannot play the task, DivergedError for logits that are not a number.
     """
     if episodes < 1 or slots < 1:
         raise ConfigError(f"At least one game must be played in at least one slot, got {episodes} in {slots}.")
@@ -147,7 +147,7 @@ def play(
             chosen = frame.playing[rows]
             last = logits[:, -1].double().cpu().numpy()[chosen]
             if np.isnan(last).any():
-                raise ConfigError("The policy's logits are not a number; the run that made its weights went astray.")
+                raise DivergedError("The policy's logits are not a number: the run that made its weights diverged.")
             if greedy:
                 actions[rows[chosen]] = last.argmax(1)
             else:

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from training.errors import ConfigError
+from training.errors import ConfigError, DataError, MachineError
 
 _NAME = re.compile(r"update-(\d{10})")
 _STATE = "state.json"
@@ -38,7 +38,7 @@ class Checkpoint:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> Path:
     """Write a checkpoint below `folder`, and remove all but the newest `keep` that are not pinned by `state["keep"]`.
 
-    Raises ConfigError if the disk does not take it; the checkpoints before it are then untouched.
+    Raises MachineError if the disk does not take it; the checkpoints before it are then untouched.
     """
     final = folder / f"update-{checkpoint.update:010d}"
     beside = folder / f".{final.name}.{os.getpid()}"
@@ -51,7 +51,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
         os.replace(beside, final)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
-        raise ConfigError(
+        raise MachineError(
             f"{final}: the checkpoint cannot be written ({error.strerror}); make room and start the same command "
             "again: it goes on from the checkpoint before."
         ) from None
@@ -62,7 +62,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
 
 
 def export_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint as the new folder `folder` itself. Raises ConfigError where it exists or cannot be written."""
+    """Write a checkpoint as the new folder `folder` itself.
+
+    Raises ConfigError where the folder exists, MachineError where it cannot be written.
+    """
     try:
         folder.mkdir(parents=True)
         _write_all(folder, checkpoint)
@@ -70,16 +73,16 @@ def export_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         raise ConfigError(f"{folder} exists already; choose another --out.") from None
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise ConfigError(
+        raise MachineError(
             f"{folder}: the checkpoint cannot be written ({error.strerror}); choose another --out."
         ) from None
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint in one folder. Raises ConfigError, naming the file, if it is missing or damaged."""
+    """The checkpoint in one folder. Raises DataError, naming the file, if it is missing or damaged."""
     state = _read_state(path)
     if "update" not in state or not isinstance(state.get("sha256"), dict):
-        raise ConfigError(
+        raise DataError(
             f"{path}: this is no checkpoint ({_STATE} is missing or damaged); give the folder of a run, or "
             "one of its checkpoints, update-…."
         )
@@ -89,14 +92,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         try:
             content = file.read_bytes()
             if hashlib.sha256(content).hexdigest() != wanted:
-                raise ConfigError(
-                    f"{file}: the file is damaged (its hash is not the one saved); use another checkpoint."
-                )
+                raise DataError(f"{file}: the file is damaged (its hash is not the one saved); use another checkpoint.")
             tensors[name] = load(content)
         except OSError as error:
-            raise ConfigError(f"{file}: the file cannot be read ({error.strerror}); use another checkpoint.") from None
+            raise DataError(f"{file}: the file cannot be read ({error.strerror}); use another checkpoint.") from None
         except SafetensorError as error:
-            raise ConfigError(f"{file}: this is no safetensors file ({error}); use another checkpoint.") from None
+            raise DataError(f"{file}: this is no safetensors file ({error}); use another checkpoint.") from None
     return Checkpoint(update=int(state["update"]), tensors=tensors, state=state)
 
 
@@ -106,7 +107,7 @@ def latest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     for path in _newest_first(folder):
         try:
             return load_checkpoint(path), passed_over
-        except ConfigError as error:
+        except DataError as error:
             passed_over.append(str(error))
     return None, passed_over
 

@@ -175,7 +175,7 @@ def test_wrong_use_is_refused_in_a_sentence() -> None:
         with pytest.raises(RuntimeError, match="reset"):
             vector.step(np.zeros(1, int))
         vector.reset()
-        with pytest.raises(ConfigError, match="0 to 3"):
+        with pytest.raises(ValueError, match="0 to 3"):
             vector.step(np.array([4]))
     with pytest.raises(RuntimeError, match="closed"):
         vector.reset()

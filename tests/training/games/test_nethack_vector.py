@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from nle import nethack
 
-from training.errors import ConfigError
+from training.errors import ConfigError, MachineError
 from training.games.nethack.game import Game, NetHackTask
 from training.games.nethack.process import WorkerProcess
 from training.games.nethack.vector import NetHackVector
@@ -278,13 +278,13 @@ def test_wrong_use_is_refused_in_a_sentence() -> None:
             vector.step(np.zeros(2, int))
         vector.reset()
         for actions in (np.zeros(3, int), np.zeros(2), np.array([0, 121]), np.array([-1, 0])):
-            with pytest.raises(ConfigError):
+            with pytest.raises(ValueError, match="ction"):
                 vector.step(actions)
 
 
 def test_a_worker_that_cannot_start_is_an_error_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     temporary = folders()
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(RuntimeError, match="exit code"), NetHackVector(count=1, workers=1) as vector:
+    with pytest.raises(MachineError, match="exit code"), NetHackVector(count=1, workers=1) as vector:
         vector.reset()
     assert folders() <= temporary

@@ -18,14 +18,14 @@ from letter_game import game, write_letters
 import forecast
 from training.config.base import to_toml
 from training.design.cloning import configure
-from training.errors import ConfigError
+from training.errors import ConfigError, DataError, DivergedError, MachineError, TrainingError
 from training.learn.bc import train
 from training.learn.measure import heldout_loss
 from training.policies.arithmetic import to_device
 from training.policies.checkpoint import latest_checkpoint
 from training.policies.family import spec_for
 from training.policies.flops import flops_per_sample
-from training.policies.loaded import load_policy
+from training.policies.loaded import export_policy, load_policy
 from training.policies.losses import cloning_loss
 from training.shards.reader import Shards
 
@@ -253,7 +253,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_lost(straight, tmp_path, mon
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(ConfigError, match="No space left on device"):
+        with pytest.raises(MachineError, match="No space left on device"):
             train(run, out=tmp_path / "run", table=tmp_path / "runs.csv")
     train(run, out=tmp_path / "run", table=tmp_path / "runs.csv")
     assert same(weights(tmp_path / "run"), weights(folder / "run"))
@@ -267,6 +267,13 @@ def test_a_damaged_checkpoint_is_passed_over(straight, tmp_path):
     train(run, out=tmp_path / "run", table=tmp_path / "runs.csv")
     assert same(weights(tmp_path / "run"), weights(folder / "run"))
     assert len(pd.read_csv(tmp_path / "runs.csv")) == 3
+
+
+def test_an_exported_policy_cannot_be_trained_on(straight, tmp_path):
+    run, folder = straight
+    export_policy(folder / "run", tmp_path / "run" / "checkpoints" / "update-0000000012")
+    with pytest.raises(DataError, match="lacks what training goes on from"):
+        train(run, out=tmp_path / "run", table=tmp_path / "runs.csv")
 
 
 def test_two_processes_train_as_one(straight, tmp_path):
@@ -290,7 +297,7 @@ def test_two_processes_train_as_one(straight, tmp_path):
 
 def test_a_loss_that_is_no_number_stops_the_run_in_words(data, tmp_path):
     run = config(data, updates=40, learning_rate=1e30, clip=1e30)
-    with pytest.raises(ConfigError, match=r"no number any more at update \d+.*Lower learning_rate"):
+    with pytest.raises(DivergedError, match=r"not finite: training diverged at update \d+.*Lower learning_rate"):
         train(run, out=tmp_path / "run", table=tmp_path / "runs.csv")
     found, _ = latest_checkpoint(tmp_path / "run" / "checkpoints")
     assert found is None or all(torch.isfinite(w).all() for w in found.tensors["policy"].values())
@@ -302,14 +309,15 @@ def test_every_run_that_cannot_be_is_refused_before_it_begins(straight, data, tm
         (dataclasses.replace(run, max_epochs=0.01), tmp_path, r"passes where max_epochs = 0\.01"),
         (dataclasses.replace(run, flops=run.flops * 3), tmp_path, "write samples = "),
         (dataclasses.replace(run, seed=9), folder / "run", "holds a run with another config"),
-        (dataclasses.replace(run, data=str(tmp_path / "absent")), tmp_path, "absent"),
         (dataclasses.replace(run, task="NetHackScore", episodes=1), tmp_path, "'NetHackScore' is played with 23"),
     ]
     for refused, out, words in refusals:
         with pytest.raises(ConfigError, match=words):
             train(refused, out=out, table=tmp_path / "runs.csv")
     assert not (tmp_path / "runs.csv").exists()
+    with pytest.raises(TrainingError, match="absent"):
+        train(dataclasses.replace(run, data=str(tmp_path / "absent")), out=tmp_path, table=tmp_path / "runs.csv")
     (tmp_path / "other.csv").write_text("name,age\nA,1\n")
-    with pytest.raises(ConfigError, match="no table of training runs"):
+    with pytest.raises(DataError, match="no table of training runs"):
         train(run, out=tmp_path / "run", table=tmp_path / "other.csv")
     assert not (tmp_path / "run" / "checkpoints").exists()

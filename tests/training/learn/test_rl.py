@@ -18,7 +18,7 @@ from training.config.base import to_toml
 from training.config.read import read_config
 from training.config.reinforcement import ReinforcementConfig
 from training.design.reinforcement import configure, going_on
-from training.errors import ConfigError
+from training.errors import ConfigError, DivergedError
 from training.games.nethack.game import NetHackTask
 from training.interrupts import InterruptedRunError
 from training.learn import rl
@@ -199,7 +199,7 @@ def test_what_plays_is_as_far_behind_what_learns_as_the_lag_says(lag, threads):
 
 def test_an_update_that_fails_ends_what_is_played_meanwhile(tmp_path, memory_game, monkeypatch, threads):
     monkeypatch.setattr(rl, "learn", lambda *given: {"loss": float("nan"), "norm": 1.0})
-    with pytest.raises(ConfigError, match="update 1"):
+    with pytest.raises(DivergedError, match="update 1"):
         rl.train(run_of(3, lag=1), out=tmp_path / "run", table=tmp_path / "runs.csv")
     assert torch.get_num_threads() == threads
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from training.errors import ConfigError
+from training.errors import DataError, MachineError
 from training.learn.provenance import code_version
 from training.learn.run_table import append_row
 
@@ -69,7 +69,7 @@ def test_a_full_disk_leaves_the_table_as_it_was(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ConfigError, match="No space left on device"):
+    with pytest.raises(MachineError, match="No space left on device"):
         append_row(path, row("a", 2))
     assert path.read_bytes() == before
     assert {p.name for p in tmp_path.iterdir()} == {"runs.csv", ".runs.csv.lock"}
@@ -79,7 +79,7 @@ def test_a_full_disk_leaves_the_table_as_it_was(tmp_path, monkeypatch):
 def test_a_file_that_is_no_run_table_is_refused_and_kept(tmp_path, content):
     path = tmp_path / "runs.csv"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"runs\.csv: this is no"):
+    with pytest.raises(DataError, match=r"runs\.csv: this is no"):
         append_row(path, row("a", 1))
     assert path.read_bytes() == content
 

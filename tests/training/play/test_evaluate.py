@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.errors import ConfigError
+from training.errors import ConfigError, DivergedError
 from training.games.atari import AtariTask
 from training.games.nethack.game import NetHackTask
 from training.games.vector import Deal, GameResult, Transition
@@ -146,7 +146,7 @@ class Broken(Biased):
 
 
 def test_a_policy_without_numbers_is_refused() -> None:
-    with pytest.raises(ConfigError, match="not a number"):
+    with pytest.raises(DivergedError, match="not a number"):
         play(Broken(), Clockwork(LENGTHS, 2))
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from training.errors import ConfigError
+from training.errors import ConfigError, DataError, MachineError
 from training.policies.checkpoint import (
     Checkpoint,
     latest_checkpoint,
@@ -70,7 +70,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ConfigError, match="No space left on device"):
+    with pytest.raises(MachineError, match="No space left on device"):
         save_checkpoint(tmp_path, checkpoint(2))
     assert [p.name for p in tmp_path.iterdir()] == ["update-0000000001"]
     assert latest_checkpoint(tmp_path)[0].update == 1
@@ -120,5 +120,24 @@ def test_an_exported_policy_plays_and_holds_nothing_else(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), loaded.policy.parameters(), strict=True))
     with pytest.raises(ConfigError, match="exists already"):
         export_policy(tmp_path / "run", tmp_path / "alone")
-    with pytest.raises(ConfigError, match="no checkpoint"):
+    with pytest.raises(DataError, match="no checkpoint"):
         export_policy(tmp_path / "nothing", tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"width": 9}, r"another kind of policy \(convs\.0\.bias"),
+        ({"width": "8"}, "width = '8'"),
+        ({"core": "rnn"}, "no core 'rnn'"),
+        ({"depth": 2}, "does not say which policy"),
+        (None, "does not say which policy"),
+    ],
+)
+def test_a_checkpoint_of_another_policy_is_refused(tmp_path, changed, words):
+    spec = PolicySpec(env="atari", core="cnn", width=8, actions=6)
+    tensors = {"policy": build(spec).state_dict()}
+    state = {"policy": None if changed is None else {**asdict(spec), **changed}, "task": "Pong"}
+    path = save_checkpoint(tmp_path, Checkpoint(update=1, tensors=tensors, state=state))
+    with pytest.raises(DataError, match=words):
+        load_policy(path)

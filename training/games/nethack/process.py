@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 
+from training.errors import MachineError
 from training.games.nethack.game import NetHackTask
 from training.games.nethack.worker import DONE, READY
 
@@ -36,12 +37,12 @@ class WorkerProcess:
         return self._process.pid
 
     def start(self) -> None:
-        """Wait until the worker is ready. Raises RuntimeError if it ends first."""
+        """Wait until the worker is ready. Raises MachineError if it ends first."""
         if self._folder is None:
             self._launch()
         if not self._ready:
             if self._heard() != READY:
-                raise RuntimeError(f"NetHack worker {self.pid} {self.stop()} before it was ready; see its error above.")
+                raise MachineError(f"NetHack worker {self.pid} {self.stop()} before it was ready; see its error above.")
             self._ready = True
             self._line.settimeout(self._patience)
 

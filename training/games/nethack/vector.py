@@ -19,7 +19,7 @@ from typing import Self
 
 import numpy as np
 
-from training.errors import ConfigError
+from training.errors import ConfigError, MachineError
 from training.games.nethack import worker as serving
 from training.games.nethack.game import NetHackTask
 from training.games.nethack.process import WorkerProcess
@@ -37,7 +37,7 @@ class NetHackVector:
 
     A worker that dies, or is silent for `patience` seconds, is replaced with a RuntimeWarning: its games end truncated,
     with the score of their last whole step, and their slots begin their next games. The other slots notice nothing.
-    Raises ConfigError for settings that cannot be played and RuntimeError for a worker that cannot even start.
+    Raises ConfigError for settings that cannot be played, MachineError for a worker that cannot even start.
     """
 
     def __init__(
@@ -147,7 +147,9 @@ class NetHackVector:
             if not lost:
                 return
             todo = [slot for worker in lost for slot in self._replace(worker, results)]
-        raise RuntimeError(f"NetHack workers died {_ATTEMPTS} times in a row while beginning a game; giving up.")
+        raise MachineError(
+            f"NetHack workers died {_ATTEMPTS} times in a row while beginning a game; see their errors above."
+        )
 
     def _deal_to(self, slot: int) -> None:
         game = self._deal.next(slot)
