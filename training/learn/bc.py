@@ -1,7 +1,6 @@
 """Behavioural cloning: the loop, top to bottom."""
 
 import contextlib
-import time
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +8,17 @@ from training.batches.training import training_batches
 from training.config.cloning import CloningConfig
 from training.errors import ConfigError
 from training.games.tasks import task_of
-from training.interrupts import InterruptedRunError, stop_on_signals
-from training.learn.distributed import Place, place
-from training.learn.learner import Learner, check_finite
+from training.interrupts import stop_on_signals
+from training.learn.distributed import place
+from training.learn.loop import Loop, loop_of
 from training.learn.measure import measure
-from training.learn.monitor import Monitor, matrix_rate
-from training.learn.rows import row_of, told
-from training.learn.run_folder import claim, resumed
-from training.learn.run_table import append_row, check_table
+from training.learn.rows import row_of
 from training.learn.schedule import learning_rate
-from training.policies.arithmetic import autocast, precision, to_device
+from training.policies.arithmetic import autocast, to_device
 from training.policies.family import PolicySpec, spec_of
 from training.policies.flops import check_cost, flops_per_sample
 from training.policies.losses import cloning_loss
 from training.shards.reader import Shards
-
-SAVE_EVERY = 300.0
-"""Seconds between two checkpoints that no budget asks for."""
 
 
 def train(config: CloningConfig, *, out: Path, table: Path, wandb: bool = False, patience: float = 0.0) -> None:
@@ -33,16 +26,11 @@ def train(config: CloningConfig, *, out: Path, table: Path, wandb: bool = False,
 
     Started again after any interruption it ends with the same weights, on as many CPU threads bit for bit. Under
     torchrun the processes share each batch. patience: seconds to wait for another process that trains in `out`. Raises
-    ConfigError for what cannot be trained, InterruptedRunError after a signal.
+    a TrainingError for what cannot be trained and for what fails, InterruptedRunError after a signal.
     """
-    checkpoints = out / "checkpoints"
     with place() as here, stop_on_signals() as stop, contextlib.ExitStack() as held:
         shards = Shards(config.data)
         spec = checked_spec(config, shards)
-        held.enter_context(claim(config, out, here, patience))
-        check_table(table)
-        learner = Learner.begin(config, spec, here, checkpoints)
-        policy = here.wrap(learner.policy)
         batches = training_batches(
             shards,
             batch_size=config.batch_size,
@@ -51,53 +39,32 @@ def train(config: CloningConfig, *, out: Path, table: Path, wandb: bool = False,
             rank=here.rank,
             world=here.world,
         )
-        dtype = precision(config, here.device)
-        peak = here.world * matrix_rate(here.device, dtype)
-        stops, saved = {config.updates_within(budget) for budget in config.budgets}, time.monotonic()
-        monitor = Monitor(config, out, start=learner.update, peak=peak, quiet=not here.leads, wandb=wandb)
-        with batches, monitor:
-            batches.seek(learner.update)
-            for sentence in (*learner.passed_over, *resumed(config, out, learner.update, learner.measured)):
-                monitor.say(sentence)
-            while True:
-                if learner.update in stops and learner.measured < learner.update:
-                    if here.leads:
-                        values = measure(config, learner.policy, shards, dtype, stop, monitor.measuring)
-                        row = _row(config, spec, shards, learner.update, here)
-                        append_row(table, {**row, **values, "train_loss": learner.loss, **monitor.speed})
-                        monitor.measured(learner.update, {**row, **values})
-                        monitor.say(told(row, values))
-                    learner.measured = learner.update
-                    learner.save(checkpoints, keep=True)
-                if learner.update >= config.updates:
-                    break
+        held.enter_context(batches)
+        loop = held.enter_context(
+            loop_of(config, spec, here, stop, out=out, table=table, wandb=wandb, patience=patience)
+        )
+        learner, policy = loop.learner, here.wrap(loop.learner.policy)
+        batches.seek(learner.update)
+        while True:
+            if loop.row_due:
+                loop.add_row(_row(config, spec, shards, loop) if here.leads else {})
+            if learner.update >= config.updates:
+                break
 
-                batch = to_device(next(batches), here.device)
-                with autocast(here.device, dtype):
-                    logits, memory = policy(batch, learner.memory)
-                learner.memory = tuple(part.detach() for part in memory)
-                total, count = cloning_loss(logits, batch["action"], batch["mask"])
-                count = here.sum(count).clamp(min=1)
-                # DDP takes the mean of the processes' gradients; the loss is the mean over all their frames.
-                rate = learning_rate(config, learner.update)
-                norm = learner.step(total * (here.world / count), rate)
-                learner.update += 1
+            batch = to_device(next(batches), here.device)
+            with autocast(here.device, loop.dtype):
+                logits, memory = policy(batch, learner.memory)
+            learner.memory = tuple(part.detach() for part in memory)
+            total, count = cloning_loss(logits, batch["action"], batch["mask"])
+            count = here.sum(count).clamp(min=1)
+            # DDP takes the mean of the processes' gradients; the loss is the mean over all their frames.
+            rate = learning_rate(config, learner.update)
+            norm = learner.step(total * (here.world / count), rate)
 
-                # Asking the other processes makes them wait, so several ask seldom.
-                due, asking = learner.update in stops, here.world == 1 or learner.update % 16 == 0
-                stopping = asking and here.any(stop.raised)
-                if due or stopping or (asking and here.any(monitor.due)):
-                    learner.loss = float(here.sum(total.detach()) / count)
-                    check_finite(learner.loss, float(norm), learner.update, checkpoints)
-                    monitor.training(learner.update, learner.loss, rate)
-                if due or stopping or (asking and here.any(time.monotonic() - saved > SAVE_EVERY)):
-                    learner.save(checkpoints, keep=False)  # before it is measured, which takes time too
-                    saved = time.monotonic()
-                if stopping:
-                    raise InterruptedRunError(
-                        f"stopped after update {learner.update} of {config.updates}, which is saved; start the same "
-                        "command again to go on."
-                    )
+            loop.finish_update()
+            if loop.report_due():
+                loop.report(float(here.sum(total.detach()) / count), float(norm), rate)
+            loop.save_if_due()
 
 
 def checked_spec(config: CloningConfig, shards: Shards) -> PolicySpec:
@@ -126,11 +93,14 @@ def checked_spec(config: CloningConfig, shards: Shards) -> PolicySpec:
     return spec
 
 
-def _row(config: CloningConfig, spec: PolicySpec, shards: Shards, update: int, here: Place) -> dict[str, Any]:
-    """Columns of the run table that say what was trained, with what and where."""
-    samples = update * config.samples_per_update
+def _row(config: CloningConfig, spec: PolicySpec, shards: Shards, loop: Loop) -> dict[str, Any]:
+    """The row of a checkpoint: what was trained, with what and where, and how good it is."""
+    learner = loop.learner
+    samples = learner.update * config.samples_per_update
     return {
-        **row_of(config, spec, update, flops_per_sample(spec, config.unroll_length), here),
+        **row_of(config, spec, learner.update, flops_per_sample(spec, config.unroll_length), loop.here),
         "unique_samples": min(samples, shards.samples),
         "data": shards.identity,
+        **measure(config, learner.policy, shards, loop.dtype, loop.stop, loop.monitor.measuring),
+        "train_loss": learner.loss,
     }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from training.config.base import TrainingConfig
-from training.errors import DataError, DivergedError
+from training.errors import DataError
 from training.learn.distributed import Place
 from training.policies.checkpoint import (
     Checkpoint,
@@ -111,12 +111,3 @@ class Learner:
         self.update, self.measured = checkpoint.update, int(state["measured"])
         loss = state["loss"]
         self.loss = math.nan if loss is None else float(loss)
-
-
-def check_finite(loss: float, norm: float, update: int, checkpoints: Path) -> None:
-    """Raise DivergedError unless the loss and the norm of its gradient are finite."""
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise DivergedError(
-            f"the loss is not finite: training diverged at update {update}; the last good checkpoint is in "
-            f"{checkpoints}. Lower learning_rate or clip, and choose another --out."
-        )

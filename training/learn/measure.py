@@ -34,6 +34,16 @@ class HeldoutLoss:
     games: int
     frames: int
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Of the run table."""
+        return {
+            "loss": self.loss,
+            "loss_se": self.loss_se,
+            "heldout_games": self.games,
+            "heldout_frames": self.frames,
+        }
+
 
 @torch.inference_mode()
 def heldout_loss(
@@ -96,7 +106,7 @@ def measure(
 
     Raises InterruptedRunError when `stop` is raised meanwhile.
     """
-    found = heldout_loss(
+    values = heldout_loss(
         policy,
         shards,
         batch_size=config.batch_size,
@@ -105,13 +115,7 @@ def measure(
         dtype=dtype,
         stop=stop,
         tell=tell,
-    )
-    values = {
-        "loss": found.loss,
-        "loss_se": found.loss_se,
-        "heldout_games": found.games,
-        "heldout_frames": found.frames,
-    }
+    ).columns
     if config.episodes:
         task = task_of(config.env, config.task, policy.actions, config.episode_steps)
         values |= measured_return(config, policy, task, stop, tell)

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import os
 import sys
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from training.config.base import TrainingConfig
 from training.errors import ConfigError, MachineError
+from training.files import write_atomically
 from training.games.vector import GameResult
 
 EVERY = 1.0
@@ -166,10 +166,8 @@ class Monitor:
             return
         self._last_told = time.perf_counter()
         self._told |= news
-        beside = self._progress.with_name(f".{PROGRESS}.{os.getpid()}")
         with contextlib.suppress(OSError):
-            beside.write_text(json.dumps(self._told))
-            os.replace(beside, self._progress)
+            write_atomically(self._progress, json.dumps(self._told).encode())
 
     def _log(self, values: dict[str, float], update: int) -> None:
         if self._writer:

@@ -1,7 +1,6 @@
 """Reinforcement learning: an actor-critic loop, top to bottom, with PPO or V-trace."""
 
 import contextlib
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,25 +12,20 @@ from torch import Tensor
 
 from training.config.reinforcement import ReinforcementConfig
 from training.errors import ConfigError
-from training.games.tasks import task_of, vector_of
-from training.interrupts import InterruptedRunError, stop_on_signals
+from training.games.tasks import Task, task_of, vector_of
+from training.interrupts import stop_on_signals
 from training.learn.advantages import generalised_advantage, vtrace
 from training.learn.distributed import place
-from training.learn.learner import Learner, check_finite
+from training.learn.learner import Learner
+from training.learn.loop import Loop, loop_of
 from training.learn.measure import measured_return
-from training.learn.monitor import Monitor, matrix_rate
 from training.learn.rollouts import Rollout, Rollouts
-from training.learn.rows import row_of, told
-from training.learn.run_folder import claim, resumed
-from training.learn.run_table import append_row, check_table
+from training.learn.rows import row_of
 from training.learn.schedule import learning_rate
-from training.policies.arithmetic import autocast, precision
+from training.policies.arithmetic import autocast
 from training.policies.family import PolicySpec, spec_of
 from training.policies.flops import check_cost, reinforcement_flops
 from training.policies.loaded import load_policy
-
-SAVE_EVERY = 300.0
-"""Seconds between two checkpoints that no budget asks for."""
 
 
 def train(config: ReinforcementConfig, *, out: Path, table: Path, wandb: bool = False, patience: float = 0.0) -> None:
@@ -39,66 +33,46 @@ def train(config: ReinforcementConfig, *, out: Path, table: Path, wandb: bool = 
 
     The same config ends with the same weights, on as many CPU threads bit for bit. A run that was interrupted goes on
     from its last checkpoint with new games, because a game cannot be saved: its weights are then others, as good.
-    patience: seconds to wait for another process that trains in `out`. Raises ConfigError for what cannot be trained,
-    InterruptedRunError after a signal.
+    patience: seconds to wait for another process that trains in `out`. Raises a TrainingError for what cannot be
+    trained and for what fails, InterruptedRunError after a signal.
     """
-    checkpoints = out / "checkpoints"
     with place() as here, stop_on_signals() as stop, contextlib.ExitStack() as held:
         if here.world > 1:
             raise ConfigError("reinforcement learning takes one process; start it without torchrun.")
         begun = load_policy(Path(config.init)) if config.init else None
         task = task_of(config.env, config.task, begun.spec.actions if begun else 0, config.episode_steps)
         spec = checked_spec(config, task.actions, begun.spec if begun else None)
-        check_table(table)
-        held.enter_context(claim(config, out, here, patience))
-        learner = Learner.begin(config, spec, here, checkpoints, critic=True)
+        loop = held.enter_context(
+            loop_of(config, spec, here, stop, out=out, table=table, critic=True, wandb=wandb, patience=patience)
+        )
+        learner = loop.learner
         assert learner.critic is not None
         if begun and learner.update == 0:
             learner.policy.load_state_dict(begun.policy.state_dict())
-        dtype = precision(config, here.device)
-        stops, saved = {config.updates_within(budget) for budget in config.budgets}, time.monotonic()
-        monitor = Monitor(
-            config, out, start=learner.update, peak=matrix_rate(here.device, dtype), quiet=False, wandb=wandb
-        )
         # A run that goes on plays other games than those it has played already.
         seeds = np.random.SeedSequence((config.seed, learner.update)).generate_state(3)
         shuffle = torch.Generator().manual_seed(int(seeds[0]))
-        with vector_of(task, count=config.envs, workers=torch.get_num_threads(), seed=int(seeds[1])) as vector, monitor:
-            for sentence in (*learner.passed_over, *resumed(config, out, learner.update, learner.measured)):
-                monitor.say(sentence)
-            rollouts = Rollouts(
-                vector, config, learner.policy, learner.critic, here.device, dtype, int(seeds[2]),
-                begun.policy.to(here.device) if begun and config.kl else None,
-            )  # fmt: skip
-            while True:
-                if learner.update in stops and learner.measured < learner.update:
-                    values = measured_return(config, learner.policy, task, stop, monitor.measuring)
-                    row = row_of(config, spec, learner.update, reinforcement_flops(spec, config), here)
-                    append_row(table, {**row, "loss": None, **values, **monitor.speed})
-                    monitor.measured(learner.update, {**row, **values})
-                    monitor.say(told(row, values))
-                    learner.measured = learner.update
-                    learner.save(checkpoints, keep=True)
-                if learner.update >= config.updates:
-                    break
+        vector = held.enter_context(
+            vector_of(task, count=config.envs, workers=torch.get_num_threads(), seed=int(seeds[1]))
+        )
+        rollouts = Rollouts(
+            vector, config, learner.policy, learner.critic, here.device, loop.dtype, int(seeds[2]),
+            begun.policy.to(here.device) if begun and config.kl else None,
+        )  # fmt: skip
+        while True:
+            if loop.row_due:
+                loop.add_row(_row(config, spec, task, loop))
+            if learner.update >= config.updates:
+                break
 
-                rate = learning_rate(config, learner.update)
-                with rollouts.next(more=learner.update + 1 < config.updates) as rollout:
-                    report = learn(learner, rollout, config, rate, shuffle, dtype)
-                learner.update += 1
-                learner.loss = report["loss"]
-                check_finite(report["loss"], report["norm"], learner.update, checkpoints)
-                monitor.played(rollout.results, rollout.waited)
-                monitor.training(learner.update, report.pop("loss"), rate, report)
+            rate = learning_rate(config, learner.update)
+            with rollouts.next(more=learner.update + 1 < config.updates) as rollout:
+                means = learn(learner, rollout, config, rate, shuffle, loop.dtype)
 
-                if learner.update in stops or stop.raised or time.monotonic() - saved > SAVE_EVERY:
-                    learner.save(checkpoints, keep=False)  # before it is measured, which takes time too
-                    saved = time.monotonic()
-                if stop.raised:
-                    raise InterruptedRunError(
-                        f"stopped after update {learner.update} of {config.updates}, which is saved; start the same "
-                        "command again to go on."
-                    )
+            loop.finish_update()
+            loop.monitor.played(rollout.results, rollout.waited)
+            loop.report(means.pop("loss"), means["norm"], rate, means)
+            loop.save_if_due()
 
 
 def learn(
@@ -118,7 +92,7 @@ def learn(
         advantage = target = torch.zeros_like(rollout.reward)
     sums: dict[str, Tensor] = {}
     targets = []
-    for batch in batches(rollout, advantage, target, config, shuffle, learner.here.device):
+    for batch in minibatches(rollout, advantage, target, config, shuffle, learner.here.device):
         with autocast(learner.here.device, dtype):
             features, _ = learner.policy.features(batch.frames, batch.memory)
             log_probs = learner.policy.policy(features).float().log_softmax(-1)
@@ -153,7 +127,7 @@ def ppo_loss(log_prob: Tensor, behaviour: Tensor, advantage: Tensor, clip: float
     return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
 
 
-def _traced(critic: Any, value: Tensor, log_prob: Tensor, batch: "Batch", discount: float) -> tuple[Tensor, Tensor]:
+def _traced(critic: Any, value: Tensor, log_prob: Tensor, batch: "Minibatch", discount: float) -> tuple[Tensor, Tensor]:
     """V-trace over each sequence, with the values and the policy as they are now; after a sequence as they were."""
     now = critic.value(value.detach())
     following = torch.cat((now[:, 1:], batch.next_value[:, -1:]), 1)
@@ -164,7 +138,7 @@ def _traced(critic: Any, value: Tensor, log_prob: Tensor, batch: "Batch", discou
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class Minibatch:
     """Sequences of a rollout, [batch_size, unroll_length, ...]; memory: before each, [batch_size, ...]."""
 
     frames: dict[str, Tensor]
@@ -180,14 +154,14 @@ class Batch:
     imitated: Tensor | None
 
 
-def batches(
+def minibatches(
     rollout: Rollout,
     advantage: Tensor,
     target: Tensor,
     config: ReinforcementConfig,
     shuffle: torch.Generator,
     device: torch.device,
-) -> Iterator[Batch]:
+) -> Iterator[Minibatch]:
     """Every sequence of a rollout once an epoch, in random order."""
 
     def cut(x: Tensor) -> Tensor:
@@ -202,7 +176,7 @@ def batches(
     for _ in range(config.epochs):
         for rows in torch.randperm(len(arrays["action"]), generator=shuffle).split(config.batch_size):
             there = rows.to(device)
-            yield Batch(
+            yield Minibatch(
                 frames={name: x[rows] if name == "start" else x[rows].to(device) for name, x in frames.items()},
                 memory=tuple(part[there] for part in memory),
                 imitated=None if imitated is None else imitated[there],
@@ -222,3 +196,13 @@ def checked_spec(config: ReinforcementConfig, actions: int, begun: PolicySpec | 
         spec = begun
     check_cost(config, reinforcement_flops(spec, config))
     return spec
+
+
+def _row(config: ReinforcementConfig, spec: PolicySpec, task: Task, loop: Loop) -> dict[str, Any]:
+    """The row of a checkpoint: what was trained and where, and how well it plays."""
+    learner = loop.learner
+    return {
+        **row_of(config, spec, learner.update, reinforcement_flops(spec, config), loop.here),
+        "loss": None,
+        **measured_return(config, learner.policy, task, loop.stop, loop.monitor.measuring),
+    }

@@ -18,14 +18,7 @@ def row_of(config: TrainingConfig, spec: PolicySpec, update: int, cost: float, h
     samples = update * config.samples_per_update
     cuda = here.device.type == "cuda"
     return {
-        "group": config.row_group,
-        "run": config.name,
-        "params": count_params(spec),
-        "samples": samples,
-        "flops": samples * cost,
-        "seed": config.seed,
-        "update": update,
-        **{name: getattr(config, name) for name in _SETTINGS},
+        **_columns(config, params=count_params(spec), samples=samples, flops=samples * cost, update=update),
         "width": spec.width,
         "config": config.identity,
         "hardware": torch.cuda.get_device_name(here.device) if cuda else processor(),
@@ -37,14 +30,7 @@ def row_of(config: TrainingConfig, spec: PolicySpec, update: int, cost: float, h
 def failure_row(config: TrainingConfig, reason: str) -> dict[str, Any]:
     """A row of the run table that says why a run failed; it has no update, samples or results."""
     return {
-        "group": config.row_group,
-        "run": config.name,
-        "params": config.params,
-        "samples": None,
-        "flops": None,
-        "seed": config.seed,
-        "update": None,
-        **{name: getattr(config, name) for name in _SETTINGS},
+        **_columns(config, params=config.params, samples=None, flops=None, update=None),
         "config": config.identity,
         "code": code_version(),
         "state": "failed",
@@ -52,15 +38,31 @@ def failure_row(config: TrainingConfig, reason: str) -> dict[str, Any]:
     }
 
 
-def told(row: Mapping[str, Any], values: Mapping[str, Any]) -> str:
-    """A checkpoint in a sentence."""
+def sentence_of(row: Mapping[str, Any]) -> str:
+    """The row of a checkpoint as a sentence for the user."""
     parts = []
-    if "loss" in values:
-        parts.append(f"held-out loss {values['loss']:.4f}{_plus_minus(values['loss_se'], '.4f')}")
-    if "return_mean" in values:
-        error = _plus_minus(values["return_se"], ".2g")
-        parts.append(f"return {values['return_mean']:.4g}{error} over {values['episodes']} games")
+    if row.get("loss") is not None:
+        parts.append(f"held-out loss {row['loss']:.4f}{_plus_minus(row['loss_se'], '.4f')}")
+    if "return_mean" in row:
+        error = _plus_minus(row["return_se"], ".2g")
+        parts.append(f"return {row['return_mean']:.4g}{error} over {row['episodes']} games")
     return f"{row['params']:,} parameters at {row['flops']:.3g} FLOPs: {', '.join(parts)}"
+
+
+def _columns(
+    config: TrainingConfig, *, params: int, samples: int | None, flops: float | None, update: int | None
+) -> dict[str, Any]:
+    """The first columns of every row, in their order."""
+    return {
+        "group": config.row_group,
+        "run": config.name,
+        "params": params,
+        "samples": samples,
+        "flops": flops,
+        "seed": config.seed,
+        "update": update,
+        **{name: getattr(config, name) for name in _SETTINGS},
+    }
 
 
 def _plus_minus(error: float | None, digits: str) -> str:

@@ -21,6 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from training.errors import ConfigError, DataError, MachineError
+from training.files import write_atomically
 
 _NAME = re.compile(r"update-(\d{10})")
 _STATE = "state.json"
@@ -138,16 +139,9 @@ def _write_all(folder: Path, checkpoint: Checkpoint) -> None:
     for name, tensors in checkpoint.tensors.items():
         content = save({key: t.detach().contiguous().cpu().clone() for key, t in tensors.items()})
         hashes[name] = hashlib.sha256(content).hexdigest()
-        _write(folder / f"{name}.safetensors", content)
+        write_atomically(folder / f"{name}.safetensors", content)
     state = {**checkpoint.state, "update": checkpoint.update, "sha256": hashes}
-    _write(folder / _STATE, json.dumps(state, indent=1).encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    write_atomically(folder / _STATE, json.dumps(state, indent=1).encode())
 
 
 def _newest_first(folder: Path) -> list[Path]:

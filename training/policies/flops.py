@@ -38,6 +38,11 @@ class LayerCost:
     forward: float
     backward: float
 
+    @property
+    def flops(self) -> float:
+        """Of training: forward and backward."""
+        return self.forward + self.backward
+
 
 def layer_costs(spec: PolicySpec, unroll_length: int = 80, nominal: bool = False) -> list[LayerCost]:
     """The layers of a policy in the order of computation; their `params` add up to `count_params(spec)`.
@@ -59,7 +64,7 @@ def layer_costs(spec: PolicySpec, unroll_length: int = 80, nominal: bool = False
 
 def flops_per_sample(spec: PolicySpec, unroll_length: int = 80, nominal: bool = False) -> float:
     """Training cost of one frame, forward and backward."""
-    return sum(layer.forward + layer.backward for layer in layer_costs(spec, unroll_length, nominal))
+    return sum(layer.flops for layer in layer_costs(spec, unroll_length, nominal))
 
 
 def reinforcement_flops(spec: PolicySpec, config: ReinforcementConfig) -> float:
@@ -71,7 +76,7 @@ def reinforcement_flops(spec: PolicySpec, config: ReinforcementConfig) -> float:
     """
     head = _linear("critic", spec.features, 1)
     acting = sum(layer.forward for layer in [*layer_costs(spec, 1), head])
-    learning = sum(layer.forward + layer.backward for layer in [*layer_costs(spec, config.unroll_length), head])
+    learning = sum(layer.flops for layer in [*layer_costs(spec, config.unroll_length), head])
     imitated = sum(layer.forward for layer in layer_costs(spec, 1)) if config.kl else 0.0
     return acting * (1 + 1 / config.rollout) + config.epochs * learning + imitated
 

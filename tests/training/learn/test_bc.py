@@ -20,6 +20,7 @@ from training.config.base import to_toml
 from training.design.cloning import configure
 from training.errors import ConfigError, DataError, DivergedError, MachineError, TrainingError
 from training.learn.bc import train
+from training.learn.learner import Learner
 from training.learn.measure import heldout_loss
 from training.policies.arithmetic import to_device
 from training.policies.checkpoint import latest_checkpoint
@@ -208,9 +209,11 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(straight, tmp_path, n
     code = f"""
         import pathlib, sys, time
         import training.learn.bc as bc
-        from training.config import read_config
+        import training.learn.loop as loop
+        from training.config.read import read_config
+        from training.interrupts import InterruptedRunError
         from training.learn.learner import Learner
-        bc.SAVE_EVERY = 0.0
+        loop.SAVE_EVERY = 0.0
         step = Learner.step
         def slow(self, *arguments):
             time.sleep(0.3)  # so that the signal comes in mid-run
@@ -219,7 +222,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(straight, tmp_path, n
         folder = pathlib.Path({str(tmp_path)!r})
         try:
             bc.train(read_config(folder / "config.toml"), out=folder / "run", table=folder / "runs.csv")
-        except bc.InterruptedRunError as error:
+        except InterruptedRunError as error:
             print(error, file=sys.stderr)
             sys.exit(130)
     """
@@ -267,6 +270,15 @@ def test_a_damaged_checkpoint_is_passed_over(straight, tmp_path):
     train(run, out=tmp_path / "run", table=tmp_path / "runs.csv")
     assert same(weights(tmp_path / "run"), weights(folder / "run"))
     assert len(pd.read_csv(tmp_path / "runs.csv")) == 3
+
+
+def test_a_full_memory_is_one_sentence(data, tmp_path, monkeypatch):
+    def full(self, loss, rate):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the manual.")
+
+    monkeypatch.setattr(Learner, "step", full)
+    with pytest.raises(MachineError, match=r"out of memory. Tried to allocate 2.00 GiB\.\).*lower batch_size"):
+        train(config(data), out=tmp_path / "run", table=tmp_path / "runs.csv")
 
 
 def test_an_exported_policy_cannot_be_trained_on(straight, tmp_path):

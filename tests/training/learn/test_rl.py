@@ -93,7 +93,7 @@ def test_learning_sees_what_acting_saw(core):
     config = run_of(3, core=core)
     shuffle = torch.Generator().manual_seed(0)
     seen = 0
-    for batch in rl.batches(rollout, rollout.reward, rollout.value, config, shuffle, torch.device("cpu")):
+    for batch in rl.minibatches(rollout, rollout.reward, rollout.value, config, shuffle, torch.device("cpu")):
         features, _ = policy.features(batch.frames, batch.memory)
         log_probs = policy.policy(features).log_softmax(-1)
         now = log_probs.gather(-1, batch.action[..., None]).squeeze(-1)

@@ -1,0 +1,153 @@
+"""What both loops do around an update: begin or go on, write rows and checkpoints, show progress, and stop."""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.config.base import TrainingConfig
+from training.errors import DivergedError, MachineError
+from training.interrupts import InterruptedRunError, StopFlag
+from training.learn.distributed import Place
+from training.learn.learner import Learner
+from training.learn.monitor import Monitor, matrix_rate
+from training.learn.rows import sentence_of
+from training.learn.run_folder import claim, resumed
+from training.learn.run_table import append_row, check_table
+from training.policies.arithmetic import precision
+from training.policies.family import PolicySpec
+
+SAVE_EVERY = 300.0
+"""Seconds between two checkpoints that no budget asks for."""
+
+
+@contextlib.contextmanager
+def loop_of(
+    config: TrainingConfig,
+    spec: PolicySpec,
+    here: Place,
+    stop: StopFlag,
+    *,
+    out: Path,
+    table: Path,
+    critic: bool = False,
+    wandb: bool = False,
+    patience: float = 0.0,
+) -> Iterator["Loop"]:
+    """The run in `out`, at its beginning or after its newest checkpoint; its folder is claimed while the block runs.
+
+    patience: seconds to wait for another process that trains in `out`. Raises ConfigError where `out` is the folder of
+    another run, DataError where `table` is no run table, MachineError where files cannot be written or memory runs out.
+    """
+    checkpoints = out / "checkpoints"
+    check_table(table)
+    with claim(config, out, here, patience), _out_of_memory():
+        learner = Learner.begin(config, spec, here, checkpoints, critic=critic)
+        dtype = precision(config, here.device)
+        peak = here.world * matrix_rate(here.device, dtype)
+        with Monitor(config, out, start=learner.update, peak=peak, quiet=not here.leads, wandb=wandb) as monitor:
+            for sentence in (*learner.passed_over, *resumed(config, out, learner.update, learner.measured)):
+                monitor.say(sentence)
+            yield Loop(
+                config=config, learner=learner, monitor=monitor, dtype=dtype, stop=stop, here=here, table=table,
+                checkpoints=checkpoints,
+            )  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class Loop:
+    """A run under way. After each update: `finish_update`, then `report` where `report_due`, then `save_if_due`."""
+
+    config: TrainingConfig
+    learner: Learner
+    monitor: Monitor
+    dtype: torch.dtype
+    """Of matrix products."""
+    stop: StopFlag
+    here: Place
+    table: Path
+    """The run table."""
+    checkpoints: Path
+    """Folder of the run's checkpoints."""
+    _saved: float = field(default_factory=time.monotonic)
+    """When the last checkpoint was written (seconds)."""
+    _asks: bool = False
+    """Whether the processes speak with each other after this update."""
+    _stopping: bool = False
+    """Whether a signal has asked any of them to stop."""
+
+    @property
+    def row_due(self) -> bool:
+        """Whether a budget ends here whose row is not written yet."""
+        return self._at_budget and self.learner.measured < self.learner.update
+
+    def add_row(self, row: Mapping[str, Any]) -> None:
+        """Write the row of a checkpoint, and keep the checkpoint. Every process calls it; only the first has a row."""
+        if self.here.leads:
+            append_row(self.table, {**row, **self.monitor.speed})
+            self.monitor.measured(self.learner.update, row)
+            self.monitor.say(sentence_of(row))
+        self.learner.measured = self.learner.update
+        self.learner.save(self.checkpoints, keep=True)
+
+    def finish_update(self) -> None:
+        """Count an update, and ask whether to stop after it."""
+        self.learner.update += 1
+        # Asking the other processes makes them wait, so several ask seldom.
+        self._asks = self.here.world == 1 or self.learner.update % 16 == 0
+        self._stopping = self._any(self.stop.raised)
+
+    def report_due(self) -> bool:
+        """Whether the loss is to be read after this update, which makes a GPU wait. Every process has to ask."""
+        return self._at_budget or self._stopping or self._any(self.monitor.due)
+
+    def report(self, loss: float, norm: float, rate: float, parts: Mapping[str, float] | None = None) -> None:
+        """Keep and show the loss (nats), the norm of its gradient and the step size; parts: what the loss is made of.
+
+        Raises DivergedError unless loss and norm are finite.
+        """
+        learner = self.learner
+        learner.loss = loss
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise DivergedError(
+                f"the loss is not finite: training diverged at update {learner.update}; the last good checkpoint is in "
+                f"{self.checkpoints}. Lower learning_rate or clip, and choose another --out."
+            )
+        self.monitor.training(learner.update, loss, rate, parts)
+
+    def save_if_due(self) -> None:
+        """Write a checkpoint: at a budget, before it is measured; every `SAVE_EVERY` seconds; and to stop.
+
+        Raises InterruptedRunError where a signal asked to stop.
+        """
+        if self._at_budget or self._stopping or self._any(time.monotonic() - self._saved > SAVE_EVERY):
+            self.learner.save(self.checkpoints, keep=False)
+            self._saved = time.monotonic()
+        if self._stopping:
+            raise InterruptedRunError(
+                f"stopped after update {self.learner.update} of {self.config.updates}, which is saved; start the same "
+                "command again to go on."
+            )
+
+    @property
+    def _at_budget(self) -> bool:
+        return self.learner.update in {self.config.updates_within(budget) for budget in self.config.budgets}
+
+    def _any(self, flag: bool) -> bool:
+        return self._asks and self.here.any(flag)
+
+
+@contextlib.contextmanager
+def _out_of_memory() -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        reason = str(error).partition("\n")[0]
+        raise MachineError(
+            f"the memory is full ({reason}); end what else runs there, or lower batch_size, and start again."
+        ) from None
