@@ -10,77 +10,34 @@ import functools
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.batches.sizes import check_sizes, thread_count
+from training.batches.iterator import BatchIterator
 from training.batches.streams import Batch, GameStream, empty_batch
-from training.errors import ConfigError
 from training.shards.reader import Game, Shards
 
 _AHEAD = 2
 
 
-class Batches:
-    """An endless iterator of training batches; batch k depends on the shards, the seed and k alone.
+class Batches(BatchIterator):
+    """Unbroken sequences of games, [B, T, ...]: row s of a batch goes on where row s of the batch before ended.
 
-    `batch_size` slots give `unroll_length` frames each; rank r of `world` gets slots r, r + world, ... of that batch.
     Each yielded dict is freshly allocated, dtypes and shapes as policies take them: for NetHack chars, colors, cursor,
     for Atari pixels [B, T, 4, 84, 84], and previous, start, action, mask. `start` is True in a game's first frame, and
-    where a slot goes on to a new segment in the middle of a game. `threads` decode in the background, up to three
-    batches ahead.
-
-    Raises ConfigError when there are more slots than frames to train on, or `world` does not divide
-    `batch_size`; when iterated, DataError for a damaged shard file.
+    where a slot goes on to a new segment in the middle of a game. Up to three batches are decoded ahead.
     """
 
-    def __init__(
-        self,
-        shards: Shards,
-        *,
-        batch_size: int,
-        unroll_length: int,
-        seed: int = 0,
-        rank: int = 0,
-        world: int = 1,
-        threads: int | None = None,
-    ) -> None:
-        check_sizes(batch_size, unroll_length, rank, world)
-        self.shards = shards
-        self._order = _Order(shards.train, seed)
-        if batch_size > self._order.frames:
-            raise ConfigError(
-                f"{shards.path} has {self._order.frames} frames to train on, fewer than batch_size = {batch_size}; "
-                "record more games or lower batch_size."
-            )
-        self.batch_size, self.unroll_length = batch_size, unroll_length
-        self._mine = range(rank, batch_size, world)
-        self._threads = min(thread_count(threads), len(self._mine))
+    def __init__(self, shards: Shards, **settings: Any) -> None:
+        """settings: of `BatchIterator`."""
+        super().__init__(shards, **settings)
+        self._order = _Order(shards.train, self._seed)
+        self._threads = min(self._threads, len(self._rows))
         self._waiting: deque[_Pending] = deque()
         self._pools = [ThreadPoolExecutor(1, thread_name_prefix="demonstrations") for _ in range(self._threads)]
         self.seek(0)
-
-    @property
-    def update(self) -> int:
-        """Which batch comes next, from 0."""
-        return self._submitted - len(self._waiting)
-
-    @property
-    def frames_per_epoch(self) -> int:
-        """Frames after which the data repeat, over all ranks."""
-        return self._order.frames
-
-    def seek(self, update: int) -> None:
-        """Make batch `update` the next; it and those after it are what an uninterrupted run would have read."""
-        if update < 0:
-            raise ValueError(f"update must be 0 or more, got {update}.")
-        self._drop()
-        self._submitted = update
-        self._slots = [_Slot(self.shards, self._order, slot, self.batch_size) for slot in self._mine]
-        for slot in self._slots:
-            slot.seek(update * self.unroll_length)
 
     def close(self) -> None:
         """Stop the background threads; the iterator cannot be used any more."""
@@ -88,16 +45,13 @@ class Batches:
         for pool in self._pools:
             pool.shutdown()
 
-    def __enter__(self) -> Self:
-        return self
+    def _moved(self) -> None:
+        self._drop()
+        self._slots = [_Slot(self.shards, self._order, slot, self.batch_size) for slot in self._rows]
+        for slot in self._slots:
+            slot.seek(self.update * self.unroll_length)
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Batch:
+    def _read(self) -> Batch:
         while len(self._waiting) <= _AHEAD:
             self._submit()
         batch = self._waiting[0].result()
@@ -112,7 +66,6 @@ class Batches:
             pool.submit(_read_slots, self._slots, part, batch) for pool, part in zip(self._pools, parts, strict=True)
         ]
         self._waiting.append(_Pending(batch, tasks))
-        self._submitted += 1
 
     def _drop(self) -> None:
         for pending in self._waiting:

@@ -10,14 +10,13 @@ import functools
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.batches.sizes import check_sizes, thread_count
+from training.batches.iterator import BatchIterator
 from training.batches.streams import STACK, Batch, GameStream, empty_batch
-from training.errors import ConfigError
 from training.shards.reader import Game, Shards
 
 CHUNK = 32
@@ -33,59 +32,29 @@ class _Piece:
     length: int
 
 
-class ShuffledBatches:
-    """As `training.batches.sequences.Batches`, but frames are shuffled, [B, 1, ...], and every one has `start` True.
+class ShuffledBatches(BatchIterator):
+    """Single frames from everywhere, [B, 1, ...], in fields as of `Batches`; every one has `start` True.
 
-    Raises ConfigError as `Batches` does. Every rank decodes the frames of all.
+    Every rank decodes the frames of all.
     """
 
-    def __init__(
-        self,
-        shards: Shards,
-        *,
-        batch_size: int,
-        seed: int = 0,
-        rank: int = 0,
-        world: int = 1,
-        threads: int | None = None,
-    ) -> None:
-        check_sizes(batch_size, 1, rank, world)
-        self.shards, self.batch_size, self.unroll_length = shards, batch_size, 1
-        self.frames_per_epoch = sum(game.frames for game in shards.train)
-        if batch_size > self.frames_per_epoch:
-            raise ConfigError(
-                f"{shards.path} has {self.frames_per_epoch} frames to train on, fewer than batch_size = {batch_size}; "
-                "record more games or lower batch_size."
-            )
-        self._seed, self._rows = seed, slice(rank, None, world)
-        self._updates_a_pool = -(-_POOL_FRAMES // batch_size)
+    def __init__(self, shards: Shards, **settings: Any) -> None:
+        """settings: of `BatchIterator`, but for `unroll_length`, which is 1."""
+        super().__init__(shards, unroll_length=1, **settings)
+        self._updates_a_pool = -(-_POOL_FRAMES // self.batch_size)
         self._chunk_game, self._chunk_first, self._chunk_length = _chunks(shards.train)
         self._order = functools.lru_cache(maxsize=4)(self._epoch)
-        self._threads = thread_count(threads)
         self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="demonstrations")
         self._pools: dict[int, tuple[Batch, list[Future[None]]]] = {}
-        self.update = 0
-
-    def seek(self, update: int) -> None:
-        """Make batch `update` the next; it and those after it are what an uninterrupted run would have read."""
-        if update < 0:
-            raise ValueError(f"update must be 0 or more, got {update}.")
-        self.update = update
 
     def close(self) -> None:
         """Stop the background threads; the iterator cannot be used any more."""
         self._executor.shutdown(cancel_futures=True)
 
-    def __enter__(self) -> Self:
-        return self
+    def _moved(self) -> None:
+        """Nothing to forget: pools are known by their number, and `_read` drops those that it does not need."""
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Batch:
+    def _read(self) -> Batch:
         pool, place = divmod(self.update, self._updates_a_pool)
         for number in {pool, pool + 1} - self._pools.keys():
             self._pools[number] = self._decode(number)
@@ -97,9 +66,8 @@ class ShuffledBatches:
             task.result()
         size = self.batch_size * self._updates_a_pool
         deal = np.random.default_rng([self._seed, 1, pool]).permutation(size)
-        chosen = deal[place * self.batch_size : (place + 1) * self.batch_size][self._rows]
-        self.update += 1
-        return _gather(frames, chosen)
+        dealt = deal[place * self.batch_size : (place + 1) * self.batch_size]
+        return _gather(frames, dealt[self._rows.start :: self._rows.step])
 
     def _epoch(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The chunks in their order, and where each ends on the line of all frames."""
@@ -133,12 +101,12 @@ class ShuffledBatches:
             frames["newest"] = np.arange(size) + lead * np.repeat(np.arange(1, len(pieces) + 1), lengths)
         starts = np.cumsum([0, *(piece.length for piece in pieces)])
         tasks = [
-            self._executor.submit(self._read, pieces, starts, lead, frames, range(part, len(pieces), self._threads))
+            self._executor.submit(self._fill, pieces, starts, lead, frames, range(part, len(pieces), self._threads))
             for part in range(self._threads)
         ]
         return frames, tasks
 
-    def _read(self, pieces: list[_Piece], starts: NDArray[np.int64], lead: int, frames: Batch, part: range) -> None:
+    def _fill(self, pieces: list[_Piece], starts: NDArray[np.int64], lead: int, frames: Batch, part: range) -> None:
         for index in part:
             piece, start = pieces[index], int(starts[index])
             stream = GameStream(self.shards, piece.game, piece.first)

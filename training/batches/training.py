@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from training.batches.iterator import BatchIterator
 from training.batches.sequences import Batches
 from training.batches.shuffled import ShuffledBatches
 from training.errors import ConfigError
@@ -10,8 +11,8 @@ from training.shards.reader import Shards
 
 def training_batches(
     shards: Shards, *, unroll_length: int, shuffled: bool | None = None, **settings: Any
-) -> Batches | ShuffledBatches:
-    """Batches of the training games; `training.batches.sequences.Batches` has the settings.
+) -> BatchIterator:
+    """Batches of the training games; `training.batches.iterator.BatchIterator` has the settings.
 
     `shuffled`, the default for single Atari frames, takes them from `training.batches.shuffled.ShuffledBatches`.
     """
