@@ -176,7 +176,7 @@ def frames_per_second(spec: PolicySpec, config: TrainingConfig, seconds: float =
         config.batch_size if device.type == "cuda" else max(1, min(config.batch_size, 512 // config.unroll_length))
     )
     batch = to_device(noise(spec, sequences, config.unroll_length), device)
-    memory = policy.initial_state(sequences, device)  # type: ignore[operator]
+    memory = policy.initial_state(sequences, device)
     begun, steps = 0.0, 0
     while steps < 2 or time.perf_counter() - begun < seconds:
         with autocast(device, precision(config, device)):

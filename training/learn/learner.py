@@ -3,7 +3,6 @@
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from training.policies.checkpoint import (
 from training.policies.critic import Critic
 from training.policies.family import PolicySpec, build
 from training.policies.loaded import load_weights
+from training.policies.policy import FamilyPolicy
 
 
 @dataclass(kw_only=True)
@@ -34,7 +34,7 @@ class Learner:
     config: TrainingConfig
     spec: PolicySpec
     here: Place
-    policy: Any
+    policy: FamilyPolicy
     critic: Critic | None
     optimizer: torch.optim.Optimizer
     memory: tuple[Tensor, ...]
@@ -49,7 +49,7 @@ class Learner:
     ) -> "Learner":
         """From the newest whole checkpoint in `folder`, or anew from the config's seed."""
         torch.manual_seed(config.seed)
-        policy: Any = build(spec).to(here.device)
+        policy = build(spec).to(here.device)
         head = Critic(spec.features).to(here.device) if critic else None
         parameters = [*policy.parameters(), *(head.parameters() if head else ())]
         learner = cls(

@@ -17,6 +17,7 @@ from training.interrupts import InterruptedRunError, StopFlag
 from training.play.evaluate import evaluate
 from training.policies.arithmetic import autocast, to_device
 from training.policies.losses import frame_losses
+from training.policies.policy import Policy
 from training.shards.reader import Shards
 
 Tell = Callable[[str, int, int], None]
@@ -47,7 +48,7 @@ class HeldoutLoss:
 
 @torch.inference_mode()
 def heldout_loss(
-    policy: Any,
+    policy: Policy,
     shards: Shards,
     *,
     batch_size: int,
@@ -96,7 +97,7 @@ def heldout_loss(
 
 def measure(
     config: CloningConfig,
-    policy: Any,
+    policy: Policy,
     shards: Shards,
     dtype: torch.dtype,
     stop: StopFlag | None = None,
@@ -124,7 +125,7 @@ def measure(
 
 def measured_return(
     config: TrainingConfig,
-    policy: Any,
+    policy: Policy,
     task: Task,
     stop: StopFlag | None = None,
     tell: Tell = lambda what, done, total: None,

@@ -23,6 +23,7 @@ from training.learn.rollouts import Rollout, Rollouts
 from training.learn.rows import row_of
 from training.learn.schedule import learning_rate
 from training.policies.arithmetic import autocast
+from training.policies.critic import Critic
 from training.policies.family import PolicySpec, spec_of
 from training.policies.flops import check_cost, reinforcement_flops
 from training.policies.loaded import load_policy
@@ -76,7 +77,12 @@ def train(config: ReinforcementConfig, *, out: Path, table: Path, wandb: bool = 
 
 
 def learn(
-    learner: Learner, rollout: Rollout, config: ReinforcementConfig, rate: float, shuffle: torch.Generator, dtype: Any
+    learner: Learner,
+    rollout: Rollout,
+    config: ReinforcementConfig,
+    rate: float,
+    shuffle: torch.Generator,
+    dtype: torch.dtype,
 ) -> dict[str, float]:
     """Pass `epochs` times over a rollout; means over its batches of the loss and what it is made of."""
     critic = learner.critic
@@ -127,7 +133,9 @@ def ppo_loss(log_prob: Tensor, behaviour: Tensor, advantage: Tensor, clip: float
     return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
 
 
-def _traced(critic: Any, value: Tensor, log_prob: Tensor, batch: "Minibatch", discount: float) -> tuple[Tensor, Tensor]:
+def _traced(
+    critic: Critic, value: Tensor, log_prob: Tensor, batch: "Minibatch", discount: float
+) -> tuple[Tensor, Tensor]:
     """V-trace over each sequence, with the values and the policy as they are now; after a sequence as they were."""
     now = critic.value(value.detach())
     following = torch.cat((now[:, 1:], batch.next_value[:, -1:]), 1)

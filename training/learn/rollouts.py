@@ -17,6 +17,7 @@ from training.games.vector import GameResult, Transition, Vector
 from training.policies.arithmetic import autocast, to_device
 from training.policies.critic import Critic
 from training.policies.family import remembering
+from training.policies.policy import FamilyPolicy, Policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +53,12 @@ class Actor:
         self,
         vector: Vector,
         config: ReinforcementConfig,
-        policy: Any,
+        policy: FamilyPolicy,
         critic: Critic,
         device: torch.device,
         dtype: torch.dtype,
         seed: int,
-        imitated: Any = None,
+        imitated: Policy | None = None,
     ) -> None:
         """seed: of the choice of actions. imitated: another policy, that looks on; None for none."""
         self._vector, self._config, self._device, self._dtype = vector, config, device, dtype
@@ -171,7 +172,13 @@ class Rollouts:
     """
 
     def __init__(
-        self, vector: Vector, config: ReinforcementConfig, policy: Any, critic: Critic, device: torch.device, *rest: Any
+        self,
+        vector: Vector,
+        config: ReinforcementConfig,
+        policy: FamilyPolicy,
+        critic: Critic,
+        device: torch.device,
+        *rest: Any,
     ) -> None:
         """rest: as of `Actor`."""
         self._lag, self._learning, self._device = config.lag, (policy, critic), device

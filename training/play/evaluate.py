@@ -14,6 +14,7 @@ from training.errors import ConfigError, DivergedError
 from training.games.tasks import Task, vector_of
 from training.games.vector import GameResult, Transition, Vector, noise_of_game
 from training.policies.family import remembering
+from training.policies.policy import Policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class RandomPolicy(nn.Module):
 
 
 def evaluate(
-    policy: nn.Module,
+    policy: Policy,
     task: Task,
     episodes: int,
     seed: int = 0,
@@ -120,7 +121,7 @@ class _Counter:
 
 @torch.inference_mode()
 def play(
-    policy: nn.Module,
+    policy: Policy,
     vector: Vector,
     seed: int = 0,
     *,
@@ -135,7 +136,7 @@ def play(
     noise: dict[int, np.random.Generator] = {}
     frame = vector.reset()
     rows = np.arange(vector.count)  # the slots that the policy still looks at
-    state: tuple[Tensor, ...] = policy.initial_state(vector.count, device=device)  # type: ignore[operator]
+    state = policy.initial_state(vector.count, device=device)
     actions = np.zeros(vector.count, np.int64)
     with _in_evaluation(policy):
         while frame.playing.any():
@@ -169,7 +170,7 @@ def play(
 
 
 @contextlib.contextmanager
-def _in_evaluation(policy: nn.Module) -> Iterator[None]:
+def _in_evaluation(policy: Policy) -> Iterator[None]:
     training = policy.training
     policy.eval()
     try:
@@ -200,7 +201,7 @@ def _uniform(noise: dict[int, np.random.Generator], seed: int, game: int) -> flo
     return noise[game].random()
 
 
-def _check(policy: nn.Module, vector: Vector, temperature: float) -> None:
+def _check(policy: Policy, vector: Vector, temperature: float) -> None:
     if policy.actions != vector.actions:
         raise ConfigError(
             f"The policy chooses among {policy.actions} actions, the task has {vector.actions}; play its own task."

@@ -64,7 +64,7 @@ class _Unroll(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, inputs, keep, hidden, cell, weight):  # type: ignore[override]
+    def forward(ctx, inputs, keep, hidden, cell, weight):
         steps, batch, width = inputs.shape[0], inputs.shape[1], weight.shape[1]
         gates = torch.empty_like(inputs, memory_format=torch.contiguous_format)
         before_h, before_c, after_c, y = (inputs.new_empty(steps, batch, width) for _ in range(4))
@@ -83,7 +83,7 @@ class _Unroll(torch.autograd.Function):
         return y, hidden.clone(), cell.clone()
 
     @staticmethod
-    def backward(ctx, grad_y, grad_h, grad_c):  # type: ignore[override]
+    def backward(ctx, grad_y, grad_h, grad_c):
         gates, keep, before_h, before_c, after_c, weight = ctx.saved_tensors
         grads = torch.empty_like(gates)
         for t in reversed(range(gates.shape[0])):

@@ -15,6 +15,7 @@ from training.errors import ConfigError
 from training.policies.atari_cnn import SIDES, AtariCnn, channels
 from training.policies.cores import LstmCore, TransformerCore
 from training.policies.nethack_screen import ResidualPair, ScreenEncoder, ScreenSizes
+from training.policies.policy import FamilyPolicy, Policy
 
 MAX_PARAMS = 1e9
 TOLERANCE = 0.10
@@ -124,13 +125,13 @@ class NetHackPolicy(nn.Module):
         return x, tuple(part.detach() for part in state)
 
 
-def build(spec: PolicySpec) -> nn.Module:
+def build(spec: PolicySpec) -> FamilyPolicy:
     """The policy with fresh weights from torch's global generator."""
     return AtariCnn(spec.width, spec.actions) if spec.env == "atari" else NetHackPolicy(spec)
 
 
 @contextlib.contextmanager
-def remembering(policy: nn.Module) -> Iterator[None]:
+def remembering(policy: Policy) -> Iterator[None]:
     """While a policy plays a frame of each game at a time: its weights stay as they are, and no gradient is wanted.
 
     What it sees again it does not compute again, which it learns by comparing: results are the same but for rounding.

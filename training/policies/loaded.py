@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from training.errors import ConfigError, DataError
 from training.policies.checkpoint import Checkpoint, export_checkpoint, latest_checkpoint, load_checkpoint
 from training.policies.family import PolicySpec, build
+from training.policies.policy import FamilyPolicy, Policy
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedPolicy:
     """A trained policy, and what it was trained for."""
 
-    policy: Any
+    policy: FamilyPolicy
     """In evaluation mode, on the CPU."""
     spec: PolicySpec
     """What it is, up to its weights."""
@@ -34,12 +35,12 @@ def load_policy(path: Path) -> LoadedPolicy:
     spec, task = _spec_in(checkpoint.state, path), checkpoint.state.get("task")
     if not isinstance(task, str):
         raise DataError(f"{path}: the checkpoint does not say which task its policy plays; use another.")
-    policy: Any = build(spec)
+    policy = build(spec)
     load_weights(policy, checkpoint.tensors.get("policy", {}), path)
     return LoadedPolicy(policy=policy.eval(), spec=spec, task=task)
 
 
-def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+def load_weights(module: Policy | nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     """Give a module the weights of a checkpoint. Raises DataError, naming `path`, where they are those of another."""
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     stored = {name: tuple(tensor.shape) for name, tensor in weights.items()}

@@ -11,6 +11,7 @@ from training.errors import ConfigError
 from training.games.atari import AtariTask, AtariVector
 from training.games.vector import Transition
 from training.play.evaluate import Returns, play
+from training.policies.policy import Policy
 from training.shards.format import ATARI_LAYOUT
 from training.shards.reader import Shards
 from training.shards.writer import GameEncoder, ShardWriter, check_holdout
@@ -21,7 +22,7 @@ BLOCK = 64
 
 def collect(
     out: str | Path,
-    policy: Any,
+    policy: Policy,
     task: AtariTask,
     *,
     games: int,

@@ -41,7 +41,7 @@ def run_memory(config: TrainingConfig) -> float:
 
     weights = {p.untyped_storage().data_ptr() for p in policy.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        logits, _ = policy(batch, policy.initial_state(sequences))  # type: ignore[operator]
+        logits, _ = policy(batch, policy.initial_state(sequences))
         cloning_loss(logits, batch["action"], batch["mask"])
     per_frame = sum(size for pointer, size in kept.items() if pointer not in weights) / (sequences * unroll)
     frames = config.batch_size * config.unroll_length
