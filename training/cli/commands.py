@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import shlex
+import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,34 +13,28 @@ import typer
 from training.cli import demonstrations as collecting
 from training.cli import sweeps as sweeping
 from training.cli.options import (
-    GAMES,
-    AlgorithmOpt,
     ConfigArg,
-    CoreOpt,
-    CutOffOpt,
-    DataOpt,
-    EpisodesOpt,
     ForceOpt,
-    GroupOpt,
     InitOpt,
     JsonOpt,
     KlOpt,
-    ScheduleOpt,
+    RunOptions,
     SeedOpt,
     TaskOpt,
     WorkersOpt,
     check_new,
     checked_env,
     numbers,
+    takes_run_options,
     write,
 )
 from training.cli.terminal import out, progress, say, show, show_rows
+from training.config import default_task
 from training.config.base import to_toml
 from training.config.cloning import CloningConfig
 from training.config.read import read_config
 from training.config.reinforcement import ReinforcementConfig
-from training.design.recommendation import read_recommendation
-from training.errors import ConfigError
+from training.errors import ConfigError, TrainingError
 from training.interrupts import InterruptedRunError
 
 app = typer.Typer(
@@ -60,60 +57,50 @@ app.command(epilog="Example: training sweep plan.toml --out sweep")(sweeping.swe
 
 
 @app.command(epilog="Example: training configure --params 1e6 --flops 1e15 --data shards --out run.toml")
+@takes_run_options
 def configure(
+    options: RunOptions,
     recommendation: Annotated[
         Path | None, typer.Argument(help="Take params and flops from what `forecast recommend` wrote.")
     ] = None,
     env: Annotated[str | None, typer.Option(help="nethack or atari; that of --data unless given.")] = None,
-    core: CoreOpt = None,
-    algorithm: AlgorithmOpt = "bc",
-    task: TaskOpt = None,
     params: Annotated[float | None, typer.Option(help="Model parameters.")] = None,
     flops: Annotated[float | None, typer.Option(help="Training compute.")] = None,
-    data: DataOpt = "",
     init: InitOpt = None,
     kl: KlOpt = None,
     checkpoints: Annotated[str, typer.Option(help="Further budgets (FLOPs) to measure at, with commas.")] = "",
-    episodes: EpisodesOpt = None,
-    max_steps: CutOffOpt = None,
     batch_size: Annotated[int | None, typer.Option(help="Sequences an update.")] = None,
     unroll_length: Annotated[int | None, typer.Option(help="Frames a sequence.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak step size.")] = None,
-    schedule: ScheduleOpt = "constant",
     rules: Annotated[int | None, typer.Option(help="bc: those that the plan of the sweep names.")] = None,
     max_epochs: Annotated[float | None, typer.Option(help="bc: passes over the demonstrations to accept.")] = None,
     heldout_frames: Annotated[
         int | None, typer.Option(help="bc: held-out frames to measure the loss on; those of the runs compared with.")
     ] = None,
-    group: GroupOpt = None,
     seed: SeedOpt = 0,
     file: Annotated[Path | None, typer.Option("--out", help="Write here in place of stdout.")] = None,
     force: ForceOpt = False,
 ) -> None:
     """Print the run of a size on a budget: width, samples, batch, step size, and hours on this machine."""
-    from training.design import cloning as cloning
-    from training.design import reinforcement as reinforcement
+    from training.design import cloning, reinforcement
+    from training.design.recommendation import recommended
+    from training.design.throughput import remarks
 
     check_new(file, force)
-    given = {
+    of_command = {
         "env": env,
-        "core": core,
-        "task": task,
         "batch_size": batch_size,
         "unroll_length": unroll_length,
         "learning_rate": learning_rate,
         "rules": rules,
         "max_epochs": max_epochs,
         "heldout_frames": heldout_frames,
-        "episodes": episodes,
-        "episode_steps": max_steps,
         "kl": kl,
-        "data": data or None,
         "init": init,
-        "group": group,
     }
-    choices: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
-    choices |= {"schedule": schedule, "seed": seed, "checkpoints": numbers("--checkpoints", checkpoints)}
+    choices = {**options.fields(), **{name: value for name, value in of_command.items() if value is not None}}
+    choices |= {"seed": seed, "checkpoints": numbers("--checkpoints", checkpoints)}
+    algorithm = options.algorithm
     others = ("init", "kl") if algorithm == "bc" else ("data", "rules", "max_epochs", "heldout_frames")
     foreign = [k for k in others if k in choices]
     if foreign:
@@ -123,14 +110,14 @@ def configure(
             raise ConfigError("a recommendation settles params and flops; leave out --params and --flops.")
         if algorithm != "bc":
             raise ConfigError("a recommendation describes a cloning run; give --params and --flops for others.")
-        run = cloning.recommended(recommendation, choices, say)
+        run = recommended(recommendation, choices, say)
     elif algorithm != "bc" and flops is not None:
         run = reinforcement.configure(algorithm=algorithm, params=params, flops=flops, **choices)
     elif params is None or flops is None:
         raise ConfigError("give --params and --flops, or the recommendation.toml that `forecast recommend` wrote.")
     else:
         run = cloning.configure(params=params, flops=flops, **choices)
-    text = (cloning.remarks(run) if isinstance(run, CloningConfig) else "") + to_toml(run)
+    text = (remarks(run) if isinstance(run, CloningConfig) else "") + to_toml(run)
     if file is None:
         typer.echo(text, nl=False)
         return
@@ -188,7 +175,7 @@ def bc(
     wandb: WandbOpt = False,
 ) -> None:
     """Clone recorded experts; started again after an interruption it goes on where it was."""
-    from training.design.cloning import recommended
+    from training.design.recommendation import read_recommendation, recommended
     from training.learn.bc import train
 
     choices = {} if data is None else {"data": data}
@@ -242,7 +229,7 @@ def evaluate(
     from training.policies.loaded import load_policy
 
     if checkpoint == "random":
-        known = task_of(checked_env(env), task or GAMES[env], 0, max_steps or 0)
+        known = task_of(checked_env(env), task or default_task(env, "bc"), 0, max_steps or 0)
         policy: Any = RandomPolicy(known.actions)
     else:
         loaded = load_policy(Path(checkpoint))
@@ -274,19 +261,26 @@ def export(
 
 
 def main() -> None:
-    """Run the command; bad input is one plain sentence on stderr and exit code 2."""
+    """Run the command: exit code 2 and one sentence for what the user can mend, 1 and a traceback for a bug of ours."""
     try:
         app()
     except SystemExit as done:
         if done.code == _INTERRUPTED:  # typer's answer to Ctrl-C
             say("training: interrupted; start the same command again.")
         raise
-    except (ConfigError, OSError) as error:
+    except (TrainingError, OSError) as error:
         say(f"training: {error}")
         raise SystemExit(2) from None
     except InterruptedRunError as error:
         say(f"training: {error}")
         raise SystemExit(_INTERRUPTED) from None
+    except Exception:
+        traceback.print_exc()
+        say(
+            "training: this is a bug of ours, not of your input. Please report it to the authors of game-scaling with "
+            f"the traceback above and this command: {shlex.join(['training', *sys.argv[1:]])}"
+        )
+        raise SystemExit(1) from None
 
 
 def _cloning(path: Path) -> CloningConfig:

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from training.cli.options import GAMES, EnvOpt, JsonOpt, SeedOpt, TaskOpt, WorkersOpt, checked_env
+from training.cli.options import EnvOpt, JsonOpt, SeedOpt, TaskOpt, WorkersOpt, checked_env
 from training.cli.terminal import progress, say, show
+from training.config import default_task
 from training.errors import ConfigError
 
 PlayerOpt = Annotated[str, typer.Option(help="bot, which comes with this, random, or a run or checkpoint.")]
@@ -41,7 +42,7 @@ def collect(
     with progress(as_json, "recording") as bar:
         summary = record(
             folder,
-            task=task or GAMES[env],
+            task=task or default_task(env, "bc"),
             steps=steps,
             games=games,
             player=chosen,
@@ -102,11 +103,13 @@ def _collect_atari(
     from training.record.experts import expert
 
     if player == "random":
-        known: Any = task_of("atari", task or GAMES["atari"], 0, max_steps or 0)
+        known: Any = task_of("atari", task or default_task("atari", "bc"), 0, max_steps or 0)
         policy: Any = RandomPolicy(known.actions)
     else:
         built_in = player == "bot"
-        loaded = _loaded(str(expert(AtariTask(game=task or GAMES["atari"]))) if built_in else player, "atari")
+        loaded = _loaded(
+            str(expert(AtariTask(game=task or default_task("atari", "bc")))) if built_in else player, "atari"
+        )
         known = task_of("atari", task or loaded.task, loaded.spec.actions, max_steps or 0)
         policy = loaded.policy
     with progress(quiet, "recording") as bar:

@@ -1,14 +1,16 @@
 """Options that several commands take, and what they are unless given."""
 
-import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from training.config.base import ENVS
-from training.config.cloning import CloningConfig
-from training.errors import ConfigError
+from training.errors import ConfigError, MachineError
 
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
 SeedOpt = Annotated[int, typer.Option(help="Same seed, same result.", min=0)]
@@ -27,10 +29,47 @@ GroupOpt = Annotated[str | None, typer.Option(help="Name of its rows' group in t
 ForceOpt = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 WorkersOpt = Annotated[int | None, typer.Option(help="Processes; all cores unless given.")]
 
-DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(CloningConfig)}
-"""Of a run."""
-GAMES = {"nethack": DEFAULTS["task"], "atari": "Breakout"}
-"""What is played where no task is given."""
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Options of every command that designs runs."""
+
+    core: CoreOpt = None
+    algorithm: AlgorithmOpt = "bc"
+    task: TaskOpt = None
+    data: DataOpt = ""
+    schedule: ScheduleOpt = "constant"
+    episodes: EpisodesOpt = None
+    max_steps: CutOffOpt = None
+    group: GroupOpt = None
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of a run that were given, but for the algorithm."""
+        fields = {
+            "core": self.core,
+            "task": self.task,
+            "data": self.data or None,
+            "schedule": self.schedule,
+            "episodes": self.episodes,
+            "episode_steps": self.max_steps,
+            "group": self.group,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+def takes_run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command with a parameter `options` take every field of RunOptions as an option of its own."""
+    of_run = inspect.signature(RunOptions).parameters
+
+    @functools.wraps(command)
+    def wrapper(**given: Any) -> None:
+        command(options=RunOptions(**{name: given.pop(name) for name in of_run}), **given)
+
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "options"]
+    shown = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + list(of_run.values())
+    wrapper.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in shown}
+    return wrapper
 
 
 def checked_env(env: str) -> str:
@@ -55,8 +94,8 @@ def check_new(file: Path | None, force: bool) -> None:
 
 
 def write(file: Path, text: str) -> None:
-    """Write a file. Raises ConfigError where that cannot be."""
+    """Write a file. Raises MachineError where that cannot be."""
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{file}: the file cannot be written ({error.strerror}); choose another --out.") from None
+        raise MachineError(f"{file}: the file cannot be written ({error.strerror}); choose another --out.") from None

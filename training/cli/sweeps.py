@@ -12,23 +12,17 @@ from rich.live import Live
 from rich.table import Table
 
 from training.cli.options import (
-    GAMES,
-    AlgorithmOpt,
-    CoreOpt,
-    CutOffOpt,
-    DataOpt,
     EnvOpt,
-    EpisodesOpt,
     ForceOpt,
-    GroupOpt,
-    ScheduleOpt,
-    TaskOpt,
+    RunOptions,
     check_new,
     checked_env,
     numbers,
+    takes_run_options,
     write,
 )
 from training.cli.terminal import err, out, say
+from training.config import default_task
 from training.config.base import TrainingConfig
 from training.config.cloning import CloningConfig
 from training.errors import ConfigError
@@ -38,22 +32,16 @@ FAILED = 1
 """Exit code of a sweep some of whose runs failed."""
 
 
+@takes_run_options
 def plan(
+    options: RunOptions,
     flops: Annotated[str, typer.Option(help="Budgets (FLOPs), with commas.")],
     env: EnvOpt = "nethack",
-    core: CoreOpt = None,
-    algorithm: AlgorithmOpt = "bc",
-    task: TaskOpt = None,
-    data: DataOpt = "",
     sizes: Annotated[int, typer.Option(help="Model sizes for each budget.")] = 5,
     spacing: Annotated[float, typer.Option(help="Factor between two sizes.")] = 2.0,
     centre: Annotated[str, typer.Option(help="Size believed best at a budget, as 1e6@1e16.")] = "",
     seeds: Annotated[int, typer.Option(help="Runs of each size and budget.")] = 1,
-    schedule: ScheduleOpt = "constant",
     separate: Annotated[bool, typer.Option("--separate", help="A training for each budget of a size.")] = False,
-    episodes: EpisodesOpt = None,
-    max_steps: CutOffOpt = None,
-    group: GroupOpt = None,
     parallel: Annotated[int | None, typer.Option(help="Runs side by side, for the estimate of hours.", min=1)] = None,
     file: Annotated[Path | None, typer.Option("--out", help="Write the plan here in place of stdout.")] = None,
     force: ForceOpt = False,
@@ -62,29 +50,25 @@ def plan(
     from training.design.cloning import actions_of
     from training.design.plan import propose, to_toml
     from training.games.tasks import task_of
+    from training.shards.reader import Shards
 
     check_new(file, force)
-    given = {
-        "env": checked_env(env),
-        "algorithm": algorithm,
-        "core": core,
-        "task": task,
-        "data": data or None,
-        "schedule": schedule,
-        "episodes": episodes,
-        "episode_steps": max_steps,
-        "group": group,
-    }
-    run = {name: value for name, value in given.items() if value is not None}
-    played = task_of(env, task or GAMES[env], 0).actions
-    actions = played if algorithm != "bc" else actions_of(env, data)
+    run = {"env": checked_env(env), "algorithm": options.algorithm, **options.fields()}
+    played = task_of(env, options.task or default_task(env, options.algorithm), 0)
+    shards = Shards(options.data) if options.data else None
     proposed = propose(
-        numbers("--flops", flops), sizes=sizes, spacing=spacing, seeds=seeds, separate=separate,
-        centre=_centre(centre), run=run, actions=actions,
-    )  # fmt: skip
-    runs = proposed.runs
-    _warn_of_little_data(runs, data)
-    text = _remarks(runs, parallel or _cores()) + to_toml(proposed)
+        numbers("--flops", flops),
+        sizes=sizes,
+        spacing=spacing,
+        seeds=seeds,
+        separate=separate,
+        centre=_centre(centre),
+        run=run,
+        actions=actions_of(env, shards) if options.algorithm == "bc" else played.actions,
+    )
+    runs = proposed.spread(shards)
+    _warn_of_little_data(runs, shards)
+    text = _remarks(runs, parallel or _cores(), shards) + to_toml(proposed)
     if file is None:
         typer.echo(text, nl=False)
         return
@@ -157,16 +141,16 @@ def _executor(on: str, parallel: int, gpus: list[float], address: str, retries: 
     return Cluster(address, retries=retries, gpu_share=gpu_share)
 
 
-def _remarks(runs: tuple[TrainingConfig, ...], parallel: int) -> str:
+def _remarks(runs: tuple[TrainingConfig, ...], parallel: int, shards: Any) -> str:
     """Comments for the top of a plan: cost by run, in all, and hours from a rate measured now."""
-    from training.design.cloning import flops_per_second
+    from training.design.throughput import flops_per_second
 
     rates: dict[tuple[int, int, int], float] = {}  # runs of one shape are measured once
     seconds = {}
     for run in runs:
         shape = run.params, run.batch_size, run.unroll_length
         if shape not in rates:
-            rates[shape] = flops_per_second(run, threads=max(1, _cores() // parallel))
+            rates[shape] = flops_per_second(run, max(1, _cores() // parallel), shards)
         seconds[run] = run.flops / rates[shape]
     lines = [
         f"# {run.params:>13,} parameters, {run.samples:>15,} samples, {run.flops:.3g} FLOPs"
@@ -183,18 +167,16 @@ def _remarks(runs: tuple[TrainingConfig, ...], parallel: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _warn_of_little_data(runs: tuple[TrainingConfig, ...], data: str) -> None:
-    if not data:
+def _warn_of_little_data(runs: tuple[TrainingConfig, ...], shards: Any) -> None:
+    if shards is None:
         return
-    from training.shards.reader import Shards
-
-    available = Shards(data).samples
+    available = shards.samples
     short = [run for run in runs if isinstance(run, CloningConfig) and run.samples > run.max_epochs * available]
     if short:
         say(
             f"{len(short)} of {len(runs)} trainings need up to {max(run.samples for run in short):,} samples, more "
-            f"than {short[0].max_epochs:g} passes over the {available:,} in {data}, and would fail; record more games, "
-            "leave them out, or write max_epochs under [run]."
+            f"than {short[0].max_epochs:g} passes over the {available:,} in {shards.path}, and would fail; record more "
+            "games, leave them out, or write max_epochs under [run]."
         )
 
 

@@ -14,6 +14,7 @@ from training.toml import toml_value
 ENVS = ("nethack", "atari")
 ALGORITHMS = ("bc", "ppo", "vtrace")
 CORES = {"nethack": ("lstm", "transformer"), "atari": ("cnn",)}
+"""Cores of the policies of each environment; the first is the default."""
 SCHEDULES = ("constant", "cosine", "wsd")
 PRECISIONS = ("auto", "float32", "bfloat16")
 # NetHack's character option as NLE takes it: role-race-alignment-gender, or @ for a random one.
@@ -25,6 +26,23 @@ _GAME = re.compile(r"[A-Z][A-Za-z0-9]*")
 MAX_INT = 2**63 - 1  # the largest integer that every TOML reader must take
 _MAX_SEED = 2**32 - 1  # numpy's legacy generators and NLE take no more
 LATER = {"later": True}  # of a field that came after runs had been made: at its default it is not part of their hash
+
+
+def default_core(env: str) -> str:
+    """The core of a policy in an environment where none is asked for. Raises ConfigError for an unknown environment."""
+    one_of("env", env, ENVS)
+    return CORES[env][0]
+
+
+def default_task(env: str, algorithm: str) -> str:
+    """What is played where no task is given: experts are cloned as NLD-AA has them, learners play for the score.
+
+    Raises ConfigError for an unknown environment.
+    """
+    one_of("env", env, ENVS)
+    if env == "atari":
+        return "Breakout"
+    return TrainingConfig.task if algorithm == "bc" else "NetHackScore"
 
 
 @dataclass(frozen=True, kw_only=True)

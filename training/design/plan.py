@@ -21,16 +21,17 @@ import difflib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from training.config.base import ALGORITHMS, ENVS, TrainingConfig
+from training.config.base import ALGORITHMS, TrainingConfig, default_core
 from training.config.cloning import CloningConfig
 from training.config.reinforcement import ReinforcementConfig
-from training.design import cloning as configure
-from training.design import reinforcement as configure_rl
+from training.design import cloning, reinforcement
 from training.errors import ConfigError
 from training.policies.family import MAX_PARAMS, spec_for
+from training.shards.reader import Shards
 from training.toml import read_toml, toml_value
 
 _OWN = ("params", "samples", "flops", "checkpoints", "seed")
@@ -46,7 +47,7 @@ class Plan:
     seeds: Sequence[int] = (0,)
     separate: bool = False
     """A training for each row, also where one could give several."""
-    rules: int = configure.RULES[-1]
+    rules: int = cloning.RULES[-1]
     """Version of the rules of `training configure`; those of reinforcement learning have not changed so far."""
     run: Mapping[str, Any] = field(default_factory=dict)
     """Fields of every run."""
@@ -61,7 +62,7 @@ class Plan:
             raise ConfigError(f"seeds must be whole numbers from 0, got {list(self.seeds)}.")
         if not isinstance(self.separate, bool):
             raise ConfigError(f"separate must be true or false, got {self.separate!r}.")
-        configure.check_rules(self.rules)
+        cloning.check_rules(self.rules)
         algorithm = self.run.get("algorithm", "bc")
         if algorithm not in ALGORITHMS:
             raise ConfigError(f"algorithm must be {', '.join(ALGORITHMS)}, got {algorithm!r}.")
@@ -79,9 +80,13 @@ class Plan:
         """Of its runs."""
         return CloningConfig if self.run.get("algorithm", "bc") == "bc" else ReinforcementConfig
 
-    @property
+    @cached_property
     def runs(self) -> tuple[TrainingConfig, ...]:
         """The trainings, the cheapest first; those that come out equal are one."""
+        return self.spread(Shards(self.run["data"]) if self.run.get("data") else None)
+
+    def spread(self, shards: Shards | None) -> tuple[TrainingConfig, ...]:
+        """The same; shards: the demonstrations that `data` names, open already."""
         shared = not self.separate and self.run.get("schedule", "constant") == "constant"
         stages: dict[tuple[float, ...], list[float]] = {}
         for flops in sorted(self.grid):
@@ -90,18 +95,18 @@ class Plan:
         made = {}
         for (params, *_), budgets in stages.items():
             for seed in self.seeds:
-                run = self._run(params, budgets, seed)
+                run = self._run(params, budgets, seed, shards)
                 made.setdefault(run.identity, run)
         return tuple(sorted(made.values(), key=lambda run: (run.flops, run.params, run.seed)))
 
-    def _run(self, params: float, budgets: Sequence[float], seed: int) -> TrainingConfig:
+    def _run(self, params: float, budgets: Sequence[float], seed: int, shards: Shards | None) -> TrainingConfig:
         given: dict[str, Any] = {**self.run, "params": params, "flops": budgets[-1], "seed": seed}
         given["checkpoints"] = tuple(budgets[:-1])
         try:
             if self.kind is CloningConfig:
-                return configure.configure(rules=self.rules, **given)
+                return cloning.configure(rules=self.rules, shards=shards, **given)
             # A run of a sweep has one core, on which nothing can be done meanwhile.
-            return configure_rl.configure(**{"lag": 0, **given})
+            return reinforcement.configure(**{"lag": 0, **given})
         except ConfigError as error:
             raise ConfigError(f"the run of {params:.4g} parameters at {budgets[-1]:.3g} FLOPs: {error}") from None
 
@@ -176,9 +181,7 @@ def propose(
     if sizes < 1 or seeds < 1 or not 1 < spacing < math.inf:
         raise ConfigError(f"a grid needs a size, a seed and a spacing above 1, got {sizes}, {seeds} and {spacing:g}.")
     env = run.get("env", "nethack")
-    if env not in ENVS:
-        raise ConfigError(f"env must be {' or '.join(ENVS)}, got {env!r}.")
-    core = run.get("core", {"nethack": "lstm", "atari": "cnn"}[env])
+    core = run.get("core", default_core(env))
     ladder = list(_ladder(env, core, actions, spacing))
     grid = {}
     for flops in sorted(set(budgets)):

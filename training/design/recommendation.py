@@ -1,11 +1,13 @@
-"""What a recommendation.toml of `forecast recommend` asks for."""
+"""What a recommendation.toml of `forecast recommend` asks for, and the run that carries it out."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training.config.cloning import CloningConfig
+from training.design.cloning import configure
 from training.errors import ConfigError
 from training.toml import read_toml
 
@@ -31,6 +33,22 @@ def read_recommendation(path: str | Path) -> Recommended | None:
         raise ConfigError(f"{path}: recommendation is no table; write the file with `forecast recommend --out`.")
     params, samples = (_number(path, section, name, "recommended") for name in ("params", "samples"))
     return Recommended(params=params, samples=samples, flops=_number(path, section, "flops"))
+
+
+def recommended(path: Path, choices: dict[str, Any], say: Callable[[str], None]) -> CloningConfig:
+    """The run of a recommendation.toml: its size and its budget; samples follow from the exact cost of our policy.
+
+    `choices` as for `configure`. Raises ConfigError for a file that is none.
+    """
+    asked = read_recommendation(path)
+    if asked is None:
+        raise ConfigError(
+            f"{path}: there is no table [recommendation]; write the file with `forecast recommend --out`."
+        )
+    run = configure(params=asked.params, flops=asked.flops, **choices)
+    if abs(run.samples / asked.samples - 1) > 0.1:
+        say(f"{path} recommends {asked.samples:.3g} samples; this policy's cost makes them {run.samples:.3g}.")
+    return run
 
 
 def _number(path: str | Path, section: Mapping[str, Any], *keys: str) -> float:

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from training.config.base import default_core, default_task
 from training.config.reinforcement import ReinforcementConfig
 from training.design.cloning import step_size
 from training.errors import ConfigError
@@ -43,10 +44,8 @@ def configure(
     """
     begun = load_policy(Path(choices["init"])) if choices.get("init") else None
     env = env or (begun.spec.env if begun else "nethack")
-    if env not in _RULES:
-        raise ConfigError(f"env must be {' or '.join(_RULES)}, got {env!r}.")
-    core = core or (begun.spec.core if begun else {"nethack": "lstm", "atari": "cnn"}[env])
-    task = begun.task if begun else {"nethack": "NetHackScore", "atari": "Breakout"}[env]
+    core = core or (begun.spec.core if begun else default_core(env))
+    task = begun.task if begun else default_task(env, algorithm)
     rules = {**_RULES[env], "task": task, "lag": 1, "epochs": {"nethack": 2, "atari": 3}[env]}
     if algorithm == "vtrace":
         rules |= {**_SEQUENCES, "epochs": 1}

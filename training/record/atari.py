@@ -37,7 +37,8 @@ def collect(
     """Record exactly `games` games of a policy into the new folder `out`; the shards, and the games' returns.
 
     Actions are drawn from the policy's softmax. The same seed records the same games, whatever the number of `threads`.
-    Raises ConfigError for settings that cannot be recorded, and where `out` exists or cannot be written.
+    Raises ConfigError for settings that cannot be recorded and where `out` exists, MachineError where it cannot be
+    written.
     """
     check_holdout(holdout)
     if games < 2:

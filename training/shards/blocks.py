@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from training.errors import ConfigError
+from training.errors import ConfigError, DataError
 
 _ZSTD = pa.Codec("zstd", compression_level=9)
 _MAX_CELLS = 2**16
@@ -124,9 +124,9 @@ def encode(layout: Layout, frames: Mapping[str, NDArray]) -> dict[str, bytes | i
 
 
 def decode(layout: Layout, row: Mapping[str, bytes | pa.Buffer | int]) -> Deltas:
-    """The block of a row that `encode` made. Raises ConfigError when its checksum does not match."""
+    """The block of a row that `encode` made. Raises DataError when its checksum does not match."""
     if checksum(layout, row) != row["crc32"]:
-        raise ConfigError("a block does not match its checksum")
+        raise DataError("a block does not match its checksum")
     length, total = int(row["frames"]), int(row["total"])  # type: ignore[arg-type]
     changes = _decompress(row["changes"], np.dtype(np.uint32), (length,))
     offsets = np.zeros(length + 1, np.int64)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from training.errors import ConfigError
+from training.errors import DataError
 from training.shards.blocks import Layout
 
 FORMAT = "game-scaling shards"
@@ -63,21 +63,21 @@ def layout_json(layout: Layout) -> dict[str, Any]:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header of the folder `path`. Raises ConfigError where it is missing, damaged, or of another version."""
+    """The header of the folder `path`. Raises DataError where it is missing, damaged, or of another version."""
     file = path / "header.json"
     try:
         header = json.loads(file.read_bytes())
     except OSError:
-        raise ConfigError(
+        raise DataError(
             f"{path}: there is no readable header.json, so this is no finished folder of shards; "
             "make one with `training shard`."
         ) from None
     except ValueError as error:
         raise damaged(file, error) from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ConfigError(f"{file}: this is not the header of a folder of shards; make one with `training shard`.")
+        raise DataError(f"{file}: this is not the header of a folder of shards; make one with `training shard`.")
     if header.get("version") != VERSION:
-        raise ConfigError(
+        raise DataError(
             f"{file}: shards of version {header.get('version')} cannot be read, only of version {VERSION}; "
             "convert the demonstrations again with `training shard`."
         )
@@ -86,7 +86,7 @@ def read_header(path: Path) -> dict[str, Any]:
     return header
 
 
-def damaged(path: Path, reason: object) -> ConfigError:
+def damaged(path: Path, reason: object) -> DataError:
     """The error for a file that is not as it was written."""
     reason = " ".join(str(reason).split())
-    return ConfigError(f"{path}: the shard file is damaged ({reason}); convert the demonstrations again.")
+    return DataError(f"{path}: the shard file is damaged ({reason}); convert the demonstrations again.")

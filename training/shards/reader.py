@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from training.errors import ConfigError
+from training.errors import DataError
 from training.shards import blocks
 from training.shards.blocks import Deltas, Layout
 from training.shards.format import GAMES, block_schema, damaged, read_header, split_key
@@ -60,7 +60,7 @@ class LeftOut:
 class Shards:
     """A finished folder of shards, opened for reading; safe to read from several threads.
 
-    Raises ConfigError, naming the file, when the folder is unfinished, or a file is missing, cut short or altered.
+    Raises DataError, naming the file, when the folder is unfinished, or a file is missing, cut short or altered.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -121,7 +121,7 @@ class Shards:
         return GameReader(self, game, frame)
 
     def verify(self) -> None:
-        """Read every block once. Raises ConfigError, naming the file, at the first that does not match its checksum."""
+        """Read every block once. Raises DataError, naming the file, at the first that does not match its checksum."""
         for game in self.games:
             for row in range(len(self.rows(game))):
                 self.block(game, self.rows(game), row)
@@ -147,7 +147,7 @@ class Shards:
         """Block `index` of a game, decompressed and checked."""
         try:
             return blocks.decode(self.layout, _row(self.layout, rows, index))
-        except (ConfigError, ValueError, OSError, pa.ArrowException) as error:
+        except (DataError, ValueError, OSError, pa.ArrowException) as error:
             raise damaged(self.path / f"{game.file:05d}.arrow", f"game {game.name}: {error}") from None
 
     def _read_games(self) -> tuple[Game, ...]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from training.errors import ConfigError
+from training.errors import ConfigError, DataError, MachineError
 from training.shards import blocks
 from training.shards.blocks import Layout
 from training.shards.format import FORMAT, GAMES, VERSION, block_schema, header_hash, layout_json, split_key
@@ -64,9 +64,9 @@ class GameEncoder:
             self._flush(final=False)
 
     def finish(self, *, points: int | None = None, character: str | None = None) -> EncodedGame:
-        """The whole game. Raises ConfigError when it has no frames."""
+        """The whole game. Raises DataError when it has no frames."""
         if self._frames == 0:
-            raise ConfigError(f"{self.name}: the game has no frames.")
+            raise DataError(f"{self.name}: the game has no frames.")
         self._flush(final=True)
         digest = hashlib.sha256(b"".join(self._hashes[name].digest() for name in sorted(self._hashes))).hexdigest()
         return EncodedGame(
@@ -97,7 +97,8 @@ class ShardWriter:
 
     A data file is complete once its table of games lies beside it; a writer with the same settings takes up an
     interrupted folder after its last complete file (`done` names the games in it), one with others starts over, and
-    `report` is told which. Raises ConfigError when `out` exists, and at any time when the folder cannot be written.
+    `report` is told which. Raises ConfigError when `out` exists, and
+    MachineError at any time when the folder cannot be written.
     """
 
     def __init__(
@@ -177,11 +178,11 @@ class ShardWriter:
         """Hold out the share `holdout` of the games (at least one), write the header, and open the result.
 
         A game is held out by the hash of its content and the seed, so the order of conversion does not matter.
-        Raises ConfigError when fewer than two games were added or `holdout` is not between 0 and 1.
+        Raises DataError when fewer than two games were added, ConfigError for a `holdout` not between 0 and 1.
         """
         check_holdout(holdout)
         if len(self._digests) < 2:
-            raise ConfigError(
+            raise DataError(
                 f"{len(self._digests)} games to write to {self.out}: there must be two or more, one to learn from and "
                 "one to hold out; record more games."
             )
@@ -218,7 +219,7 @@ class ShardWriter:
             yield
         except (OSError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())
-            raise ConfigError(
+            raise MachineError(
                 f"{self._folder} cannot be written ({reason}); make room and start again, which goes on after the "
                 "files already complete there."
             ) from None
@@ -237,7 +238,7 @@ class ShardWriter:
             self._folder.mkdir(parents=True)
             _write(settings, expected)
         except OSError as error:
-            raise ConfigError(f"{self._folder} cannot be written ({error.strerror}); give another folder.") from None
+            raise MachineError(f"{self._folder} cannot be written ({error.strerror}); give another folder.") from None
 
     def _take_up(self) -> None:
         for path in sorted(self._folder.glob("*.parquet")):

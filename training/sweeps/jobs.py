@@ -18,13 +18,14 @@ from typing import Any, Protocol
 
 from training.config.base import TrainingConfig, to_toml
 from training.config.read import read_config
-from training.errors import ConfigError
+from training.errors import MachineError, TrainingError
 from training.files import write_atomically
 
 PATIENCE = 300.0
 """Seconds that a run waits for a process that trains it still: one whose driver was killed and that is about to end."""
-REFUSED, INTERRUPTED = 2, 130
-"""Exit codes: of a run that cannot be trained, whoever tries it; of one that was asked to stop."""
+REFUSED, MACHINE, INTERRUPTED = 2, os.EX_TEMPFAIL, 130
+"""Exit codes: of a run that cannot be trained, whoever tries it; of one whose machine failed, which may pass; of one
+that was asked to stop. A bug ends with code 1, its traceback in the log."""
 _LOG = "log.txt"
 
 
@@ -150,12 +151,17 @@ def main() -> None:
     try:
         config = read_config(folder / "config.toml")
         _train(config, folder, table, threads)
-    except (ConfigError, OSError) as error:
+    except (TrainingError, OSError) as error:
         print(f"training: {error}", file=sys.stderr)
-        raise SystemExit(REFUSED) from None
+        raise SystemExit(exit_code(error)) from None
     except InterruptedRunError as error:
         print(f"training: {error}", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
+
+
+def exit_code(error: TrainingError | OSError) -> int:
+    """With what code the process of a job ends after an error that is no bug."""
+    return MACHINE if isinstance(error, MachineError | OSError) else REFUSED
 
 
 def _train(config: Any, folder: Path, table: Path, threads: int) -> None:

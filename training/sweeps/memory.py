@@ -7,7 +7,8 @@ from torch import Tensor
 
 from training.config.base import TrainingConfig
 from training.config.reinforcement import ReinforcementConfig
-from training.design.cloning import noise, spec_in
+from training.design.cloning import spec_in
+from training.design.throughput import noise
 from training.policies.arithmetic import to_device
 from training.policies.family import build, count_params
 from training.policies.losses import cloning_loss

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from training.errors import ConfigError
+from training.errors import ConfigError, MachineError
 from training.sweeps.jobs import Ended, Job, begin, last_words
 from training.sweeps.memory import FILLED, run_memory
 
@@ -18,7 +18,7 @@ class Cluster:
     def __init__(self, address: str = "auto", *, retries: int = 2, gpu_share: float | None = None) -> None:
         """address: of the cluster. gpu_share: of a GPU for each job, where the cluster has any; by its memory if None.
 
-        Raises ConfigError without ray, and where no cluster answers.
+        Raises ConfigError without ray, MachineError where no cluster answers.
         """
         try:
             import ray
@@ -29,7 +29,7 @@ class Cluster:
             ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.WARNING)
         except (OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
-            raise ConfigError(
+            raise MachineError(
                 f"no Ray cluster answers at {address!r} ({reason}); start one with `ray start --head`, or give "
                 "--address."
             ) from None

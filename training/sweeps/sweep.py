@@ -13,19 +13,19 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from training.config.base import TrainingConfig
-from training.errors import ConfigError
+from training.errors import MachineError, TrainingError
 from training.files import locked
 from training.interrupts import InterruptedRunError, stop_on_signals
 from training.learn.monitor import PROGRESS
 from training.learn.rows import failure_row
 from training.learn.run_table import append_row, check_table, read_rows
-from training.sweeps.jobs import INTERRUPTED, REFUSED, Ended, Executor, Job
+from training.sweeps.jobs import INTERRUPTED, MACHINE, REFUSED, Ended, Executor, Job
 
 TABLE = "runs.csv"
 _EVERY = 0.3  # seconds between two looks at the jobs
@@ -42,6 +42,8 @@ class Run:
     """Why it failed."""
     starts: int = 0
     """How often this driver started it."""
+    not_before: float = 0.0
+    """When it may be started again, by `time.monotonic`."""
 
     @property
     def progress(self) -> Mapping[str, Any]:
@@ -58,7 +60,9 @@ class Sweep:
     folder: Path
     runs: list[Run]
     retries: int = 2
-    """How often a run whose process died is started again."""
+    """How often a run whose process died, or whose machine failed, is started again."""
+    pause: float = 10.0
+    """Seconds until a run whose machine failed is started again; twice as many each time."""
     say: Callable[[str], None] = field(default=lambda sentence: None)
 
     @classmethod
@@ -72,7 +76,7 @@ class Sweep:
         retries: int = 2,
         say: Callable[[str], None] = lambda sentence: None,
     ) -> "Sweep":
-        """threads: cores of each run. memory: GPU memory that one needs (bytes). Raises ConfigError for a bad table."""
+        """threads: cores of each run. memory: GPU memory that one needs (bytes). Raises DataError for a bad table."""
         folder = folder.absolute()
         check_table(folder / TABLE)
         rows = read_rows(folder / TABLE)
@@ -91,7 +95,7 @@ class Sweep:
     def go(self, executor: Executor, watch: Callable[[], None] = lambda: None) -> None:
         """Make the runs that are not finished, in their order; `watch` is called a few times a second.
 
-        Raises ConfigError where another driver is at work in the folder, InterruptedRunError after a signal, when all
+        Raises MachineError where another driver is at work in the folder, InterruptedRunError after a signal, when all
         jobs have saved and ended.
         """
         waiting = deque(run for run in self.runs if run.state != "finished")
@@ -99,8 +103,8 @@ class Sweep:
         with self._alone(), stop_on_signals() as stop:
             try:
                 while waiting or running:
-                    while waiting and executor.room(waiting[0].job):
-                        run = waiting.popleft()
+                    while (run := self._next(waiting)) and executor.room(run.job):
+                        waiting.remove(run)
                         run.state, run.starts, running[run.job] = "running", run.starts + 1, run
                         executor.start(run.job)
                     for job, ended in executor.ended():
@@ -117,6 +121,10 @@ class Sweep:
                     time.sleep(_EVERY)
             finally:
                 executor.stop()
+
+    def _next(self, waiting: Iterable[Run]) -> Run | None:
+        """The first of the waiting runs that may be started now."""
+        return next((run for run in waiting if run.not_before <= time.monotonic()), None)
 
     def count(self, state: str) -> int:
         """Runs in this state."""
@@ -137,6 +145,8 @@ class Sweep:
             run.reason = ended.words
         elif run.starts <= self.retries:
             run.state = "waiting"
+            if ended.code == MACHINE:
+                run.not_before = time.monotonic() + self.pause * 2 ** (run.starts - 1)
             self.say(f"{config.name}: {_died(ended)}; it is started again from its last checkpoint.")
             return
         else:
@@ -145,7 +155,7 @@ class Sweep:
         self.say(f"{config.name} failed: {run.reason}")
         try:
             append_row(run.job.table, failure_row(config, run.reason))
-        except ConfigError as error:
+        except TrainingError as error:
             self.say(str(error))
 
     @contextlib.contextmanager
@@ -156,7 +166,7 @@ class Sweep:
             try:
                 held.enter_context(locked(lock, 0.0))
             except BlockingIOError:
-                raise ConfigError(
+                raise MachineError(
                     f"{self.folder}: another driver ({lock.read_text().strip()}) is at work on this sweep; wait for "
                     "it, or end it."
                 ) from None
@@ -172,6 +182,8 @@ def is_finished(config: TrainingConfig, rows: Sequence[Mapping[str, str]]) -> bo
 
 def _died(ended: Ended) -> str:
     """Why a process ended that should not have."""
+    if ended.code == MACHINE:
+        return f"its machine failed ({ended.words})"
     if ended.code == INTERRUPTED:
         return "its process was asked to stop"
     if ended.code == -signal.SIGKILL:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from training.cli.commands import main
+from training.cli import main
 from training.config.cloning import CloningConfig
 from training.config.read import read_config
+from training.errors import DataError
 from training.policies.family import count_params, spec_for
 from training.policies.flops import flops_per_sample
 
@@ -200,3 +201,19 @@ def test_an_interrupted_command_says_so(run, monkeypatch):
     monkeypatch.setattr("training.play.evaluate.evaluate", interrupt)
     code, out, err = run("evaluate", "random", "--episodes", 1)
     assert (code, out, err) == (130, "", "training: interrupted; start the same command again.\n")
+
+
+@pytest.mark.parametrize(("error", "code"), [(ValueError("numpy's own"), 1), (DataError("mend it."), 2)])
+def test_only_a_bug_shows_its_traceback(monkeypatch, capsys, error, code):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("training.cli.commands.read_config", fail)
+    monkeypatch.setattr(sys, "argv", ["training", "check", "run.toml"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr().err
+    assert ended.value.code == code
+    assert ("Traceback" in shown) == (code == 1)
+    assert ("report it" in shown and "training check run.toml" in shown) == (code == 1)
+    assert str(error) in shown

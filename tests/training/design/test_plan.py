@@ -2,15 +2,20 @@
 
 import math
 import re
+import tomllib
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from letter_game import write_letters
+from typer.testing import CliRunner
 
 import forecast
+from training.cli.commands import app
 from training.config.reinforcement import ReinforcementConfig
 from training.design.plan import Plan, propose, read_plan, to_toml
 from training.errors import ConfigError
+from training.shards.format import read_header
 
 
 def test_a_plan_is_read_back(tmp_path):
@@ -32,9 +37,7 @@ def test_the_grid_alone_is_a_plan(tmp_path):
 def test_what_forecast_next_writes_is_a_plan(tmp_path):
     runs = pd.DataFrame({"params": [4e4, 2e4, 2e4], "flops": [2e12, 1e12, 2e12], "samples": 1e5, "regret": 0.01})
     numbers = dict.fromkeys(("target_flops", "spend", "cost", "regret_now", "regret_after", "regret_grid"), 0.02)
-    written = forecast.Plan(
-        group="a", objective="loss", runs=runs, grid=runs, passed=True, verdict="fine", **numbers
-    ).to_toml()
+    written = forecast.Plan(group="a", objective="loss", runs=runs, grid=runs, provenance=None, **numbers).to_toml()
     (tmp_path / "next.toml").write_text(written)
     assert read_plan(tmp_path / "next.toml").grid == {1e12: [2e4], 2e12: [2e4, 4e4]}
 
@@ -150,3 +153,23 @@ def test_a_plan_names_its_rules():
     for run in ({"core": "transformer"}, {"env": "atari"}):
         of_both = (Plan(grid={1e13: [5e4]}, run=run, rules=rules).runs[0].identity for rules in (1, 2))
         assert len(set(of_both)) == 1
+
+
+def test_a_plan_of_ppo_has_the_actions_it_is_trained_on(monkeypatch):
+    # The smallest policies exist for NetHackScore's 23 actions alone, not for NetHackChallenge's 121.
+    command = ["plan", "--algorithm", "ppo", "--flops", "1e16", "--sizes", "70", "--spacing", "1.2"]
+    monkeypatch.setattr("training.cli.sweeps._remarks", lambda *_: "")
+    shown = CliRunner().invoke(app, command)
+    assert shown.exit_code == 0, shown.output
+    proposed = tomllib.loads(shown.stdout)["grid"][0]["params"]
+    assert proposed == propose([1e16], sizes=70, spacing=1.2, run={"algorithm": "ppo"}, actions=23).grid[1e16]
+    assert min(proposed) < min(propose([1e16], sizes=70, spacing=1.2, run={"algorithm": "ppo"}, actions=121).grid[1e16])
+
+
+def test_a_plan_opens_its_demonstrations_once(tmp_path, monkeypatch):
+    data, opened = write_letters(tmp_path / "shards"), []
+    monkeypatch.setattr("training.shards.reader.read_header", lambda path: opened.append(path) or read_header(path))
+    command = ["plan", "--flops", "3e10,6e10", "--sizes", "3", "--data", str(data), "--parallel", "1"]
+    shown = CliRunner().invoke(app, command)
+    assert shown.exit_code == 0, shown.output
+    assert len(opened) == 1

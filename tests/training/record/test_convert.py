@@ -10,7 +10,7 @@ from nle import dataset, nethack
 from nle.env.tasks import NetHackChallenge
 from random_shards import read
 
-from training.errors import ConfigError
+from training.errors import ConfigError, DataError
 from training.record.nethack.convert import ACTIONS, convert, expert_frames
 
 SAFE = [ACTIONS.index(ord(key)) for key in "hjklyubns"]
@@ -224,27 +224,27 @@ def test_when_no_game_is_left_nothing_is_written(recorded, tmp_path):
     shutil.copytree(recorded[0], root)
     for path in root.glob("*/*.bz2"):
         spoil(path, "empty")
-    with pytest.raises(ConfigError, match="none of its 8 games can be used"):
+    with pytest.raises(DataError, match="none of its 8 games can be used"):
         convert(root, tmp_path / "s")
     assert not (tmp_path / "s").exists()
 
 
 def test_a_folder_at_the_wrong_level_gets_a_sentence_that_says_so(recorded, tmp_path):
     root = recorded[0]
-    with pytest.raises(ConfigError, match=f"itself a session folder; give the folder that holds it, {root}"):
+    with pytest.raises(DataError, match=f"itself a session folder; give the folder that holds it, {root}"):
         convert(root / "first", tmp_path / "s")
     shutil.copytree(root, tmp_path / "above" / "nld")
-    with pytest.raises(ConfigError, match=f"but {tmp_path / 'above' / 'nld'} does"):
+    with pytest.raises(DataError, match=f"but {tmp_path / 'above' / 'nld'} does"):
         convert(tmp_path / "above", tmp_path / "s")
-    with pytest.raises(ConfigError, match="no such folder"):
+    with pytest.raises(DataError, match="no such folder"):
         convert(tmp_path / "nowhere", tmp_path / "s")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match="no games in the layout of NLD-AA"):
+    with pytest.raises(DataError, match="no games in the layout of NLD-AA"):
         convert(tmp_path / "empty", tmp_path / "s")
     human = tmp_path / "nao" / "someone"
     human.mkdir(parents=True)
     (human / "2019-07-25.22:03:29.ttyrec.bz2").write_bytes(b"")
-    with pytest.raises(ConfigError, match="no keypresses"):
+    with pytest.raises(DataError, match="no keypresses"):
         convert(tmp_path / "nao", tmp_path / "s")
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from nle import dataset, nethack
 
-from training.errors import ConfigError
+from training.errors import ConfigError, MachineError
 from training.record.nethack import recorder
 from training.record.nethack.folder import read_list, verify, xlog_rows
 from training.record.nethack.players import RandomPlayer
@@ -287,7 +287,7 @@ def test_a_worker_that_dies_is_replaced_and_the_rest_goes_on(tmp_path):
 def test_a_full_disk_is_one_sentence_and_keeps_the_games(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(recorder.shutil, "disk_usage", lambda path: usage(2**30, 2**30, 2**20))
-    with pytest.raises(ConfigError, match=r"free on the disk; \d+ whole games .* kept") as refused:
+    with pytest.raises(MachineError, match=r"free on the disk; \d+ whole games .* kept") as refused:
         collect(tmp_path / "games", games=50, workers=2, player="random", max_episode_steps=5000)
     assert "\n" not in str(refused.value)
     assert len(read_list(tmp_path / "games")) < 50
@@ -328,7 +328,7 @@ def test_a_policy_is_driven_with_its_memory_and_the_action_before(tmp_path):
 def test_workers_that_only_die_end_the_recording(tmp_path, capfd):
     from recorder_policy import Deadly
 
-    with pytest.raises(ConfigError, match=r"3 workers in a row died.*0 whole games"):
+    with pytest.raises(MachineError, match=r"3 workers in a row died.*0 whole games"):
         collect(tmp_path / "games", games=9, player=Deadly(), workers=1)
     assert list((tmp_path / "games").iterdir()) == []
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from random_shards import LAYOUT, random_game, read, write
 
-from training.errors import ConfigError
+from training.errors import ConfigError, DataError, MachineError, TrainingError
 from training.shards import blocks
 from training.shards.blocks import Layout
 from training.shards.reader import Shards
@@ -115,7 +115,7 @@ def test_the_same_game_twice_is_left_out_by_name(tmp_path):
     ],
 )
 def test_a_split_that_cannot_be_is_refused(tmp_path, games, options, words):
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(TrainingError, match=words):
         write(tmp_path / "s", games, **options)
 
 
@@ -155,7 +155,7 @@ def test_an_interrupted_folder_never_reads_as_whole_and_is_taken_up(tmp_path):
     interrupted(folder, {name: games[name] for name in "0123"}, block=16, file_bytes=1)
     assert not folder.exists()
     for path in (folder, tmp_path / "s.partial"):
-        with pytest.raises(ConfigError, match="no finished folder"):
+        with pytest.raises(DataError, match="no finished folder"):
             Shards(path)
     (tmp_path / "s.partial" / "00003.parquet").unlink()  # killed while that file was being written
     said = []
@@ -193,7 +193,7 @@ def test_a_full_disk_is_a_sentence_and_loses_no_complete_file(tmp_path):
     games = {"a": small, "b": random_game(2, 5), "c": large}
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
     try:
-        with pytest.raises(ConfigError, match=r"s\.partial cannot be written .*; make room and start again"):
+        with pytest.raises(MachineError, match=r"s\.partial cannot be written .*; make room and start again"):
             write(tmp_path / "s", games, file_bytes=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -216,7 +216,7 @@ def damage(path, how):
 def test_a_damaged_file_is_refused_by_name(tmp_path, name, how):
     write(tmp_path / "s", {"a": random_game(0, 200), "b": random_game(1, 200)})
     damage(tmp_path / "s" / name, how)
-    with pytest.raises(ConfigError, match="header.json" if name == "header.json" else name):
+    with pytest.raises(DataError, match="header.json" if name == "header.json" else name):
         Shards(tmp_path / "s").verify()
 
 
@@ -234,7 +234,7 @@ def test_every_flipped_byte_of_the_data_is_found_or_harmless(tmp_path):
         for game in shards.games:
             try:
                 frames = read(shards, game)
-            except ConfigError as error:
+            except DataError as error:
                 refusals.append(str(error))
             else:
                 assert_frames_equal(frames, games[game.name])
@@ -246,5 +246,5 @@ def test_shards_of_a_later_version_are_refused(tmp_path):
     write(tmp_path / "s", {"a": random_game(0, 5), "b": random_game(1, 5)})
     header = tmp_path / "s" / "header.json"
     header.write_text(json.dumps(json.loads(header.read_text()) | {"version": 99}))
-    with pytest.raises(ConfigError, match="version 99"):
+    with pytest.raises(DataError, match="version 99"):
         Shards(tmp_path / "s")

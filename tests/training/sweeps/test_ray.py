@@ -8,7 +8,7 @@ import pytest
 from letter_game import write_letters
 
 from training.design.plan import Plan
-from training.errors import ConfigError
+from training.errors import MachineError
 from training.policies.checkpoint import latest_checkpoint
 from training.sweeps.sweep import Sweep
 
@@ -78,7 +78,7 @@ def test_where_a_cluster_has_gpus_each_run_asks_for_its_share(cluster, tmp_path)
 def test_a_cluster_that_does_not_answer_is_one_sentence():
     from training.sweeps.ray import Cluster
 
-    with pytest.raises(ConfigError, match=r"no Ray cluster answers at '127\.0\.0\.1:1'"):
+    with pytest.raises(MachineError, match=r"no Ray cluster answers at '127\.0\.0\.1:1'"):
         Cluster("127.0.0.1:1")
 
 

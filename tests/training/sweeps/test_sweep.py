@@ -22,14 +22,15 @@ from typer.testing import CliRunner
 import forecast
 from training.cli.commands import app
 from training.cli.sweeps import _picture
+from training.config.base import to_toml as config_toml
 from training.design.plan import Plan, read_plan, to_toml
-from training.errors import ConfigError
+from training.errors import ConfigError, DataError, DivergedError, MachineError, TrainingError
 from training.interrupts import InterruptedRunError
 from training.learn.monitor import PROGRESS
 from training.learn.run_table import read_rows
 from training.policies.checkpoint import latest_checkpoint
 from training.sweeps import jobs
-from training.sweeps.jobs import REFUSED, Ended, ThisMachine, last_words
+from training.sweeps.jobs import Ended, ThisMachine, last_words
 from training.sweeps.sweep import Sweep, is_finished
 
 VOLATILE = ["frames_per_second", "share_of_peak"]
@@ -60,8 +61,8 @@ class Here:
         try:
             jobs._train(job.config, job.folder, job.table, 1)
             self.done.append((job, Ended(code=0, words="")))
-        except ConfigError as error:
-            self.done.append((job, Ended(code=REFUSED, words=str(error))))
+        except (TrainingError, OSError) as error:
+            self.done.append((job, Ended(code=jobs.exit_code(error), words=str(error))))
         except InterruptedRunError:
             self.done.append((job, Ended(code=-signal.SIGKILL, words="")))
 
@@ -196,30 +197,67 @@ def test_a_run_whose_process_always_dies_fails_in_words(data, tmp_path, monkeypa
     assert "2 times" in row["reason"]
 
 
-def test_a_full_disk_loses_nothing(undisturbed, data, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("retries", "failed", "rows"), [(0, 2, 1), (2, 0, 4)])
+def test_a_full_disk_loses_nothing(undisturbed, data, tmp_path, monkeypatch, retries, failed, rows):
     _, folder = undisturbed
     calls, replace = [], os.replace
 
     def full(source, target):
         if str(target).endswith("runs.csv"):
             calls.append(target)
-            if 2 <= len(calls) <= 5:  # the second row of the first run, its row as failed, and what comes then
+            if 2 <= len(calls) <= 5:  # the second row of the first run, and what comes then
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         replace(source, target)
 
     told = []
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", full)
-        sweep = Sweep.of(plan(data).runs, tmp_path / "sweep", say=told.append)
+        sweep = Sweep.of(plan(data).runs, tmp_path / "sweep", retries=retries, say=told.append)
+        sweep.pause = 0.0
         sweep.go(Here())
-    assert sweep.count("failed") == 2
+    assert sweep.count("failed") == failed
     assert any("No space left on device" in sentence for sentence in told)
-    assert len(read_rows(tmp_path / "sweep" / "runs.csv")) == 1
+    assert any("started again" in sentence for sentence in told) == (retries > 0)
+    assert len(read_rows(tmp_path / "sweep" / "runs.csv")) == rows
     again = Sweep.of(plan(data).runs, tmp_path / "sweep")
     again.go(Here())
     pd.testing.assert_frame_equal(
         table_of(tmp_path / "sweep").drop(columns=["state", "reason"], errors="ignore"), table_of(folder)
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("change it."), jobs.REFUSED),
+        (DataError("record it again."), jobs.REFUSED),
+        (DivergedError("lower learning_rate."), jobs.REFUSED),
+        (MachineError("make room."), jobs.MACHINE),
+        (OSError(errno.ENOSPC, "No space left on device"), jobs.MACHINE),
+    ],
+)
+def test_the_exit_code_says_whether_to_try_again(data, tmp_path, monkeypatch, capsys, error, code):
+    with pytest.raises(SystemExit) as ended:
+        job_that_raises(error, data, tmp_path, monkeypatch)
+    assert ended.value.code == code
+    assert str(error) in capsys.readouterr().err
+
+
+def test_a_bug_in_a_job_keeps_its_traceback(data, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="a bug"):  # which ends the process with its traceback in the log, and code 1
+        job_that_raises(ValueError("a bug"), data, tmp_path, monkeypatch)
+
+
+def job_that_raises(error, data, folder, monkeypatch):
+    """The process of a job, in this one, whose training raises an error."""
+
+    def fail(*_):
+        raise error
+
+    (folder / "config.toml").write_text(config_toml(plan(data).runs[0]))
+    monkeypatch.setattr(jobs, "_train", fail)
+    monkeypatch.setattr(sys, "argv", ["jobs", str(folder), str(folder / "runs.csv"), "1", str(os.getppid())])
+    jobs.main()
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(undisturbed, data, tmp_path):

@@ -27,7 +27,7 @@ from nle.dataset import db as database
 from nle.dataset.populate_db import XLOGFILE_COLUMNS
 from numpy.typing import NDArray
 
-from training.errors import ConfigError
+from training.errors import DataError
 from training.shards.format import NETHACK_LAYOUT
 from training.shards.reader import Shards
 from training.shards.writer import EncodedGame, GameEncoder, ShardWriter, check_holdout
@@ -73,7 +73,7 @@ def convert(
     games and frames so far; `report` with one sentence for each game left out (`Shards.left_out` lists them again) and
     for a conversion taken up after an interruption. Memory holds two encoded games and one decompressed file a thread.
 
-    Raises ConfigError when `source` is no such folder, fewer than two games can be used, or `out` exists.
+    Raises DataError when `source` is no such folder or fewer than two games can be used, ConfigError when `out` exists.
     """
     root = _check_root(Path(source))
     check_holdout(holdout)
@@ -93,7 +93,7 @@ def convert(
                     progress(done, len(sources), frames)
             if not writer.games:
                 first = writer.left_out[0]
-                raise ConfigError(
+                raise DataError(
                     f"{root}: none of its {len(writer.left_out)} games can be used; the first, {first.name}: "
                     f"{first.reason}."
                 )
@@ -124,13 +124,13 @@ def expert_frames(keys: NDArray[np.uint8]) -> NDArray[np.bool_]:
 def read_keys(path: Path) -> NDArray[np.uint8]:
     """The key of every frame of a ttyrec3 file, which is checked to its last byte.
 
-    nle reads a damaged file up to the damage and says nothing. Raises ConfigError with the reason when the file cannot
+    nle reads a damaged file up to the damage and says nothing. Raises DataError with the reason when the file cannot
     be read or decompressed to its end, is cut within a record, or holds no frames.
     """
     try:
         raw = bz2.decompress(path.read_bytes())
     except (OSError, ValueError) as error:  # bz2 raises both
-        raise ConfigError(f"the file is cut short, damaged or unreadable ({error})") from None
+        raise DataError(f"the file is cut short, damaged or unreadable ({error})") from None
     # A record: seconds, microseconds and length as 32-bit integers, a channel, the data; channel 1 is a key pressed.
     keys = bytearray()
     place = 0
@@ -143,29 +143,29 @@ def read_keys(path: Path) -> NDArray[np.uint8]:
             keys += raw[place : place + 1]
         place += length
     if place != len(raw):
-        raise ConfigError(f"the recording is damaged or cut short near byte {min(place, len(raw))} of {len(raw)}")
+        raise DataError(f"the recording is damaged or cut short near byte {min(place, len(raw))} of {len(raw)}")
     if not keys:
-        raise ConfigError("the file holds no frames")
+        raise DataError("the file holds no frames")
     return np.frombuffer(keys, np.uint8)
 
 
 def _check_root(root: Path) -> Path:
-    """The folder, when it holds session folders; otherwise a ConfigError that says what it looks like instead."""
+    """The folder, when it holds session folders; otherwise a DataError that says what it looks like instead."""
     if not root.is_dir():
-        raise ConfigError(f"{root}: there is no such folder; give the folder that holds the session folders.")
+        raise DataError(f"{root}: there is no such folder; give the folder that holds the session folders.")
     if next(root.glob("*/*.xlogfile"), None) is not None:
         return root
     if next(root.glob("*.xlogfile"), None) is not None:
-        raise ConfigError(f"{root} is itself a session folder; give the folder that holds it, {root.resolve().parent}.")
+        raise DataError(f"{root} is itself a session folder; give the folder that holds it, {root.resolve().parent}.")
     below = next(root.glob("*/*/*.xlogfile"), None)
     if below is not None:
-        raise ConfigError(f"{root} holds no session folders, but {below.parent.parent} does; give that folder.")
+        raise DataError(f"{root} holds no session folders, but {below.parent.parent} does; give that folder.")
     if next(root.glob("*/*.ttyrec.bz2"), None) is not None:
-        raise ConfigError(
+        raise DataError(
             f"{root} is in the layout of NLD-NAO, which records no keypresses, so that nothing can be cloned from it; "
             "give games in the layout of NLD-AA."
         )
-    raise ConfigError(
+    raise DataError(
         f"{root} holds no games in the layout of NLD-AA: session folders, each with an xlogfile and its "
         "nle.*.ttyrec3.bz2 files; check the path."
     )
@@ -247,7 +247,7 @@ def _encoded(
 def _encode(scratch: Path, item: _Source, encoder: GameEncoder) -> EncodedGame | str:
     try:
         keys = read_keys(scratch / "games" / item.file)
-    except ConfigError as error:
+    except DataError as error:
         return str(error)
     action = np.where(_ACTION_OF_KEY[keys] == _UNKNOWN, 0, _ACTION_OF_KEY[keys]).astype(np.uint8)
     mask = expert_frames(keys)

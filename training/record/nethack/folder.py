@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from training.errors import ConfigError
+from training.errors import DataError
 
 LIST = "games.jsonl"
 
@@ -22,7 +22,7 @@ LIST = "games.jsonl"
 def verify(out: str | Path) -> tuple[int, int]:
     """(games, bytes) of a folder of recordings, after reading each game's first frames back through nle.dataset.
 
-    Raises ConfigError if nle.dataset finds other games than the sessions' logs list, or a game without a frame.
+    Raises DataError if nle.dataset finds other games than the sessions' logs list, or a game without a frame.
     """
     from nle.dataset import TtyrecDataset, add_nledata_directory, db
 
@@ -36,7 +36,7 @@ def verify(out: str | Path) -> tuple[int, int]:
         with sqlite3.connect(file) as connection:
             found = [row[0] for row in connection.execute("SELECT gameid FROM datasets ORDER BY gameid")]
         if len(found) != listed:
-            raise ConfigError(f"{out}: the logs list {listed} games, but nle.dataset finds {len(found)}; record anew.")
+            raise DataError(f"{out}: the logs list {listed} games, but nle.dataset finds {len(found)}; record anew.")
         empty = []
         for first in range(0, len(found), 64):
             part = found[first : first + 64]
@@ -46,7 +46,7 @@ def verify(out: str | Path) -> tuple[int, int]:
             frames = next(iter(loader))["gameids"]
             empty += [game for game, row in zip(part, frames, strict=True) if (row != game).all()]
     if empty:
-        raise ConfigError(f"{out}: {len(empty)} of {len(found)} games hold no frame; delete them and record anew.")
+        raise DataError(f"{out}: {len(empty)} of {len(found)} games hold no frame; delete them and record anew.")
     return len(found), sum(path.stat().st_size for path in out.glob("*/*.ttyrec3.bz2"))
 
 

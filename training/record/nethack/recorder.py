@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from training.errors import ConfigError
+from training.errors import ConfigError, MachineError
 from training.games.nethack.game import NetHackTask
 from training.games.vector import checked_seed
 from training.interrupts import InterruptedRunError, stop_on_signals
@@ -77,8 +77,9 @@ def collect(
     holds games, and records what is missing of them; a game that was interrupted stays as it is. `progress` is called
     with (done, total) in games or steps.
 
-    Raises ConfigError for settings that cannot be recorded, a folder in use and a full disk, and InterruptedRunError
-    after SIGINT or SIGTERM; in both latter cases what was recorded is kept and every game in it is whole.
+    Raises ConfigError for settings that cannot be recorded and a folder in use, MachineError for a full disk,
+    InterruptedRunError after SIGINT or SIGTERM; in both latter cases what was recorded is kept and every game in it is
+    whole.
     """
     if (steps is None) == (games is None):
         raise ConfigError(f"ask for either steps or games, got steps = {steps} and games = {games}.")
@@ -216,7 +217,7 @@ class _Recording:
             kept = f"{len(self.rows)} whole games were recorded and are kept in {self.out}"
             if interrupted and not self.trouble:
                 raise InterruptedRunError(f"Stopped by a signal; {kept}; go on with --append.")
-            raise ConfigError(f"{self.out}: {self.trouble}; {kept}; go on with --append when that is mended.")
+            raise MachineError(f"{self.out}: {self.trouble}; {kept}; go on with --append when that is mended.")
         scores = np.array([row.score for row in self.rows], float)
         steps = sum(row.steps for row in self.rows)
         size = sum((self.out / row.session / row.file).stat().st_size for row in self.rows)
@@ -234,11 +235,13 @@ class _Recording:
 
 
 def _folder(out: Path, append: bool) -> Path:
-    """The folder, made if need be. Raises ConfigError if it cannot be, or holds something and must not."""
+    """The folder, made if need be. Raises MachineError if it cannot be, ConfigError if it holds games already."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()) and not append:
             raise ConfigError(f"{out} is not empty; choose another folder, or go on recording there with --append.")
     except OSError as error:
-        raise ConfigError(f"{out}: games cannot be recorded there ({error.strerror}); choose another folder.") from None
+        raise MachineError(
+            f"{out}: games cannot be recorded there ({error.strerror}); choose another folder."
+        ) from None
     return out.resolve()
