@@ -65,8 +65,11 @@ class _Piece(NamedTuple):
     """Consecutive frames of a held-out game."""
 
     game: int
+    """Index into the held-out games."""
     first: int
+    """Its first frame in the game."""
     frames: int
+    """How many frames it has."""
 
 
 def _pieces(games: Sequence[Game], frames: int | None) -> list[_Piece]:

@@ -101,14 +101,14 @@ class _Slot:
 
     def seek(self, frames: int) -> None:
         """Stand where the slot stands after having given so many frames."""
-        self._given = frames
+        self._frames_read = frames
         self._stream: GameStream | None = None
 
     def read(self, row: Batch) -> None:
         """Fill a row [T, ...] of a batch."""
         done, length = 0, len(row["start"])
         while done < length:
-            epoch, place = divmod(self._given, self._length)
+            epoch, place = divmod(self._frames_read, self._length)
             order, ends = self._order.epoch(epoch)
             position = self._low + place
             index = int(np.searchsorted(ends, position, side="right"))
@@ -121,7 +121,7 @@ class _Slot:
             self._stream.read({name: array[done : done + count] for name, array in row.items()})
             row["start"][done] = jump
             done += count
-            self._given += count
+            self._frames_read += count
 
 
 class _Pending:

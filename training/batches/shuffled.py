@@ -29,7 +29,9 @@ class _Piece:
 
     game: Game
     first: int
+    """Its first frame in the game."""
     length: int
+    """How many frames it has."""
 
 
 class ShuffledBatches(BatchIterator):

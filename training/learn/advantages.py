@@ -16,8 +16,8 @@ def generalised_advantage(
     value, next_value, reward, done, terminated = (
         x.unsqueeze(-1) for x in (value, next_value, reward, done, terminated)
     )
-    found = generalized_advantage_estimate(discount, decay, value, next_value, reward, done, terminated)
-    return found[0].squeeze(-1), found[1].squeeze(-1)
+    advantage, target = generalized_advantage_estimate(discount, decay, value, next_value, reward, done, terminated)
+    return advantage.squeeze(-1), target.squeeze(-1)
 
 
 def vtrace(
@@ -37,5 +37,7 @@ def vtrace(
     log_prob, behaviour, value, next_value, reward, done, terminated = (
         x.unsqueeze(-1) for x in (log_prob, behaviour, value, next_value, reward, done, terminated)
     )
-    found = vtrace_advantage_estimate(discount, log_prob, behaviour, value, next_value, reward, done, terminated)
-    return found[0].squeeze(-1), found[1].squeeze(-1)
+    advantage, target = vtrace_advantage_estimate(
+        discount, log_prob, behaviour, value, next_value, reward, done, terminated
+    )
+    return advantage.squeeze(-1), target.squeeze(-1)

@@ -21,7 +21,9 @@ class Place:
     """Which process of how many this is, and where it computes."""
 
     rank: int
+    """Number of this process, from 0."""
     world: int
+    """How many processes train together."""
     device: torch.device
 
     @property
@@ -48,12 +50,12 @@ class Place:
         """Memory of the whole batch from each process's share [b, ...], slot s being of process s mod world."""
         if self.world == 1:
             return state
-        found = []
+        whole = []
         for part in state:
             parts = [torch.empty_like(part) for _ in range(self.world)]
             dist.all_gather(parts, part.contiguous())
-            found.append(torch.stack(parts, dim=1).flatten(0, 1))
-        return tuple(found)
+            whole.append(torch.stack(parts, dim=1).flatten(0, 1))
+        return tuple(whole)
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -25,23 +25,26 @@ from training.policies.policy import FamilyPolicy
 
 @dataclass(kw_only=True)
 class Learner:
-    """update: how many are done; measured: the last that has its row; loss: of its batch (nats a frame).
-
-    critic: the value of a frame, in reinforcement learning. memory: of this process's share of the batch; empty where
-    it is not carried from update to update. passed_over: a sentence for each damaged checkpoint.
-    """
+    """The state of a run; `begin` makes or restores it, `save` writes it."""
 
     config: TrainingConfig
     spec: PolicySpec
     here: Place
+    """Which process this is, and its device."""
     policy: FamilyPolicy
     critic: Critic | None
+    """Predicts the return from a frame; None where actions are cloned."""
     optimizer: torch.optim.Optimizer
     memory: tuple[Tensor, ...]
+    """Recurrent memory of this process's rows of the batch; empty where an update does not take it from the last."""
     update: int = 0
+    """How many updates are done."""
     measured: int = 0
+    """The last update whose row is written."""
     loss: float = math.nan
+    """Of the last batch that was looked at (nats a frame)."""
     passed_over: tuple[str, ...] = ()
+    """A sentence for each damaged checkpoint."""
 
     @classmethod
     def begin(

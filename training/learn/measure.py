@@ -27,13 +27,16 @@ _MEASURED_UNROLL = 16  # a cnn learns from single frames but is measured on long
 
 @dataclass(frozen=True, kw_only=True)
 class HeldoutLoss:
-    """Mean loss of the expert's actions over held-out games (nats a frame), and what it was taken over."""
+    """How well a policy predicts the expert's actions in held-out games."""
 
     loss: float
+    """Mean over frames (nats a frame)."""
     loss_se: float | None
-    """Over games; None where there is one."""
+    """Standard error of the mean, over games; None for one game, which shows no spread."""
     games: int
+    """Games that it was measured on."""
     frames: int
+    """Frames of them that have an action to learn."""
 
     @property
     def columns(self) -> dict[str, Any]:

@@ -40,14 +40,14 @@ class Monitor:
     ) -> None:
         """start: update to go on from. peak: measured matrix rate of the device (FLOP/s)."""
         self._config, self._peak, self._quiet = config, peak, quiet
-        self._progress, self._told = out / PROGRESS, dict[str, Any](update=start, updates=config.updates)
+        self._progress, self._state = out / PROGRESS, dict[str, Any](update=start, updates=config.updates)
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._bar: Progress | None = None
         self._measuring: TaskID | None = None
         self._writer: Any = None
         self._wandb: Any = None
         self._last, self._seen = time.perf_counter(), start
-        self._last_told = -EVERY
+        self._last_written = -EVERY
         self._frames, self._seconds = 0, 0.0
         self._scores: deque[float] = deque(maxlen=_GAMES)
         self._waited: float | None = None
@@ -62,11 +62,11 @@ class Monitor:
             shown = (
                 TextColumn("{task.description}"),
                 BarColumn(),
-                TextColumn("{task.fields[told]}"),
+                TextColumn("{task.fields[message]}"),
                 TimeRemainingColumn(),
             )
             self._bar = Progress(*shown, console=self._console, transient=True)
-            self._task = self._bar.add_task("training", total=config.updates, completed=start, told="")
+            self._task = self._bar.add_task("training", total=config.updates, completed=start, message="")
 
     def __enter__(self) -> Self:
         if self._bar:
@@ -93,10 +93,10 @@ class Monitor:
         """Columns of the run table: the rate of training so far in this process, measuring left out."""
         frames = self._frames / self._seconds if self._seconds else None
         share = None if frames is None else frames * self._config.flops_per_sample / self._peak
-        found = {"frames_per_second": frames, "share_of_peak": share}
+        columns = {"frames_per_second": frames, "share_of_peak": share}
         if self._waited is not None:
-            found["waiting_share"] = self._waited / self._seconds if self._seconds else None
-        return found
+            columns["waiting_share"] = self._waited / self._seconds if self._seconds else None
+        return columns
 
     def played(self, results: Iterable[GameResult], waited: float) -> None:
         """Games that ended while learning from play, and seconds spent waiting for environments."""
@@ -119,28 +119,28 @@ class Monitor:
             "speed/flops_per_second": flops,
             "speed/share_of_peak": flops / self._peak,
         }
-        told = f"loss {loss:.3f}"
+        message = f"loss {loss:.3f}"
         if self._scores:
             values["return/last_games"] = sum(self._scores) / len(self._scores)
-            told = f"return {values['return/last_games']:.4g}"
+            message = f"return {values['return/last_games']:.4g}"
         self._log(values, update)
         shown = {"return": values["return/last_games"]} if self._scores else {"loss": loss}
         left = (self._config.updates - update) * self._config.samples_per_update / speed
-        self._tell(update=update, doing="training", flops_per_second=flops, seconds_left=left, **shown)
+        self._write(update=update, doing="training", flops_per_second=flops, seconds_left=left, **shown)
         if self._bar:
-            told = f"{told} · {speed:,.0f} frames/s · {flops:.2g} FLOP/s · {flops / self._peak:.0%} of peak"
-            self._bar.update(self._task, completed=update, told=told)
+            message = f"{message} · {speed:,.0f} frames/s · {flops:.2g} FLOP/s · {flops / self._peak:.0%} of peak"
+            self._bar.update(self._task, completed=update, message=message)
 
     def measuring(self, what: str, done: int, total: int) -> None:
         """How far the measuring at a checkpoint has come, and what is being done."""
         now = time.perf_counter()
-        if now - self._last_told >= EVERY:
-            self._tell(doing=f"{what} {done:,}/{total:,}")
+        if now - self._last_written >= EVERY:
+            self._write(doing=f"{what} {done:,}/{total:,}")
         if self._bar:
-            told = f"{done:,} of {total:,}"
+            message = f"{done:,} of {total:,}"
             if self._measuring is None:
-                self._measuring = self._bar.add_task(what, completed=done, total=total, told=told)
-            self._bar.update(self._measuring, description=what, completed=done, total=total, told=told)
+                self._measuring = self._bar.add_task(what, completed=done, total=total, message=message)
+            self._bar.update(self._measuring, description=what, completed=done, total=total, message=message)
 
     def measured(self, update: int, row: Mapping[str, Any]) -> None:
         """What was measured at a checkpoint, a row of the run table; the time it took does not count as training.
@@ -160,14 +160,14 @@ class Monitor:
             self._console.print(sentence, markup=False)
             sys.stderr.flush()
 
-    def _tell(self, **news: Any) -> None:
+    def _write(self, **news: Any) -> None:
         """Write down where the run is. A disk that does not take it is found out by what matters more."""
         if self._quiet:
             return
-        self._last_told = time.perf_counter()
-        self._told |= news
+        self._last_written = time.perf_counter()
+        self._state |= news
         with contextlib.suppress(OSError):
-            write_atomically(self._progress, json.dumps(self._told).encode())
+            write_atomically(self._progress, json.dumps(self._state).encode())
 
     def _log(self, values: dict[str, float], update: int) -> None:
         if self._writer:

@@ -18,7 +18,7 @@ def code_version() -> str:
     if not (here / ".git").exists():
         return number
     try:
-        told = subprocess.run(
+        commit = subprocess.run(
             ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--exclude=*"],
             capture_output=True,
             text=True,
@@ -27,7 +27,7 @@ def code_version() -> str:
         )
     except (OSError, subprocess.SubprocessError):
         return number
-    return f"{number} {told.stdout.strip()}"
+    return f"{number} {commit.stdout.strip()}"
 
 
 def processor() -> str:

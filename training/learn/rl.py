@@ -147,19 +147,28 @@ def _traced(
 
 @dataclass(frozen=True, kw_only=True)
 class Minibatch:
-    """Sequences of a rollout, [batch_size, unroll_length, ...]; memory: before each, [batch_size, ...]."""
+    """Sequences of a rollout, for one gradient step; tensors [batch_size, unroll_length, ...] unless said otherwise."""
 
     frames: dict[str, Tensor]
+    """What the policy sees."""
     memory: tuple[Tensor, ...]
+    """Before each sequence: [batch_size, ...]."""
     action: Tensor
     log_prob: Tensor
+    """Of the action, when it was chosen."""
     next_value: Tensor
+    """Of the frame that followed in the same game."""
     reward: Tensor
     done: Tensor
+    """The game ended, by its rules or cut off."""
     terminated: Tensor
+    """The game ended by its rules."""
     advantage: Tensor
+    """How much more the action brought than was expected; zeros for V-trace, which computes it anew."""
     target: Tensor
+    """What the value should have been, in units of reward; zeros for V-trace."""
     imitated: Tensor | None
+    """Log probabilities [batch_size, unroll_length, actions] of the policy to stay like."""
 
 
 def minibatches(

@@ -27,6 +27,7 @@ class Rollout:
     frames: Mapping[str, Tensor]
     """What the policy saw: the environment's fields, `start` and `previous`."""
     action: Tensor
+    """What was chosen."""
     log_prob: Tensor
     """Of the action, when it was chosen."""
     value: Tensor
@@ -34,8 +35,11 @@ class Rollout:
     next_value: Tensor
     """Of the frame that followed in the same game; of a game cut off, its last."""
     reward: Tensor
+    """Of the action, cut to `reward_clip` where the run asks for it."""
     done: Tensor
+    """The game ended with the action, by its rules or cut off."""
     terminated: Tensor
+    """The game ended by its rules."""
     memory: tuple[Tensor, ...]
     """Before each sequence of `unroll_length` frames: [B, T / unroll_length, ...]."""
     imitated: Tensor | None
@@ -81,7 +85,7 @@ class Actor:
         config, count = self._config, self._vector.count
         steps, none = config.rollout, torch.empty(0, device=self._device)
         frames = {name: np.empty((count, steps, *x.shape[1:]), x.dtype) for name, x in self._inputs().items()}
-        told = {name: [none] * steps for name in ("action", "log_prob", "value", "imitated")}
+        columns = {name: [none] * steps for name in ("action", "log_prob", "value", "imitated")}
         reward, done, terminated = (np.empty((count, steps), kind) for kind in (np.float32, bool, bool))
         lasting: dict[tuple[int, int], float] = {}  # values after games that were cut off
         memory, results, waited = [], [], 0.0
@@ -95,12 +99,12 @@ class Actor:
             log_probs, value, self._memory = self._look(batch, self._memory)
             action = torch.multinomial(log_probs.exp(), 1, generator=self._generator)
             chosen = action.squeeze(1).cpu().numpy()
-            told["action"][t], told["value"][t] = action.squeeze(1), value
-            told["log_prob"][t] = log_probs.gather(1, action).squeeze(1)
+            columns["action"][t], columns["value"][t] = action.squeeze(1), value
+            columns["log_prob"][t] = log_probs.gather(1, action).squeeze(1)
             if self._imitated is not None:  # before the games write their next frames over this one
                 with autocast(self._device, self._dtype):
                     logits, self._other = self._imitated(batch, self._other)
-                told["imitated"][t] = logits[:, 0].log_softmax(-1)
+                columns["imitated"][t] = logits[:, 0].log_softmax(-1)
             begun = time.perf_counter()
             frame = self._vector.step(chosen)
             waited += time.perf_counter() - begun
@@ -116,7 +120,7 @@ class Actor:
             results += frame.results
         # The memory is not advanced: the next rollout looks at this frame again, with other weights.
         _, last, _ = self._look(self._batch(self._inputs()), self._memory)
-        value = torch.stack(told["value"], 1)
+        value = torch.stack(columns["value"], 1)
         next_value = torch.cat((value[:, 1:], last[:, None]), 1)
         for place, worth in lasting.items():
             next_value[place] = worth
@@ -125,12 +129,12 @@ class Actor:
         flags = to_device({"reward": reward, "done": done, "terminated": terminated}, self._device)
         return Rollout(
             frames={name: torch.from_numpy(seen) for name, seen in frames.items()},
-            action=torch.stack(told["action"], 1),
-            log_prob=torch.stack(told["log_prob"], 1),
+            action=torch.stack(columns["action"], 1),
+            log_prob=torch.stack(columns["log_prob"], 1),
             value=value,
             next_value=next_value,
             memory=tuple(torch.stack(parts, 1) for parts in zip(*memory, strict=True)),
-            imitated=torch.stack(told["imitated"], 1) if self._imitated is not None else None,
+            imitated=torch.stack(columns["imitated"], 1) if self._imitated is not None else None,
             results=tuple(results),
             waited=waited,
             **flags,

@@ -29,11 +29,14 @@ _STATE = "state.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """tensors: file -> name -> tensor, on the CPU. state: numbers and text that JSON holds."""
+    """What is saved of a run, or of a policy alone."""
 
     update: int
+    """How many updates were done."""
     tensors: Mapping[str, Mapping[str, Tensor]]
+    """File -> name -> tensor, on the CPU."""
     state: Mapping[str, Any]
+    """Numbers and text that JSON holds."""
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> Path:
@@ -150,7 +153,7 @@ def _newest_first(folder: Path) -> list[Path]:
 
 def _read_state(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads((path / _STATE).read_bytes())
+        state = json.loads((path / _STATE).read_bytes())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return state if isinstance(state, dict) else {}

@@ -36,7 +36,9 @@ class LayerCost:
     name: str
     params: int
     forward: float
+    """Of the forward pass."""
     backward: float
+    """Of the gradients of weights and input."""
 
     @property
     def flops(self) -> float:

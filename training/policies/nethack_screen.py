@@ -45,9 +45,13 @@ class ScreenSizes:
     crop: tuple[int, int]
     """Channels inside the crop net and at its end."""
     message: int
+    """Features of the message line."""
     status_channels: tuple[int, int]
+    """Channels of the two convolutions over the status lines."""
     status: int
+    """Features of the status lines."""
     screen: int
+    """Features of the map."""
     paper: bool
     """One-hot message layer, batch normalisation and the published crop, as in the paper."""
 

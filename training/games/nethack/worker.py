@@ -80,13 +80,13 @@ def _begin(games: dict[int, Game], shared: dict[str, np.ndarray]) -> None:
 def main(settings: str) -> None:
     """Serve until the parent hangs up. `settings` is JSON: task, count, slots, and the descriptors memory and line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    given = json.loads(settings)
-    with mmap.mmap(given["memory"], shared_bytes(given["count"])) as memory:
-        shared = shared_arrays(memory, given["count"])
-        task = NetHackTask(**given["task"])
+    options = json.loads(settings)
+    with mmap.mmap(options["memory"], shared_bytes(options["count"])) as memory:
+        shared = shared_arrays(memory, options["count"])
+        task = NetHackTask(**options["task"])
         screens = ("chars", "colors", "cursor")
-        games = {slot: Game(task, {name: shared[name][slot] for name in screens}) for slot in range(*given["slots"])}
-        with contextlib.suppress(ConnectionError), socket.socket(fileno=given["line"]) as line:
+        games = {slot: Game(task, {name: shared[name][slot] for name in screens}) for slot in range(*options["slots"])}
+        with contextlib.suppress(ConnectionError), socket.socket(fileno=options["line"]) as line:
             line.sendall(READY)
             while command := line.recv(1):
                 _step(games, shared) if command == STEP else _begin(games, shared)
