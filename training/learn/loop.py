@@ -74,11 +74,11 @@ class Loop:
     """The run table."""
     checkpoints: Path
     """Folder of the run's checkpoints."""
-    _saved: float = field(default_factory=time.monotonic)
+    _saved: float = field(default_factory=time.monotonic, init=False)
     """When the last checkpoint was written (seconds)."""
-    _asks: bool = False
+    _asks: bool = field(default=False, init=False)
     """Whether the processes speak with each other after this update."""
-    _stopping: bool = False
+    _stopping: bool = field(default=False, init=False)
     """Whether a signal has asked any of them to stop."""
 
     @property

@@ -11,7 +11,7 @@ import torch
 from training.batches.heldout import heldout
 from training.config.base import TrainingConfig
 from training.config.cloning import CloningConfig
-from training.errors import DataError
+from training.errors import DataError, DivergedError
 from training.games.tasks import Task, task_of
 from training.interrupts import InterruptedRunError, StopFlag
 from training.play.evaluate import evaluate
@@ -64,7 +64,8 @@ def heldout_loss(
     """The loss over every held-out frame once, or over about `frames` of them.
 
     Frames of a game are not independent, so the error is that of a ratio of sums over G games: with s and n a game's
-    summed loss and frames, sqrt(G/(G-1) · sum (s - loss·n)²) / sum n. Raises DataError where no game is held out.
+    summed loss and frames, sqrt(G/(G-1) · sum (s - loss·n)²) / sum n. Raises DataError where no game is held
+    out, DivergedError unless the loss is finite.
     """
     device = next(policy.parameters()).device
     if not shards.heldout:
@@ -93,6 +94,10 @@ def heldout_loss(
     if not counts.size:
         raise DataError(f"{shards.path}: no held-out frame has an action to learn; record more games.")
     loss, n = sums.sum() / counts.sum(), counts.size
+    if not math.isfinite(loss):
+        raise DivergedError(
+            "the held-out loss is not finite: training diverged; lower learning_rate or clip, and choose another --out."
+        )
     squares = ((sums - loss * counts) ** 2).sum()
     error = math.sqrt(n / (n - 1) * squares) / float(counts.sum()) if n > 1 else None
     return HeldoutLoss(loss=float(loss), loss_se=error, games=n, frames=int(counts.sum()))

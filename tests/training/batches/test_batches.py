@@ -74,7 +74,7 @@ def test_every_training_frame_is_read_once_an_epoch(shards, games, slots):
     assert frames_read(read, [2 * length for length in lengths]) == Counter({key: 2 for key in expected})
 
 
-def test_fields_are_those_of_the_game_and_previous_and_start_tell_its_course(shards, games):
+def test_fields_are_those_of_the_game_in_its_order(shards, games):
     with training_batches(shards, batch_size=4, unroll_length=10, seed=1) as batches:
         read = copies(batches, 30)
     whole = {name: np.concatenate([batch[name] for batch in read], axis=1) for name in read[0]}
@@ -163,7 +163,7 @@ def test_the_heldout_pass_gives_every_frame_once_with_its_game(tmp_path, games, 
 
 
 @pytest.mark.parametrize("wanted", [1, 50, 10_000])
-def test_a_short_heldout_pass_takes_pieces_that_begin_with_a_start(tmp_path, games, monkeypatch, wanted):
+def test_a_short_heldout_pass_takes_pieces_with_a_start(tmp_path, games, monkeypatch, wanted):
     monkeypatch.setattr(reading, "PIECE", 20)
     shards = write(tmp_path / "s", games, holdout=0.6)
     settings = {"batch_size": 3, "unroll_length": 7, "frames": wanted}
@@ -263,7 +263,7 @@ def test_shuffled_frames_come_once_an_epoch_from_everywhere(atari, monkeypatch):
     assert neighbours.mean() < 0.1
 
 
-def test_shuffled_batches_follow_from_their_number_and_are_shared_out_by_rank(atari, monkeypatch):
+def test_shuffled_batches_follow_from_their_number_and_rank(atari, monkeypatch):
     monkeypatch.setattr("training.batches.shuffled._POOL_FRAMES", 64)
     shards, _ = atari
     settings = {"batch_size": 12, "unroll_length": 1, "seed": 3}
@@ -292,7 +292,7 @@ def test_nethack_frames_can_be_shuffled_too(shards, games):
         training_batches(shards, batch_size=2, unroll_length=2, shuffled=True)
 
 
-def test_the_layout_of_these_tests_is_that_of_nethack_but_smaller():
+def test_the_layout_here_is_that_of_nethack_but_smaller():
     from training.shards.format import NETHACK_LAYOUT
 
     assert (LAYOUT.planes, LAYOUT.columns) == (NETHACK_LAYOUT.planes, NETHACK_LAYOUT.columns)

@@ -63,7 +63,7 @@ def test_a_limit_truncates_where_nle_terminates() -> None:
     assert theirs[-1][4] == ours[-1][4] == -1
 
 
-def test_a_game_without_progress_is_cut_off_after_as_many_actions_as_asked() -> None:
+def test_a_game_without_progress_is_cut_off_when_asked() -> None:
     task = NetHackTask(no_progress=50)
     escape = [ESCAPE] * 200
     ours, theirs = frames_of_game(task, (1, 1), escape), frames_of_nle(task, (1, 1), escape)

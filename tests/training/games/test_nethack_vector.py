@@ -56,7 +56,7 @@ def by_hand(seed: int, slot: int, count: int, actions: np.ndarray) -> dict[str, 
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def test_any_number_of_workers_plays_the_games_of_a_single_environment() -> None:
+def test_any_number_of_workers_plays_the_same_games() -> None:
     count, actions = 5, actions_for(5, 150)
     for workers in (1, 2):
         with NetHackVector(SHORT, count=count, workers=workers, seed=3) as vector:
@@ -282,7 +282,7 @@ def test_wrong_use_is_refused_in_a_sentence() -> None:
                 vector.step(actions)
 
 
-def test_a_worker_that_cannot_start_is_an_error_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     temporary = folders()
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(MachineError, match="exit code"), NetHackVector(count=1, workers=1) as vector:

@@ -28,7 +28,7 @@ def test_generalised_advantage_by_hand():
     assert target.tolist() == [[first + 10, second + 20, last + 30]]
 
 
-def test_a_game_cut_off_is_worth_what_its_last_frame_is_and_no_more():
+def test_a_game_cut_off_is_worth_what_its_last_frame_is():
     reward, value, following = row(1, 2, 3), row(10, 20, 30), row(20, 8, 40)
     done, terminated = flags(0, 1, 0), flags(0, 0, 0)
     advantage, _ = generalised_advantage(reward, value, following, done, terminated, HALF, HALF)

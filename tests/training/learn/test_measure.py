@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from training.design.cloning import configure
+from training.errors import DivergedError
 from training.interrupts import InterruptedRunError, StopFlag
 from training.learn.measure import measure
 from training.learn.monitor import Monitor
@@ -75,6 +76,13 @@ def test_measuring_stops_when_asked(shards, run, stage):
     with pytest.raises(InterruptedRunError, match="start the same command again"):
         measure(*run, shards, torch.float32, stop, tell)
     assert not after
+
+
+def test_a_policy_without_numbers_gets_no_row(shards, run):
+    config, policy = run[0], build(spec_of(run[0], shards.actions))
+    torch.nn.init.constant_(policy.policy.weight, torch.inf)
+    with pytest.raises(DivergedError, match="held-out loss is not finite: training diverged"):
+        measure(config, policy, shards, torch.float32)
 
 
 def test_a_terminal_shows_what_is_measured_while_it_is(run, tmp_path, monkeypatch, capsys):

@@ -104,7 +104,7 @@ def test_learning_sees_what_acting_saw(core):
     assert rollout.done.any()
 
 
-def test_the_value_after_a_frame_is_that_of_the_next_in_the_same_game():
+def test_the_next_value_is_that_of_the_same_game():
     actor, _ = actor_of(MemoryGame(4))
     rollout = actor.play()
     inside = ~rollout.done[:, :-1]
@@ -339,7 +339,7 @@ def test_it_learns_to_remember(tmp_path, memory_game, algorithm, choices, dark, 
     assert np.mean(scores[-256:]) > 0.9
 
 
-def test_the_command_makes_a_run_prices_it_and_refuses_to_clone_by_it(tmp_path, monkeypatch, capsys):
+def test_the_command_makes_and_prices_a_run_that_bc_refuses(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def training(*arguments: str) -> int:

@@ -30,7 +30,7 @@ def test_cosine_ends_at_a_tenth():
     assert found[-1] == pytest.approx(0.1, abs=1e-4)
 
 
-def test_wsd_is_constant_until_its_last_part_and_falls_linearly_to_zero():
+def test_wsd_is_constant_and_then_falls_linearly_to_zero():
     found = rates(schedule="wsd", warmup=0.05, decay=0.2)
     assert set(found[50:800]) == {1.0}
     assert found[800:] == pytest.approx([(200 - i) / 201 for i in range(200)])

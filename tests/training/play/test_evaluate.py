@@ -94,7 +94,7 @@ def test_every_game_on_the_list_counts_once_however_long(count: int) -> None:
     assert returns.cut_off == sum(length > 5 for length in LENGTHS)
 
 
-def test_memory_and_previous_action_follow_each_game_also_when_slots_empty() -> None:
+def test_memory_and_previous_action_follow_each_game() -> None:
     policy = Counting()
     policy.train()
     play(policy, Clockwork(LENGTHS, 6))

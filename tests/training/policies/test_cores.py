@@ -134,7 +134,7 @@ def test_outputs_do_not_depend_on_how_a_game_is_cut_into_unrolls(kind, cut):
 
 
 @pytest.mark.parametrize("kind", ["lstm", "transformer"])
-def test_nothing_of_an_earlier_game_or_a_later_frame_reaches_an_output(kind):
+def test_no_earlier_game_or_later_frame_reaches_an_output(kind):
     torch.manual_seed(3)
     core = make(kind)
     x = torch.randn(1, STEPS, WIDTH, requires_grad=True)

@@ -88,7 +88,7 @@ def status(layer, text):
 @pytest.mark.parametrize(("encoder", "first"), [("paper", -5), ("scaled", -4)])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("batch", [BATCH, 27])
-def test_lstm_policy_and_its_gradients_are_the_network_as_described(encoder, first, training, batch):
+def test_lstm_policy_and_its_gradients_are_as_described(encoder, first, training, batch):
     torch.manual_seed(0)
     policy = build(PolicySpec(env="nethack", core="lstm", width=16, actions=121, encoder=encoder)).train(training)
     data = screens(batch=batch)
@@ -109,7 +109,7 @@ def test_lstm_policy_and_its_gradients_are_the_network_as_described(encoder, fir
 
 
 @pytest.mark.parametrize("core", ["lstm", "transformer"])
-def test_a_game_is_judged_alike_alone_and_in_a_batch_played_and_trained(core):
+def test_a_game_gets_the_same_logits_alone_and_in_a_batch(core):
     torch.manual_seed(0)
     policy = build(PolicySpec(env="nethack", core=core, width=24, actions=121)).train()
     data = screens()
@@ -125,7 +125,7 @@ def test_a_game_is_judged_alike_alone_and_in_a_batch_played_and_trained(core):
     assert all(part.shape[0] == 1 and not part.requires_grad for part in state)
 
 
-def test_maps_that_are_seen_again_are_read_once_while_playing_and_forgotten_after():
+def test_maps_seen_again_are_read_once_while_playing():
     torch.manual_seed(0)
     policy = build(PolicySpec(env="nethack", core="lstm", width=24, actions=121))
     data, read = screens(batch=3, steps=6), []
