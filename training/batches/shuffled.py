@@ -1,4 +1,4 @@
-"""Shuffled single frames, for policies without memory: a batch after the other of neighbouring frames is waste.
+"""Shuffled single frames, for policies without memory, which learn little from a batch of neighbouring frames.
 
 An epoch cuts every training game into chunks of consecutive frames, which are cheap to decode together, and lays the
 chunks end to end in an order drawn from the seed. The line is read in pools of some thousand frames, a pool is shuffled

@@ -42,11 +42,6 @@ class GameStream:
             if lead:
                 self._reader.read({"pixels": self._recent[-lead:]})
 
-    @property
-    def left(self) -> int:
-        """Frames until the game's end."""
-        return self._reader.game.frames - self._reader.frame
-
     def read(self, row: Batch) -> None:
         """Fill a part of a row [n, ...]."""
         if not self._atari:

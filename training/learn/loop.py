@@ -42,7 +42,8 @@ def loop_of(
     """The run in `out`, at its beginning or after its newest checkpoint; its folder is claimed while the block runs.
 
     patience: seconds to wait for another process that trains in `out`. Raises ConfigError where `out` is the folder of
-    another run, DataError where `table` is no run table, MachineError where files cannot be written or memory runs out.
+    another run, DataError where `table` is not a run table, MachineError where files cannot be written or the memory is
+    full.
     """
     checkpoints = out / "checkpoints"
     check_table(table)

@@ -63,9 +63,7 @@ def heldout_loss(
 ) -> HeldoutLoss:
     """The loss over every held-out frame once, or over about `frames` of them.
 
-    Frames of a game are not independent, so the error is that of a ratio of sums over G games: with s and n a game's
-    summed loss and frames, sqrt(G/(G-1) · sum (s - loss·n)²) / sum n. Raises DataError where no game is held
-    out, DivergedError unless the loss is finite.
+    Raises DataError where no game is held out, DivergedError unless the loss is finite.
     """
     device = next(policy.parameters()).device
     if not shards.heldout:
@@ -90,17 +88,7 @@ def heldout_loss(
         read += int((game >= 0).sum())
         tell("held-out loss", min(read, asked), asked)
     policy.train(was_training)
-    sums, counts = sums[counts > 0], counts[counts > 0]
-    if not counts.size:
-        raise DataError(f"{shards.path}: no held-out frame has an action to learn; record more games.")
-    loss, n = sums.sum() / counts.sum(), counts.size
-    if not math.isfinite(loss):
-        raise DivergedError(
-            "the held-out loss is not finite: training diverged; lower learning_rate or clip, and choose another --out."
-        )
-    squares = ((sums - loss * counts) ** 2).sum()
-    error = math.sqrt(n / (n - 1) * squares) / float(counts.sum()) if n > 1 else None
-    return HeldoutLoss(loss=float(loss), loss_se=error, games=n, frames=int(counts.sum()))
+    return _mean_over_games(sums, counts, shards)
 
 
 def measure(
@@ -148,6 +136,25 @@ def measured_return(
     cores = torch.get_num_threads()
     played = evaluate(policy, task, config.episodes, config.seed, workers=cores, device=device, progress=watched)
     return {"return_mean": played.mean, "return_se": played.standard_error, "episodes": config.episodes}
+
+
+def _mean_over_games(sums: np.ndarray, counts: np.ndarray, shards: Shards) -> HeldoutLoss:
+    """The loss of a frame, from each game's summed loss and its number of frames.
+
+    Frames of a game are not independent, so the error is that of a ratio of sums over G games: with s and n a game's
+    summed loss and frames, sqrt(G/(G-1) · sum (s - loss·n)²) / sum n.
+    """
+    sums, counts = sums[counts > 0], counts[counts > 0]
+    if not counts.size:
+        raise DataError(f"{shards.path}: no held-out frame has an action to learn; record more games.")
+    loss, n = sums.sum() / counts.sum(), counts.size
+    if not math.isfinite(loss):
+        raise DivergedError(
+            "the held-out loss is not finite: training diverged; lower learning_rate or clip, and choose another --out."
+        )
+    squares = ((sums - loss * counts) ** 2).sum()
+    error = math.sqrt(n / (n - 1) * squares) / float(counts.sum()) if n > 1 else None
+    return HeldoutLoss(loss=float(loss), loss_se=error, games=n, frames=int(counts.sum()))
 
 
 def _check_stop(stop: StopFlag | None) -> None:

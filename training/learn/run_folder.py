@@ -42,5 +42,7 @@ def claim(config: TrainingConfig, out: Path, here: Place, patience: float = 0.0)
 def resumed(config: TrainingConfig, out: Path, update: int, measured: int) -> tuple[str, ...]:
     """A sentence where a run does not begin at its beginning; measured: the last update that has its row."""
     if measured >= config.updates:
-        return (f"{out} was trained to its last budget before; its rows are in the table of that time.",)
+        return (
+            f"{out} is already trained to its last budget; its rows are in the run table that it was started with.",
+        )
     return (f"{out} goes on after update {update:,} of {config.updates:,}.",) if update else ()

@@ -22,7 +22,7 @@ KEY = ("run", "update")
 def check_table(path: str | Path) -> None:
     """Read the table and lock it once, before a run has cost anything.
 
-    Raises DataError for a file that is no run table, MachineError where the table cannot be written.
+    Raises DataError for a file that is not a run table, MachineError where the table cannot be written.
     """
     path = Path(path)
     try:
@@ -36,7 +36,7 @@ def check_table(path: str | Path) -> None:
 
 
 def read_rows(path: str | Path) -> list[dict[str, str]]:
-    """The cells of a run table, as text; none where there is no table. Raises DataError for a file that is none."""
+    """The cells of a run table, as text; none where there is no file. Raises DataError for one that is not a table."""
     try:
         return _read(Path(path))[1]
     except OSError as error:
@@ -46,7 +46,7 @@ def read_rows(path: str | Path) -> list[dict[str, str]]:
 def append_row(path: str | Path, row: Row) -> None:
     """Put a row into the CSV table at `path`, which is made where it is missing; new columns come last.
 
-    Raises DataError for a file that is no run table, MachineError where it cannot be written; it is then as it was.
+    Raises DataError for a file that is not a run table, MachineError where it cannot be written; it is then as it was.
     """
     path = Path(path)
     try:
@@ -77,11 +77,11 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
             rows = list(reader)
             columns = list(reader.fieldnames or [])
         except (csv.Error, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: this is no CSV table ({error}); choose another --table.") from None
+            raise DataError(f"{path}: the file is not a CSV table ({error}); choose another --table.") from None
     if any(None in row or None in row.values() for row in rows) or not set(KEY) <= set(columns):
         raise DataError(
-            f"{path}: this is no table of training runs (its rows differ in length, or {' or '.join(KEY)} is missing); "
-            "choose another --table."
+            f"{path}: the file is not a table of training runs (its rows differ in length, or "
+            f"{' or '.join(KEY)} is missing); choose another --table."
         )
     return columns, rows
 

@@ -87,7 +87,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     state = _read_state(path)
     if "update" not in state or not isinstance(state.get("sha256"), dict):
         raise DataError(
-            f"{path}: this is no checkpoint ({_STATE} is missing or damaged); give the folder of a run, or "
+            f"{path}: there is no checkpoint here ({_STATE} is missing or damaged); give the folder of a run, or "
             "one of its checkpoints, update-…."
         )
     tensors = {}
@@ -101,7 +101,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         except OSError as error:
             raise DataError(f"{file}: the file cannot be read ({error.strerror}); use another checkpoint.") from None
         except SafetensorError as error:
-            raise DataError(f"{file}: this is no safetensors file ({error}); use another checkpoint.") from None
+            raise DataError(f"{file}: the file is not a safetensors file ({error}); use another checkpoint.") from None
     return Checkpoint(update=int(state["update"]), tensors=tensors, state=state)
 
 

@@ -330,6 +330,6 @@ def test_every_run_that_cannot_be_is_refused_before_it_begins(straight, data, tm
     with pytest.raises(TrainingError, match="absent"):
         train(dataclasses.replace(run, data=str(tmp_path / "absent")), out=tmp_path, table=tmp_path / "runs.csv")
     (tmp_path / "other.csv").write_text("name,age\nA,1\n")
-    with pytest.raises(DataError, match="no table of training runs"):
+    with pytest.raises(DataError, match="not a table of training runs"):
         train(run, out=tmp_path / "run", table=tmp_path / "other.csv")
     assert not (tmp_path / "run" / "checkpoints").exists()

@@ -79,7 +79,7 @@ def test_a_full_disk_leaves_the_table_as_it_was(tmp_path, monkeypatch):
 def test_a_file_that_is_no_run_table_is_refused_and_kept(tmp_path, content):
     path = tmp_path / "runs.csv"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"runs\.csv: this is no"):
+    with pytest.raises(DataError, match=r"runs\.csv: the file is not a"):
         append_row(path, row("a", 1))
     assert path.read_bytes() == content
 
