@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export FORECAST_CACHE ?= $(CURDIR)/.cache/jax
 
-.PHONY: setup setup-training report reports test test-slow lint bench demo demo-training clean
+.PHONY: setup setup-training report reports test test-slow lint smoke bench demo demo-training clean
 
 setup: .venv/installed
 
@@ -37,6 +37,10 @@ lint: setup-training
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
+
+# The wheel, installed as a user would: both commands start in an empty folder.
+smoke: setup-training
+	tests/smoke_wheel.sh $(BIN)/python
 
 bench: setup-training
 	$(BIN)/python benchmarks/speed.py
