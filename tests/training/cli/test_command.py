@@ -208,7 +208,7 @@ def test_only_a_bug_shows_its_traceback(monkeypatch, capsys, error, code):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("training.cli.commands.read_config", fail)
+    monkeypatch.setattr("training.cli.design.read_config", fail)
     monkeypatch.setattr(sys, "argv", ["training", "check", "run.toml"])
     with pytest.raises(SystemExit) as ended:
         main()
