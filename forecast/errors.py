@@ -1,4 +1,4 @@
-"""What a user can have done wrong. Anything else that is raised is a bug and keeps its traceback."""
+"""Errors that the user can mend. Any other exception is a bug and keeps its traceback."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,32 +7,33 @@ ROWS_SHOWN = 8
 
 
 class ForecastError(ValueError):
-    """What the user is told: one sentence that says what was received, where, and what to do.
+    """One sentence for the user: what was received, where, and what to do.
 
-    It is a ValueError so that callers who catch those go on doing so; no code here catches a ValueError of its own.
+    It is a ValueError, so that callers who catch ValueError also catch it; no code of this package relies on that.
     """
 
 
 class FitError(ForecastError):
-    """The rows cannot determine what was to be fitted to them."""
+    """The rows do not suffice to fit what was asked for."""
 
 
 class SavedFileError(ForecastError):
-    """A file that an earlier command saved cannot be read back: a posterior, a frozen forecast, a back-test."""
+    """A saved posterior, frozen forecast or back-test cannot be read back."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a table.
-
-    rows: line numbers, the header being line 1 and the first data row line 2 (the same count is used for Parquet files
-    and DataFrames); empty when the problem is not tied to rows. column: canonical or file column, "" for whole rows.
-    """
+    """One problem of a table."""
 
     rows: tuple[int, ...]
+    """Line numbers: the header is line 1, the first data row line 2, also in Parquet files and DataFrames. Empty where
+    the problem does not concern single rows."""
     column: str
+    """Canonical or file column, "" for whole rows."""
     what: str
+    """What is wrong, without its place."""
     fix: str
+    """What to do."""
 
     def __str__(self) -> str:
         where = [_lines(self.rows)] if self.rows else []
@@ -41,7 +42,10 @@ class Problem:
 
 
 class TableError(ForecastError):
-    """A run table that cannot be used. `problems` is complete; the message shortens long lists of rows."""
+    """A run table that cannot be used.
+
+    `problems` lists every problem with all its rows; the message shows at most `ROWS_SHOWN` rows of each.
+    """
 
     def __init__(self, source: str, problems: Sequence[Problem]):
         super().__init__(source, tuple(problems))

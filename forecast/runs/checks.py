@@ -1,7 +1,7 @@
-"""What a run table must satisfy, and how a table that does not is refused.
+"""The rules of a run table, and the problems of a table that breaks them.
 
 Cell checks are a lazily validated pandera schema; checks between cells, rows and sizes are plain functions. All of
-them run before anything is computed, and all their findings are reported together.
+them run before anything is computed, and all problems are reported together.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from pandera.errors import SchemaErrors
 from forecast.errors import Problem
 
 REQUIRED = ("params", "samples", "flops", "loss")
-"""A table may do without `loss` where every row has a `return_mean`; see `required`."""
+"""`loss` may be absent where every row has a `return_mean`; see `required`."""
 TEXT = ("group", "run", "seed")
 NUMBERS = (*REQUIRED, "loss_se", "return_mean", "return_se", "episodes", "unique_samples")
 CANONICAL = (*TEXT, *NUMBERS)
@@ -42,35 +42,35 @@ def _cell_schema() -> pa.DataFrameSchema:
     return pa.DataFrameSchema({**text, **number}, strict=False)
 
 
-_SAID = {
+_MESSAGES = {
     "not_nullable": ("is empty or NaN", "give the measured value, or delete the row"),
     "finite": ("is infinite", "delete the row if its training diverged"),
     "positive": ("is zero or negative", "correct the value"),
     "not_negative": ("is negative", "correct the value, or leave the cell empty if it was not measured"),
 }
-_SAID_OF = {
+_MESSAGES_OF_COLUMN = {
     ("loss", "positive"): (
         "is zero or negative",
-        "give the mean negative log-likelihood per action in nats; a log of the loss or a reward does not belong here",
+        "give the mean negative log-likelihood per action in nats, not its logarithm and not a reward",
     ),
     ("loss", "not_nullable"): (
         "is empty or NaN",
-        "give the measured value, or delete the row; rows that have only returns belong in a table of their own, "
-        "without losses",
+        "give the measured value, or delete the row; put rows that have only returns into a separate table without "
+        "losses",
     ),
     ("group", "not_nullable"): (
         "is blank",
-        "name the game, algorithm or architecture, or remove the column if there is one",
+        "name the game, algorithm or architecture, or remove the column if the table has only one of them",
     ),
     ("run", "not_nullable"): (
         "is blank",
-        "name the training the row is a checkpoint of, or remove the column if rows are separate trainings",
+        "name the training that the row is a checkpoint of, or remove the column if every row is a separate training",
     ),
 }
 
 
 def required(table: pd.DataFrame) -> tuple[str, ...]:
-    """The columns of which a table needs every cell: `return_mean` stands in for `loss` where there is no `loss`."""
+    """The columns that need a value in every row; `return_mean` replaces `loss` in a table without losses."""
     if "loss" in table or "return_mean" not in table:
         return REQUIRED
     return ("params", "samples", "flops", "return_mean")
@@ -81,9 +81,11 @@ def check(
 ) -> list[Problem]:
     """All problems of a canonical table; an empty list means it is valid.
 
-    table: canonical columns, float64 numbers and string texts, index = line number. unread: line numbers, by column,
-    of cells already reported as not being numbers (they are NaN here and must not be reported twice). has_runs: the
-    table names its trajectories itself. to_fit: there must be enough sizes and budgets to learn from.
+    table: canonical columns, float64 numbers and string texts; the index holds line numbers.
+    unread: by column, line numbers of cells already reported as not numbers; they are NaN here and are not reported
+    again.
+    has_runs: whether the table has a `run` column of its own.
+    to_fit: whether the table must have enough sizes and budgets to fit a law.
     """
     if table.empty:
         return [Problem((), "", "the table has no data rows", "add one row for each training run or checkpoint")]
@@ -105,11 +107,11 @@ def _cell_problems(table: pd.DataFrame, unread: Mapping[str, Sequence[int]]) -> 
         _cell_schema().validate(table, lazy=True)
     except SchemaErrors as error:
         cases = error.failure_cases
-        for (column, rule), found in cases.groupby(["column", "check"], sort=False):
+        for (column, rule), cells in cases.groupby(["column", "check"], sort=False):
             column, rule = str(column), str(rule)
-            rows = sorted({int(r) for r in found["index"]} - set(unread.get(column, ())))
+            rows = sorted({int(r) for r in cells["index"]} - set(unread.get(column, ())))
             if rows:
-                yield Problem(tuple(rows), column, *_SAID_OF.get((column, rule), _SAID[rule]))
+                yield Problem(tuple(rows), column, *_MESSAGES_OF_COLUMN.get((column, rule), _MESSAGES[rule]))
 
 
 def _rows(table: pd.DataFrame, mask: np.ndarray) -> tuple[int, ...]:
@@ -122,30 +124,33 @@ def _column(table: pd.DataFrame, name: str) -> np.ndarray:
 
 
 def _return_problems(table: pd.DataFrame) -> Iterator[Problem]:
-    given = ~np.isnan(_column(table, "return_mean"))
+    has_return = ~np.isnan(_column(table, "return_mean"))
     episodes = _column(table, "episodes")
-    unsure = np.isnan(episodes) if "loss" in table else np.isnan(episodes) & np.isnan(_column(table, "return_se"))
-    if rows := _rows(table, given & unsure):
-        what = "is not given although `return_mean` is"
-        yield Problem(rows, "episodes", what, "add how many episodes (or evaluation sets) each mean return averages")
-    if rows := _rows(table, given & (episodes < 1) & (episodes >= 0)):
-        yield Problem(rows, "episodes", "is below 1 although `return_mean` is given", "leave both empty, or correct it")
-    if rows := _rows(table, ~np.isnan(_column(table, "return_se")) & ~given):
-        yield Problem(rows, "return_se", "is given without `return_mean`", "add the mean return, or leave both empty")
+    no_error = np.isnan(episodes) if "loss" in table else np.isnan(episodes) & np.isnan(_column(table, "return_se"))
+    if rows := _rows(table, has_return & no_error):
+        what = "is empty although `return_mean` has a value"
+        yield Problem(rows, "episodes", what, "add the number of episodes (or evaluation sets) behind each mean return")
+    if rows := _rows(table, has_return & (episodes < 1) & (episodes >= 0)):
+        what = "is below 1 although `return_mean` has a value"
+        yield Problem(rows, "episodes", what, "correct it, or leave both empty")
+    if rows := _rows(table, ~np.isnan(_column(table, "return_se")) & ~has_return):
+        yield Problem(
+            rows, "return_se", "has a value without `return_mean`", "add the mean return, or leave both empty"
+        )
 
 
 def _without_losses(table: pd.DataFrame, unread: Mapping[str, Sequence[int]], to_fit: bool) -> Iterator[Problem]:
-    """What a table whose rows have no losses must have instead."""
+    """Problems of a table without losses."""
     returns = _column(table, "return_mean")
     reported = table.index.isin(list(unread.get("return_mean", ())))
     if rows := _rows(table, np.isnan(returns) & ~reported):
-        yield Problem(rows, "return_mean", "is empty, and there is no loss either", "give one of them for every row")
+        yield Problem(rows, "return_mean", "is empty, and the table has no losses", "give one of the two for every row")
         return
     if rows := _rows(table, ~np.isnan(_column(table, "loss_se"))):
-        yield Problem(rows, "loss_se", "is given without `loss`", "add the loss of every row, or leave both empty")
+        yield Problem(rows, "loss_se", "has a value without `loss`", "add the loss of every row, or leave both empty")
     for name, part in table.groupby("group"):
         if to_fit and len(part) > 1 and part["return_mean"].nunique() == 1:
-            what = f"is {part['return_mean'].iloc[0]:g} in every row of group `{name}`, so nothing can be learned of it"
+            what = f"is {part['return_mean'].iloc[0]:g} in every row of group `{name}`, so no law can be fitted to it"
             yield Problem((), "return_mean", what, "add budgets at which returns differ, or leave this group out")
 
 
@@ -160,13 +165,13 @@ def _duplicate_problems(usable: pd.DataFrame, has_runs: bool) -> Iterator[Proble
     # Two trainings of one configuration are replicates, and without run names only what was measured tells them apart.
     key += [] if has_runs else [required(usable)[-1]]
     if rows := _rows(usable, usable.duplicated(key, keep=False).to_numpy()):
-        what = f"these rows repeat each other in {', '.join(f'`{c}`' for c in key)}"
-        fix = "keep one of each (average repeated evaluations into it)"
+        what = f"these rows are equal in {', '.join(f'`{c}`' for c in key)}"
+        fix = "keep one of them (with the average of repeated evaluations)"
         yield Problem(rows, "", what, fix if has_runs else f"{fix}, or name replicates in a `run` or `seed` column")
 
 
 def count_budgets(flops: np.ndarray) -> int:
-    """Distinct values of log10 C rounded to 0.1: the true compute of one budget differs from size to size."""
+    """Number of distinct values of log10 C rounded to 0.1, because the true compute of one budget differs by size."""
     return len(np.unique(np.log10(flops).round(1)))
 
 
@@ -183,19 +188,19 @@ def _spread_problems(usable: pd.DataFrame) -> Iterator[Problem]:
 
 
 def _cost_problems(usable: pd.DataFrame) -> Iterator[Problem]:
-    """Compute that contradicts params × samples: absurd for a whole group, or off the group's trend for some rows."""
-    more, less = [], []
+    """Compute that contradicts params × samples, in a whole group or in rows far from the trend of their group."""
+    larger, smaller = [], []
     for name, part in usable.groupby("group"):
         params, samples, flops = (np.log10(_column(part, c)) for c in ("params", "samples", "flops"))
         ratio = flops - params - samples
         median = float(np.median(ratio))
         if not np.log10(RATIO_RANGE[0]) <= median <= np.log10(RATIO_RANGE[1]):
-            what = f"flops / (params × samples) is about 1e{median:.0f} in group `{name}`, where 2 to 15000 is usual"
+            what = f"flops / (params × samples) is about 1e{median:.0f} in group `{name}`, where 2 to 15,000 is usual"
             yield Problem((), "flops", what, "check the units: params in millions, samples in batches, flops in PFLOPs")
         residual = ratio - _trend(params, ratio)
-        more += _rows(part, residual > MAX_DECADES_OFF_TREND)
-        less += _rows(part, residual < -MAX_DECADES_OFF_TREND)
-    for rows, word in ((more, "more"), (less, "less")):
+        larger += _rows(part, residual > MAX_DECADES_OFF_TREND)
+        smaller += _rows(part, residual < -MAX_DECADES_OFF_TREND)
+    for rows, word in ((larger, "larger"), (smaller, "smaller")):
         if rows:
             what = f"is over 100 times {word} than params × samples implies at neighbouring sizes of the same group"
             fix = "check the units and the digits of flops, params and samples"
@@ -205,7 +210,7 @@ def _cost_problems(usable: pd.DataFrame) -> Iterator[Problem]:
 def _trend(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Theil-Sen line through the median y of each x, evaluated at every x, so that a minority cannot move it."""
     u = np.unique(x)
-    if len(u) > 500:  # the pairwise slopes grow with the square, and 500 sizes say enough
+    if len(u) > 500:  # the number of pairwise slopes grows with the square, and 500 sizes suffice
         u = u[np.linspace(0, len(u) - 1, 500).astype(int)]
     v = np.array([np.median(y[x == size]) for size in u])
     i, j = np.triu_indices(len(u), 1)

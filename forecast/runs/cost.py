@@ -1,4 +1,4 @@
-"""What one sample costs to train on, as a power law of model size read off the table."""
+"""Training cost of one sample as a power law of model size, fitted to the table."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,9 @@ class CostLaw:
     """FLOPs per training sample = coefficient · params^exponent."""
 
     coefficient: float
+    """FLOPs per sample of a model of one parameter."""
     exponent: float
+    """1 where every parameter costs the same."""
 
     def __call__(self, params: ArrayLike) -> NDArray[np.float64]:
         """Training FLOPs per sample of models with these parameters, elementwise."""
@@ -23,13 +25,15 @@ class CostLaw:
 def fit_cost(params: ArrayLike, samples: ArrayLike, flops: ArrayLike) -> CostLaw:
     """Least squares of log(flops / samples) on log params over the sizes, one point a size.
 
-    Each size speaks through its row of largest budget: samples are rounded to whole batches, which at small budgets
-    distorts flops / samples threefold. Raises FitError with fewer than two sizes.
+    The point of a size is its row of largest budget: samples are rounded to whole batches, which at small budgets
+    distorts flops / samples threefold.
+
+    Raises FitError with fewer than two sizes.
     """
     params, samples, flops = (np.asarray(column, dtype=np.float64) for column in (params, samples, flops))
     sizes = np.unique(params)
     if sizes.size < 2:
-        raise FitError(f"the cost of a sample got {sizes.size} model size; add runs of a second size.")
+        raise FitError(f"the cost of a sample cannot be fitted to {sizes.size} model size; add runs of a second size.")
     largest = [np.flatnonzero(params == size)[np.argmax(flops[params == size])] for size in sizes]
     x, y = np.log(sizes), np.log(flops[largest] / samples[largest])
     exponent = float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())

@@ -1,4 +1,4 @@
-"""From a file to named columns of raw cells with line numbers; nothing is interpreted here.
+"""From a file to named columns of raw cells with line numbers; no cell is interpreted here.
 
 CSV cells stay text: a reader that guesses types turns a typing error into a different column.
 """
@@ -20,19 +20,23 @@ import pyarrow.parquet as pq
 from forecast.errors import Problem, TableError
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".pq")
-# How a number is written; float() also takes "1_000" and digits of other scripts, which no table means.
+# How a number is written; float() also takes "1_000" and digits of other scripts, which in a table are errors.
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _ZERO_PADDED = re.compile(r"0\d")
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """cells: raw column by stripped name, indexed by line number (header line 1, first data row line 2)."""
+    """The raw cells of a table."""
 
     source: str
+    """File, bundled name or "DataFrame"."""
     rows: tuple[int, ...]
+    """Line numbers: the header is line 1, the first data row line 2."""
     cells: dict[str, pd.Series]
+    """Raw column by stripped name, indexed by line number."""
     is_text: bool
+    """Whether every cell is text, as in a CSV file."""
 
     def near(self, name: str) -> list[str]:
         """Up to three columns spelt almost like `name`, those differing only in case first."""
@@ -46,8 +50,8 @@ class Sheet:
         cells = self.cells[name]
         if not self.is_text:
             return cells
-        given = [c for c in cells if c]
-        if given and all(NUMBER.fullmatch(c) and not _ZERO_PADDED.match(c) for c in given):  # 007 is a name
+        values = [c for c in cells if c]
+        if values and all(NUMBER.fullmatch(c) and not _ZERO_PADDED.match(c) for c in values):  # 007 is a name
             return cells.where(cells != "", "nan").astype("float64")
         return cells.astype("string")
 
@@ -58,7 +62,12 @@ def refuse(source: str, what: str, fix: str, rows: Sequence[int] = (), column: s
 
 
 def read_sheet(path: Path, source: str, *, bundled: tuple[str, ...] = ()) -> Sheet:
-    """Read a CSV or Parquet file. bundled: names to offer when there is no such file. Raises TableError."""
+    """Read a CSV or Parquet file.
+
+    bundled: names of bundled tables, which the message lists where the file does not exist.
+
+    Raises TableError if the file cannot be read as such.
+    """
     data = _bytes(path, source, bundled)
     if path.name.lower().endswith((".parquet", ".pq")):
         return sheet_of_frame(_parquet(data, source), source)
@@ -66,7 +75,7 @@ def read_sheet(path: Path, source: str, *, bundled: tuple[str, ...] = ()) -> She
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
-            raise refuse(source, f"this is not a gzip file ({error})", "compress the CSV again") from None
+            raise refuse(source, f"the file is not valid gzip ({error})", "compress the CSV again") from None
     return _csv(data, source)
 
 
@@ -74,12 +83,14 @@ def _bytes(path: Path, source: str, bundled: tuple[str, ...]) -> bytes:
     kinds = ", ".join(SUFFIXES)
     try:
         if path.is_dir():
-            raise refuse(source, "this is a directory", f"give one file ({kinds})")
+            raise refuse(source, "the path is a directory", f"give a file ({kinds})")
         if not path.exists():
             fix = f"give a file ({kinds}) or the name of a bundled table ({', '.join(bundled)})"
             raise refuse(source, "there is no such file", fix)
         if not path.name.lower().endswith(SUFFIXES):
-            raise refuse(source, f"the file is none of {kinds}", "export it as CSV or Parquet and name it so")
+            raise refuse(
+                source, f"the file name does not end in {kinds}", "export it as CSV or Parquet with such a name"
+            )
         data = path.read_bytes()
     except (OSError, ValueError) as error:
         if isinstance(error, TableError):
@@ -98,7 +109,7 @@ def _parquet(data: bytes, source: str) -> pd.DataFrame:
         return table.to_pandas()
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise refuse(source, f"this is not a readable Parquet table ({reason})", "export the table again") from None
+        raise refuse(source, f"the file is not a readable Parquet table ({reason})", "export the table again") from None
 
 
 def _csv(data: bytes, source: str) -> Sheet:
@@ -112,13 +123,13 @@ def _csv(data: bytes, source: str) -> Sheet:
     lines, records, start = [], [], 1
     try:
         for record in reader:
-            if record:  # a blank line is no row
+            if record:  # a blank line is not a row
                 lines.append(start)
                 records.append(record)
             start = reader.line_num + 1
     except csv.Error as error:
-        fix = "check the quotes and commas there"
-        raise refuse(source, f"the text is not CSV ({error})", fix, (reader.line_num,)) from None
+        fix = "check the quotes and commas in that line"
+        raise refuse(source, f"the file is not CSV ({error})", fix, (reader.line_num,)) from None
     if not records:
         raise refuse(source, "the file is empty", "export the table again")
     header, records, lines = records[0], records[1:], lines[1:]
@@ -133,22 +144,21 @@ def _same_width(width: int, records: list[list[str]], lines: list[int], source: 
     for line, record in zip(lines, records, strict=True):
         if len(record) != width:
             ragged.setdefault(len(record), []).append(line)
-    fix = "quote cells that contain commas, and give every row one cell for each column"
+    fix = "quote cells that contain commas, and write one cell for each column in every row"
     problems = [
-        Problem(tuple(rows), "", f"the row has {n} cells where the header has {width}", fix)
-        for n, rows in ragged.items()
+        Problem(tuple(rows), "", f"the row has {n} cells and the header {width}", fix) for n, rows in ragged.items()
     ]
     if problems:
         raise TableError(source, problems)
 
 
 def _names(header: Iterable[object], source: str) -> list[str]:
-    """Stripped column names; a blank one (a saved index) gets a name of its own, and equal ones are refused."""
+    """Stripped column names; a blank name (of a saved index) is numbered. Raises TableError on equal names."""
     names = [str(h).strip().encode("utf-8", "replace").decode() for h in header]
     names = [n or f"column {i}" for i, n in enumerate(names, start=1)]
     double = sorted({n for n in names if names.count(n) > 1})
     if double:
-        what, fix = "stands more than once in the header", "rename or delete one of the columns"
+        what, fix = "appears more than once in the header", "rename or delete one of the columns"
         raise TableError(source, [Problem((1,), n, what, fix) for n in double])
     return names
 

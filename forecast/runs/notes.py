@@ -1,4 +1,4 @@
-"""What rows say of how they came about: which runs failed, what code made them and what they learned from."""
+"""Notes on where rows come from: failed runs, versions of the code and sets of demonstrations."""
 
 from collections.abc import Mapping
 
@@ -9,17 +9,20 @@ from forecast.errors import ROWS_SHOWN
 from forecast.runs.files import Sheet, refuse
 
 FAILED = ("failed", "crashed", "killed")
-"""Values of a column `state` (in any case) of runs that came to no end, as training and W&B write them."""
+"""Values of a column `state`, in any case, of runs that did not finish, as training and W&B write them."""
 MISSING = {"", "nan", "na", "n/a", "null", "none"}
-"""What stands in a cell without a value, in lower case."""
+"""Contents of a cell without a value, in lower case."""
 _REASON = 80  # characters of a reason that are shown
 
 
 def without_failed(sheet: Sheet, picked: Mapping[str, tuple[str, str]]) -> tuple[Sheet, list[str]]:
-    """The rows but those of failed runs that measured nothing, under their own line numbers, and a note of the others.
+    """The sheet without rows of failed runs that measured nothing, and a note on the rows left out.
 
-    picked: canonical name -> column of the sheet. A row of a failed run that holds a loss or a return is a measured
-    checkpoint and stays. Raises TableError where nothing else is left.
+    Line numbers stay as they were. A row of a failed run that holds a loss or a return is a measured checkpoint and
+    stays.
+    picked: canonical name -> (column of the sheet, factor).
+
+    Raises TableError if no row is left.
     """
     column = next((c for c in sheet.cells if c.casefold() == "state"), None)
     if column is None:
@@ -33,12 +36,12 @@ def without_failed(sheet: Sheet, picked: Mapping[str, tuple[str, str]]) -> tuple
     if not lost:
         return sheet, []
     if len(lost) == len(sheet.rows):
-        what = f"every row is of a run that failed and measured nothing ({_told(sheet, column, lost)})"
-        raise refuse(sheet.source, what, "run them again", column=column)
+        what = f"every row belongs to a failed run without a loss or a return ({_with_reasons(sheet, column, lost)})"
+        raise refuse(sheet.source, what, "train them again", column=column)
     kept = [row for row in sheet.rows if row not in set(lost)]
     rest = Sheet(sheet.source, tuple(kept), {c: v.loc[kept] for c, v in sheet.cells.items()}, sheet.is_text)
-    many = "1 row of a failed run is" if len(lost) == 1 else f"{len(lost)} rows of failed runs are"
-    return rest, [f"{many} left out: {_told(sheet, column, lost)}."]
+    subject = "1 row of a failed run is" if len(lost) == 1 else f"{len(lost)} rows of failed runs are"
+    return rest, [f"{subject} left out: {_with_reasons(sheet, column, lost)}."]
 
 
 def code_note(table: pd.DataFrame) -> list[str]:
@@ -51,24 +54,26 @@ def code_note(table: pd.DataFrame) -> list[str]:
         return []
     shown = [f"{name} ({count})" for name, count in versions.items()]
     more = f" and {len(shown) - ROWS_SHOWN} more" if len(shown) > ROWS_SHOWN else ""
-    unsaid = f"; {unnamed} row{'s name' if unnamed > 1 else ' names'} none" if unnamed else ""
-    told = ", ".join(shown[:ROWS_SHOWN])
-    return [f"Rows were made by {len(shown)} versions of the code: {told}{more}{unsaid}."]
+    without = f"; {unnamed} row{'s name' if unnamed > 1 else ' names'} no version" if unnamed else ""
+    names = ", ".join(shown[:ROWS_SHOWN])
+    return [f"Rows were made by {len(shown)} versions of the code: {names}{more}{without}."]
 
 
 def data_note(table: pd.DataFrame) -> list[str]:
-    """A sentence if rows of a group learned from several sets of demonstrations, which a column `data` names."""
+    """A sentence if rows of a group were trained on several sets of demonstrations, which a column `data` names."""
     if "data" not in table:
         return []
     sets = table.assign(data=[_text(v) for v in table["data"].tolist()]).query("data != ''").groupby("group")["data"]
-    many = {str(group): count for group, count in sets.nunique().items() if count > 1}
-    told = ", ".join(f"{group} ({count})" for group, count in list(many.items())[:ROWS_SHOWN])
-    more = f" and {len(many) - ROWS_SHOWN} more" if len(many) > ROWS_SHOWN else ""
-    return [f"Rows of a group learned from different data, and one law is fitted to all: {told}{more}."] if many else []
+    mixed = {str(group): count for group, count in sets.nunique().items() if count > 1}
+    if not mixed:
+        return []
+    names = ", ".join(f"{group} ({count})" for group, count in list(mixed.items())[:ROWS_SHOWN])
+    more = f" and {len(mixed) - ROWS_SHOWN} more" if len(mixed) > ROWS_SHOWN else ""
+    return [f"Rows of one group were trained on different data, and one law is fitted to them all: {names}{more}."]
 
 
-def _told(sheet: Sheet, column: str, lost: list[int]) -> str:
-    """line 5 (failed, out of memory), line 9 (killed)."""
+def _with_reasons(sheet: Sheet, column: str, lost: list[int]) -> str:
+    """Lines with their state and reason: line 5 (failed, out of memory), line 9 (killed)."""
     reasons = next((sheet.cells[c] for c in sheet.cells if c.casefold() == "reason"), None)
     shown = []
     for row in lost[:ROWS_SHOWN]:

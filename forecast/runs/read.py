@@ -1,4 +1,4 @@
-"""Reading a run table from CSV, Parquet, a DataFrame or a bundled table, through a mapping of columns."""
+"""Reading a run table from a CSV or Parquet file, a DataFrame or a bundled table, with a mapping of columns."""
 
 import re
 import tomllib
@@ -27,10 +27,10 @@ def read_runs(
 
     source: a .csv, .csv.gz, .parquet or .pq file, a DataFrame, or the name of a bundled table (`forecast.published`).
     columns: canonical name -> column in the file, with an optional factor: {"params": "config.params_m*1e6"}.
-    Canonical columns that are not mapped are taken under their own name. to_fit: False also takes a table of too few
-    sizes and budgets for a law, such as one of outcomes.
+    Canonical columns that are not mapped are read under their canonical name.
+    to_fit: False also accepts a table of too few sizes and budgets to fit a law, such as a table of outcomes.
 
-    Raises TableError with every problem found, their rows and columns.
+    Raises TableError with every problem, its rows and its column.
     """
     dataset: Dataset | None = None
     if isinstance(source, pd.DataFrame):
@@ -43,19 +43,19 @@ def read_runs(
     sheet, failed = without_failed(sheet, picked)
     table, unread, unreadable = _read_cells(sheet, picked)
     has_runs = "run" in table
-    table, more = _complete(_without_empty_losses(table, unread))
+    table, completed = _complete(_without_empty_losses(table, unread))
     problems += [*unreadable, *check(table, unread=unread, has_runs=has_runs, to_fit=to_fit)]
     if problems:
         raise TableError(sheet.source, problems)
-    own = dataset.as_notes() if dataset else ()
-    made = (*code_note(table), *data_note(table))
-    return Runs(table=table, source=sheet.source, notes=(*own, *notes, *failed, *more, *made))
+    provenance = (*code_note(table), *data_note(table))
+    bundled = dataset.as_notes() if dataset else ()
+    return Runs(table=table, source=sheet.source, notes=(*bundled, *notes, *failed, *completed, *provenance))
 
 
 def read_columns(path: str | Path) -> dict[str, str]:
     """A column mapping from the `[columns]` section of a TOML file: `params = "config.params_m*1e6"`.
 
-    Raises TableError if the file cannot be read or says something else.
+    Raises TableError if the file cannot be read or has no such section.
     """
     example = 'write a section [columns] with lines such as params = "config.params_m*1e6"'
     try:
@@ -64,16 +64,16 @@ def read_columns(path: str | Path) -> dict[str, str]:
         raise TableError(str(path), [Problem((), "", f"the mapping cannot be read ({error})", example)]) from None
     section = content.get("columns")
     if not isinstance(section, dict) or not section:
-        raise TableError(str(path), [Problem((), "", "there is no section [columns]", example)])
+        raise TableError(str(path), [Problem((), "", "the file has no section [columns]", example)])
     wrong = [k for k, v in section.items() if not isinstance(v, str)]
     if wrong:
-        what = "is mapped to something that is not text"
+        what = "is mapped to a value that is not text"
         raise TableError(str(path), [Problem((), k, what, "write the column name in quotes") for k in wrong])
     return dict(section)
 
 
 def _pick(sheet: Sheet, columns: Mapping[str, str]) -> tuple[dict[str, tuple[str, str]], list[str], list[Problem]]:
-    """Which file column, and which factor ("" for none), each canonical column is read from."""
+    """The file column and the factor ("" for none) of each canonical column, with notes and problems."""
     picked: dict[str, tuple[str, str]] = {}
     notes, problems = [], []
     for name, spec in columns.items():
@@ -90,7 +90,7 @@ def _pick(sheet: Sheet, columns: Mapping[str, str]) -> tuple[dict[str, tuple[str
             times = f" × {factor}" if factor else ""
             notes.append(f"`{name}` was read from `{column}`{times}.")
             if name in sheet.cells and column != name:
-                notes.append(f"The column `{name}` of the file was not used: the mapping replaces it.")
+                notes.append(f"The column `{name}` of the file was not read, because `{name}` is mapped to `{column}`.")
     for name in CANONICAL:
         if name in columns:
             continue
@@ -98,11 +98,13 @@ def _pick(sheet: Sheet, columns: Mapping[str, str]) -> tuple[dict[str, tuple[str
             picked[name] = name, ""
         elif name == "loss" and "return_mean" in {*columns, *sheet.cells} and not _spelt_otherwise(name, sheet):
             near = [c for c in sheet.near(name) if c not in CANONICAL]
-            notes += [f"The column `{c}` was not read as the loss; map it if it is: `loss={c}`." for c in near]
-        elif found := _absent(name, sheet, used={c for c, _ in picked.values()}):
-            problems.append(found)
+            notes += [
+                f"The column `{c}` was not read as the loss; if it is the loss, map it: `loss={c}`." for c in near
+            ]
+        elif problem := _absent(name, sheet, used={c for c, _ in picked.values()}):
+            problems.append(problem)
     if "row" in sheet.cells and "row" not in {c for c, _ in picked.values()}:
-        notes.append("The column `row` was left out: the table numbers its rows itself.")
+        notes.append("The column `row` was not read, because rows are numbered by their line.")
     return picked, notes, problems
 
 
@@ -121,11 +123,11 @@ def _spelt_otherwise(name: str, sheet: Sheet) -> bool:
 
 
 def _absent(name: str, sheet: Sheet, used: set[str]) -> Problem | None:
-    """The problem with a canonical column that is not there: required, or there in another spelling."""
+    """The problem of a canonical column that is absent: it is required, or present in another case."""
     near = [c for c in sheet.near(name) if c not in used and c not in CANONICAL]
     if near and near[0].casefold() == name:
         fix = f"rename it, or map it: columns={{'{name}': '{near[0]}'}}"
-        return Problem((), name, f"is missing, but there is `{near[0]}` (case matters)", fix)
+        return Problem((), name, f"is missing, but the table has `{near[0]}` (case matters)", fix)
     if name not in REQUIRED:
         return None
     guess = f"did you mean {_list(near)}? " if near else ""
@@ -141,7 +143,7 @@ def _list(names: object) -> str:
 def _read_cells(
     sheet: Sheet, picked: Mapping[str, tuple[str, str]]
 ) -> tuple[pd.DataFrame, dict[str, list[int]], list[Problem]]:
-    """The table with canonical columns parsed and the others as they are, and the cells that are not numbers."""
+    """The table with canonical columns parsed and the others unchanged, and the cells that are not numbers."""
     data, unread, problems = {}, {}, []
     for name in CANONICAL:
         if name not in picked:
@@ -193,7 +195,7 @@ def _numbers(cells: pd.Series, factor: str) -> tuple[pd.Series, dict[int, object
 
 
 def _number(cell: object, factor: str) -> float:
-    """One cell as a float; ValueError or TypeError if it is none. "1e5x", "1,000", "1_000" and True are none."""
+    """One cell as a float. Raises ValueError or TypeError if it is not a number: "1e5x", "1,000", "1_000", True."""
     if not is_scalar(cell) or isinstance(cell, (bool, np.bool_, complex, bytes)):
         raise TypeError("not a number")
     if bool(pd.isna(cell)):  # pyright: ignore[reportArgumentType, reportCallIssue]
@@ -211,7 +213,7 @@ def _number(cell: object, factor: str) -> float:
 
 
 def _without_empty_losses(table: pd.DataFrame, unread: Mapping[str, list[int]]) -> pd.DataFrame:
-    """Without the columns of losses where these are empty in every row and there are returns in their place."""
+    """The table without its columns of losses, if these are empty in every row and some row has a return."""
     if "loss" in table and table["loss"].isna().all() and not unread.get("loss"):
         empty = [c for c in ("loss", "loss_se") if c in table and table[c].isna().all()]
         return table.drop(columns=empty) if "return_mean" in table and table["return_mean"].notna().any() else table
@@ -219,19 +221,19 @@ def _without_empty_losses(table: pd.DataFrame, unread: Mapping[str, list[int]]) 
 
 
 def _complete(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Fill `group` and `run` where the source has none, say so, and put the columns in canonical order."""
+    """The table with `group` and `run` filled in where absent and columns in canonical order, and notes on it."""
     notes = []
     table = table.copy()
     if "group" not in table:
         table["group"] = pd.Series("all", index=table.index, dtype="string")
-        notes.append("There is no `group` column, so all rows are taken as one game and one architecture.")
+        notes.append("There is no `group` column, so all rows are treated as one game and one architecture.")
     if "run" not in table:
         table["run"] = pd.Series([f"row {r}" for r in table.index], index=table.index, dtype="string")
         notes.append(
-            "There is no `run` column, so every row counts as a training of its own; if rows are checkpoints of one "
-            "training their errors are correlated and the forecast is too sure."
+            "There is no `run` column, so every row counts as a separate training; if rows are checkpoints of one "
+            "training, their errors are correlated and the intervals of the forecast are too narrow."
         )
     if "loss" not in table:
-        notes.append("There are no losses, so the law is one of the return against size, samples and compute.")
+        notes.append("There are no losses, so the law describes the return as a function of size, samples and compute.")
     order = [c for c in CANONICAL if c in table]
     return table.loc[:, order + [c for c in table.columns if c not in order]], notes

@@ -1,10 +1,10 @@
 """The run table: one row per training run or checkpoint.
 
 Columns. Required: `params` N, `samples` D, `flops` C (training compute of that row), `loss` (nats per action).
-Optional: `group` (game, algorithm or architecture: the unit of pooling), `run` (the training a row is a checkpoint
-of), `seed`, `loss_se`, `return_mean`, `return_se`, `episodes`, `unique_samples`. Others are kept as they are.
+Optional: `group` (game, algorithm or architecture: the unit of pooling), `run` (the training that a row is a checkpoint
+of), `seed`, `loss_se`, `return_mean`, `return_se`, `episodes`, `unique_samples`. Other columns are kept unchanged.
 
-A table without losses, as of reinforcement learning, leaves `loss` out or empty in every row and has in every row a
+A table without losses, as from reinforcement learning, has no `loss` column or an empty one, and in every row a
 `return_mean` with `return_se` or `episodes`; its samples are environment frames.
 
 Rows of failed runs (`state` says failed, crashed or killed) that hold neither a loss nor a return are left out.
@@ -20,26 +20,25 @@ import pandas as pd
 from forecast.errors import ForecastError
 from forecast.runs.checks import CANONICAL, count_budgets, required
 
-# Given to rows of a table without a `run` column; read back from a saved table it means the same.
-_OWN_RUN = re.compile(r"row \d+")
+# The run name of a row in a table without a `run` column; in a saved table it still means that.
+_MADE_UP_RUN = re.compile(r"row \d+")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Runs:
-    """A validated run table.
-
-    table: canonical columns first, then the others; numbers float64, `group`, `run` and `seed` string; the index,
-    named `row`, holds line numbers (header line 1, first data row line 2). source: file, bundled name or "DataFrame".
-    notes: provenance and caveats, one sentence each, that every report must show.
-    """
+    """A validated run table."""
 
     table: pd.DataFrame
+    """Canonical columns first, then the others; numbers float64, `group`, `run` and `seed` string. The index, named
+    `row`, holds line numbers (the header is line 1, the first data row line 2)."""
     source: str
+    """File, bundled name or "DataFrame"."""
     notes: tuple[str, ...] = ()
+    """Provenance and caveats, one sentence each; every report must show them."""
 
     @property
     def sha256(self) -> str:
-        """Hash of the canonical columns: blind to row order, file format, extra columns and made-up run names."""
+        """Hash of the canonical columns, independent of row order, file format, other columns and made-up run names."""
         unnamed = () if self.has_trajectories else ("run",)
         columns = [c for c in CANONICAL if c in self.table and c not in unnamed]
         cells = [["" if pd.isna(v) else str(v) for v in self.table[c].tolist()] for c in columns]
@@ -63,7 +62,7 @@ class Runs:
 
     @property
     def falling(self) -> pd.Series:
-        """What compute brings down, by row: the loss (nats), or, without losses, 1 / (return + `return_offset`)."""
+        """What falls with compute, by row: the loss (nats), or, without losses, 1 / (return + `return_offset`)."""
         if self.has_losses:
             return self.table["loss"]
         offset = self.table["group"].map({name: return_offset(rows) for name, rows in self.table.groupby("group")})
@@ -71,44 +70,50 @@ class Runs:
 
     @property
     def has_trajectories(self) -> bool:
-        """False when the source named no runs, so that every row counts as its own training."""
+        """Whether the source named its runs; if not, every row counts as a separate training."""
         run = self.table["run"]
-        return bool(run.duplicated().any()) or not all(_OWN_RUN.fullmatch(r) for r in run)
+        return bool(run.duplicated().any()) or not all(_MADE_UP_RUN.fullmatch(r) for r in run)
 
     def group_table(self, name: str) -> pd.DataFrame:
-        """Rows of one group; ForecastError naming the groups if there is no such group."""
+        """Rows of one group. Raises ForecastError, which lists the groups, if the table does not have it."""
         if name not in self.groups:
-            raise ForecastError(f"no group `{name}` in {self.source}; it has {', '.join(self.groups)}.")
+            raise ForecastError(f"{self.source} has no group {name!r}; name one of {', '.join(self.groups)}.")
         return self.table.loc[self.table["group"] == name]
 
     def subset(self, mask: object) -> "Runs":
-        """The rows where mask (row bools, or a Series of them with this index) holds, keeping line numbers.
+        """The rows for which the mask is true, with their line numbers.
 
-        Not checked again for enough sizes and budgets: leaving rows out is how a forecast is tested. Raises
-        ForecastError if the mask does not fit or keeps nothing.
+        mask: one bool a row, or a Series of them with the index of the table.
+        The result may have too few sizes and budgets to fit a law, because back-tests leave rows out.
+
+        Raises ForecastError if the mask does not fit the table or keeps no row.
         """
         if isinstance(mask, pd.Series) and not mask.index.equals(self.table.index):
-            raise ForecastError("mask is a Series whose index is not that of the table.")
+            raise ForecastError(
+                "mask is a Series with another index than the table; give it the index of `Runs.table`."
+            )
         keep = np.asarray(mask, dtype=bool)
         if keep.shape != (len(self.table),):
-            raise ForecastError(f"mask has shape {keep.shape}, and the table has {len(self.table)} rows.")
+            raise ForecastError(
+                f"mask has shape {keep.shape} and the table {len(self.table)} rows; give one value for each row."
+            )
         if not keep.any():
-            raise ForecastError(f"mask keeps none of the {len(self.table)} rows of {self.source}.")
+            raise ForecastError(f"mask keeps none of the {len(self.table)} rows of {self.source}; keep at least one.")
         return Runs(table=self.table.loc[keep], source=self.source, notes=self.notes)
 
     def frontier_excess(self) -> pd.Series:
-        """How far each row lies above the best loss its compute bought, in log loss (nats ratio); >= 0, by row.
+        """Log of each row's loss over the best loss at the same compute or less, by row; >= 0.
 
-        log(loss) - log(min loss over rows of the group with flops <= own flops): a lower envelope in C, because true
-        compute differs across sizes and no two rows need share a budget. Without losses, how far the log of the shifted
-        return lies below the best.
+        log(loss) - log(min loss over rows of the group with at most the row's flops): a lower envelope in C, because
+        true compute differs across sizes and no two rows need share a budget. Without losses, the log of the best
+        shifted return over the row's.
         """
-        # Rounded, so that the units of compute cannot part two rows of equal cost.
+        # Rounded, so that the units of compute cannot separate two rows of equal cost.
         by_cost = self.table.assign(flops=np.round(np.log10(self.table["flops"]), 9), loss=self.falling).sort_values(
             "flops", kind="stable"
         )
         best = by_cost.groupby("group")["loss"].cummin()
-        best = best.groupby([by_cost["group"], by_cost["flops"]]).transform("min")  # rows of equal cost see each other
+        best = best.groupby([by_cost["group"], by_cost["flops"]]).transform("min")  # over rows of equal cost
         excess = np.log(by_cost["loss"].to_numpy()) - np.log(best.to_numpy())
         return pd.Series(excess, index=by_cost.index, name="frontier_excess").reindex(self.table.index)
 
@@ -129,7 +134,7 @@ class Runs:
 
 
 def return_offset(table: pd.DataFrame) -> float:
-    """Added to returns before their log: 1% of the best, plus what lifts the lowest to 0; 0 without returns."""
+    """Added to returns before their log: 1% of the best, plus what raises the lowest to 0; 0 without returns."""
     if "return_mean" not in table or not table["return_mean"].notna().any():
         return 0.0
     returns = table["return_mean"].dropna()

@@ -41,10 +41,10 @@ def test_rows_of_failed_runs_leave_the_table_and_the_others_keep_their_lines(sta
     assert runs.table.index.tolist() == finished
     assert runs.table["loss"].tolist() == frame()["loss"].tolist()
     assert runs.sha256 == read_runs(frame()).sha256
-    told = [note for note in runs.notes if "left out" in note]
-    assert len(told) == 1
+    left_out = [note for note in runs.notes if "left out" in note]
+    assert len(left_out) == 1
     failed = [i + 2 for i, s in enumerate(table[column]) if s != "finished"]
-    assert all(f"line {line} (" in told[0] for line in failed[:8])
+    assert all(f"line {line} (" in left_out[0] for line in failed[:8])
 
 
 def test_the_note_gives_the_reason():
@@ -85,9 +85,9 @@ def test_a_mapped_loss_counts_as_measured():
     assert len(read_runs(table, columns={"loss": "val/loss*1"}).table) == 9
 
 
-def test_nothing_but_failures_is_said():
+def test_a_table_of_failures_alone_is_refused():
     table = with_failures({0: "failed"}).iloc[:1]
-    with pytest.raises(TableError, match="every row is of a run that failed"):
+    with pytest.raises(TableError, match="every row belongs to a failed run"):
         read_runs(table)
 
 
@@ -99,19 +99,19 @@ def test_tables_without_losses_lose_their_failed_rows_too():
     assert not runs.has_losses
 
 
-def test_versions_of_the_code_are_told():
+def test_several_versions_of_the_code_are_noted():
     two = read_runs(frame().assign(code=["0a1b2c3"] * 5 + ["4d5e6f7"] * 3 + [None]))
-    assert "Rows were made by 2 versions of the code: 0a1b2c3 (5), 4d5e6f7 (3); 1 row names none." in two.notes
+    assert "Rows were made by 2 versions of the code: 0a1b2c3 (5), 4d5e6f7 (3); 1 row names no version." in two.notes
     one = read_runs(frame().assign(code="0a1b2c3"))
     assert not any("versions" in note for note in one.notes)
 
 
-def test_several_sets_of_demonstrations_in_a_group_are_told():
+def test_several_sets_of_demonstrations_are_noted():
     sets = ["0a1b"] * 5 + ["4d5e"] * 3 + [None]
     mixed, apart = (
         read_runs(frame().assign(data=sets, group=g), to_fit=False) for g in ("a", ["a"] * 5 + ["b"] * 3 + ["a"])
     )
-    assert "Rows of a group learned from different data, and one law is fitted to all: a (2)." in mixed.notes
+    assert "Rows of one group were trained on different data, and one law is fitted to them all: a (2)." in mixed.notes
     assert not any("different data" in note for note in apart.notes)
 
 
