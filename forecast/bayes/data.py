@@ -1,4 +1,4 @@
-"""What the model sees of a table: what it contains, and the rows as arrays."""
+"""The input of the model: which parts it has, and the rows of a table as arrays."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,24 +18,24 @@ Groups = Float[Array, " groups"]
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What the model contains; with the shapes of the data it decides what has to be compiled."""
+    """Which parts the model has; with the shapes of the data it determines what is compiled."""
 
     law: str
     """One of `forecast.bayes.LAWS`."""
     groups: int
-    """How many there are."""
+    """Number of groups."""
     trajectories: bool
     """Whether rows of a run share their noise."""
     returns: bool
     """Whether returns are modelled beside the losses."""
     losses: bool = True
-    """False where returns are all that was measured, and themselves follow the law."""
+    """Whether losses were measured; if not, the returns follow the law."""
 
 
 class Data(NamedTuple):
-    """The rows as the model sees them, padded to `rows`; centres of priors by group.
+    """The rows of a table as arrays, padded to `rows`, and centres of priors by group.
 
-    The rows of a run follow each other, in order of samples.
+    The rows of a run are adjacent, in order of samples.
     """
 
     u: Rows
@@ -49,7 +49,7 @@ class Data(NamedTuple):
     group: Int[Array, " rows"]
     """Index of the group."""
     gap: Rows
-    """Log samples since the run's checkpoint before; 1e6 where there is none."""
+    """Log samples since the run's previous checkpoint; 1e6 where there is none."""
     weight: Rows
     """Power of the row's likelihood, 0 for padding."""
     log_return: Rows

@@ -1,4 +1,4 @@
-"""Whether a posterior may be believed: a verdict, one sentence, and the table behind it."""
+"""Whether a posterior is reliable: a verdict, one sentence, and the table of checks."""
 
 import warnings
 from collections.abc import Mapping
@@ -10,20 +10,22 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-MAX_RHAT = 1.03  # of the worst of some hundred numbers, each from two chains a view: 1.02 comes by chance
+MAX_RHAT = 1.03  # for the worst of some hundred numbers, each from two chains a view: 1.02 occurs by chance
 MIN_ESS = 400.0
 MAX_DIVERGENT = 0.005
 HIGH_PARETO_K = 0.7
-MAX_HIGH_K = 0.25  # share of trainings that the fit leans on so much that leaving them out cannot be estimated
+MAX_HIGH_K = 0.25  # share of trainings so influential that the fit without them cannot be estimated
 MIN_COVERAGE = 0.80  # of 90% intervals over the fitted rows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Diagnostics:
-    """checks: one row a check with `check`, `value`, `wanted`, `passed`. diverging: [chain, draw]."""
+    """Checks of the sampler and of the fit."""
 
     checks: pd.DataFrame
+    """One row a check: `check`, `value`, `wanted`, `passed`."""
     diverging: np.ndarray
+    """Whether NUTS diverged in a draw: [chain, draw]."""
 
     @property
     def passed(self) -> bool:
@@ -35,17 +37,20 @@ class Diagnostics:
         """The verdict in one sentence."""
         failed = self.checks[~self.checks["passed"]]
         if failed.empty:
-            return "The sampler converged and the fitted rows look as the model expects."
-        told = "; ".join(f"{r.check} is {r.value:.3g} (wanted {r.wanted})" for r in failed.itertuples())
-        return f"DO NOT TRUST this forecast yet: {told}. Sample longer (--draws, --warmup), or look at the table."
+            return "The sampler converged and the fitted rows agree with the model."
+        reasons = ", ".join(f"{r.check} is {r.value:.3g} (should be {r.wanted})" for r in failed.itertuples())
+        return f"DO NOT TRUST this forecast yet: {reasons}; sample longer (--draws, --warmup), or check the run table."
 
 
 class Convergence(NamedTuple):
-    """The worst R-hat and the smallest effective sample size, bulk or tail, of any number drawn."""
+    """Convergence of the chains, by the worst of all parameters."""
 
     rhat: float
+    """Largest R-hat."""
     ess: float
+    """Smallest effective sample size, bulk or tail."""
     wanted_ess: float
+    """The effective sample size that is enough."""
 
     @property
     def reached(self) -> bool:
@@ -54,10 +59,11 @@ class Convergence(NamedTuple):
 
 
 def convergence(draws: Mapping[str, np.ndarray], views: int = 1) -> Convergence:
-    """How well the chains agree and how much their draws are worth (Vehtari et al., 2021).
+    """R-hat and effective sample size (Vehtari et al., 2021).
 
-    draws: site -> [chain, draw, ...]. views: how many posteriors the chains sample in turn; chains are compared, and
-    their draws counted, within each. R-hat is NaN, and passes, where a view has one chain.
+    draws: site -> [chain, draw, ...].
+    views: number of posteriors that the chains sample in turn. Chains of one view are compared with each other, and
+    effective sample sizes are summed over views. R-hat is NaN, and passes, where a view has one chain.
     """
     chains, length = next(iter(draws.values())).shape[:2]
     parts = [az.convert_to_dataset({name: x[k::views] for name, x in draws.items()}) for k in range(min(views, chains))]
@@ -71,9 +77,12 @@ def diagnose(
 ) -> Diagnostics:
     """Convergence of the chains and a posterior predictive check.
 
-    draws: site -> [chain, draw, ...]. pit: probability that the model gives to a loss below each fitted row's [n]; a
-    tenth of them should lie outside 0.05 to 0.95. pareto_k: of each trajectory when it is left out. views: see
-    `convergence`.
+    draws: site -> [chain, draw, ...].
+    diverging: whether NUTS diverged in a draw, [chain, draw].
+    pit: posterior probability of a loss below that of each fitted row [n]; a tenth of them should lie outside 0.05 to
+    0.95.
+    pareto_k: Pareto k of each trajectory when it is left out.
+    views: as for `convergence`.
     """
     rhat, ess, wanted_ess = convergence(draws, views)
     coverage = float(np.mean((pit > 0.05) & (pit < 0.95)))
@@ -106,7 +115,8 @@ def probability_below(log_loss: np.ndarray, location: np.ndarray, scale: np.ndar
 def leave_out(likelihoods: np.ndarray, blocks: np.ndarray) -> Any:
     """PSIS-LOO with whole blocks of rows left out at once (Vehtari, Gelman and Gabry, 2017).
 
-    likelihoods: [chain, draw, n]; blocks: the block of each row [n], a training or, where none is named, a model size.
+    likelihoods: log likelihoods, [chain, draw, n].
+    blocks: the block of each row [n]: a training, or a model size where the table names no runs.
     """
     names = np.unique(blocks)
     summed = np.stack([likelihoods[..., blocks == b].sum(-1) for b in names], axis=-1)

@@ -13,24 +13,27 @@ from forecast.runs.table import Runs, return_offset
 
 _ROW_BLOCK = 64  # rows are padded to a multiple of this, so that similar tables share a compilation
 _NO_GAP = 1e6  # log samples since a checkpoint that does not exist; finite, for its gradient
-_NEAR = 0.15  # log loss above the running minimum: what counts as near the frontier
-_NEAR_RETURN = 0.5  # log return below the running maximum, which is the luckiest seed's
+_NEAR = 0.15  # log loss above the running minimum, up to which a row is near the frontier
+_NEAR_RETURN = 0.5  # log return below the running maximum, wider because that is of the luckiest seed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
     """The point of a group's frontier around which its law is written.
 
-    Geometric means over the near-frontier rows of the last factor of ten of compute. offset: added to returns before
-    the log is taken, 1% of the best return, plus what lifts the lowest to 0. loss (nats): without losses, 1 over the
-    return so lifted.
+    Geometric means over the near-frontier rows of the last factor of ten of compute.
     """
 
     params: float
+    """N0."""
     samples: float
+    """D0."""
     flops: float
+    """Compute."""
     loss: float
+    """Nats; without losses, 1 / (return + return_offset)."""
     return_offset: float = 0.0
+    """Added to returns before their log: 1% of the best return, plus what raises the lowest to 0."""
 
     @property
     def returns(self) -> float:
@@ -40,32 +43,38 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """Data for the sampler and what is needed to read its draws: groups in the order of their indices."""
+    """Data for the sampler, and what is needed to interpret its draws."""
 
     data: Data
+    """The arrays."""
     groups: tuple[str, ...]
+    """Names of the groups, in the order of their indices."""
     references: Mapping[str, Reference]
+    """Reference point of each group."""
     rows: np.ndarray
     """Row numbers of the table in the order of the data (unpadded): sorted, so that row order changes nothing."""
     weights: np.ndarray
     """Powers of the rows' likelihoods for each of `LOCALITIES`, padding 0: [L, n]."""
     row_weights: RowWeights
-    """The same by row number of the table, with the rows that do not count."""
+    """The same by row number of the table, including rows of weight 0."""
 
     def chain_weights(self, chains: int) -> np.ndarray:
-        """Weights for each chain [chains, n], the localities in turn."""
+        """Weights for each chain [chains, n]; the chains take the localities in turn."""
         return self.weights[np.arange(chains) % len(self.weights)]
 
 
 def encode(
     runs: Runs, *, expert_return: Mapping[str, float] | None = None, start_loss: Mapping[str, float] | None = None
 ) -> Encoding:
-    """Arrays of the model for a table; expert_return and start_loss (nats) by group, where known."""
+    """Arrays of the model for a table.
+
+    expert_return, start_loss (nats): by group, where known.
+    """
     weighed = weigh_rows(runs)
     table = runs.table.assign(loss=weighed.loss, excess=weighed.excess, row=runs.table.index)
     if not runs.has_losses and "return_se" in table:
         table["loss_se"] = table["return_se"] * table["loss"] ** 2
-    # A run's rows follow each other, in order of samples. Not by flops, whose units could part ties; nor by names of
+    # Rows of a run are adjacent, in order of samples. Not by flops, whose units could separate ties; nor by names of
     # runs of one row, which may be row numbers.
     table["training"] = table["run"].where(table.duplicated(["group", "run"], keep=False), "")
     table = table.sort_values(["group", "training", "params", "samples", "loss"], kind="stable")
@@ -139,12 +148,12 @@ def _priors(
     known: Mapping[str, float],
 ) -> dict[str, Any]:
     """Centres of priors by group [G]: log losses, and log shifted returns."""
-    rows = []
+    centres = []
     for name, reference in references.items():
-        own = table[table["group"] == name]
+        rows = table[table["group"] == name]
         expert = expert_return.get(name)
-        level, floor, ceiling = _return_priors(own, reference, expert)
-        rows.append(
+        level, floor, ceiling = _return_priors(rows, reference, expert)
+        centres.append(
             {
                 "level": np.log(reference.loss),
                 "start": np.log(start[name]),
@@ -155,7 +164,7 @@ def _priors(
                 "ceiling_known": float(expert is not None),
             }
         )
-    return {field: np.array([row[field] for row in rows]) for field in rows[0]}
+    return {field: np.array([of_group[field] for of_group in centres]) for field in centres[0]}
 
 
 def _return_priors(table: pd.DataFrame, reference: Reference, expert: float | None) -> tuple[float, float, float]:
@@ -172,9 +181,9 @@ def _return_priors(table: pd.DataFrame, reference: Reference, expert: float | No
 
 
 def _gaps(table: pd.DataFrame) -> np.ndarray:
-    """For each row the log samples since its run's checkpoint, the row before it (1e6: there is none)."""
+    """Log samples since the previous checkpoint of the row's run; 1e6 for its first."""
     log_samples = np.log(table["samples"].to_numpy())
     first = ~table.duplicated(["group", "run"]).to_numpy()
-    # Two checkpoints at one number of samples would make the later one certain: a hundredth apart at least.
+    # At least 0.01: at an equal number of samples the later checkpoint would have no noise left.
     gap = np.round(np.maximum(np.diff(log_samples, prepend=log_samples[0]), 0.01), 9)
     return np.where(first, _NO_GAP, gap)

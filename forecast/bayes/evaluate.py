@@ -1,4 +1,4 @@
-"""The laws of all draws at many points, in double precision."""
+"""The laws of all draws evaluated at many points, in double precision."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from forecast.bayes.model import SCALE_KNOTS, SKILL_KNOTS
 
 @jax.jit
 def _jitted_law(law: Any, u: Any, v: Any) -> Any:
-    return jax.vmap(lambda one: log_loss(one, u, v, SCALE_KNOTS))(law)
+    return jax.vmap(lambda draw: log_loss(draw, u, v, SCALE_KNOTS))(law)
 
 
 def law_on_points(law: LossLaw, u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -29,6 +29,6 @@ def _jitted_return(law: ReturnLaw, skill: Any, u: Any) -> Any:
 
 
 def return_on_draws(law: ReturnLaw, skill: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Log shifted return by the law of every draw, skill = log(reference loss / loss), u = log N/N0; all [S, P]."""
+    """Log shifted return by the law of every draw at skill = log(reference loss / loss), u = log N/N0; all [S, P]."""
     with jax.enable_x64(True):
         return np.asarray(_jitted_return(law, jnp.asarray(skill), jnp.asarray(u)))

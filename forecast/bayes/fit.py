@@ -1,4 +1,4 @@
-"""Run table -> posterior."""
+"""From a run table to its posterior, and the comparison of laws."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 
 from forecast.bayes.data import Spec
-from forecast.bayes.diagnostics import HIGH_PARETO_K, convergence, diagnose, leave_out, probability_below
+from forecast.bayes.diagnostics import HIGH_PARETO_K, Diagnostics, convergence, diagnose, leave_out, probability_below
 from forecast.bayes.encode import Encoding, encode
 from forecast.bayes.laws import LAWS
 from forecast.bayes.model import episode_sd
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.sampler import (
+    Draws,
     Progress,
     Settings,
     constrained_parameters,
@@ -23,10 +24,10 @@ from forecast.bayes.sampler import (
 )
 from forecast.bayes.weights import LOCALITIES
 from forecast.errors import ForecastError
-from forecast.runs.cost import fit_cost
+from forecast.runs.cost import group_costs
 from forecast.runs.table import Runs, return_offset
 
-_PASSED = 0.8  # a highest return below this part of what runs reach is none
+_PASSED = 0.8  # a highest return below this part of what runs reach is refused
 
 
 def fit(
@@ -44,43 +45,67 @@ def fit(
 ) -> Posterior:
     """Posterior of a run table by NUTS; see `forecast.bayes.model` for the model and its priors.
 
-    law: one of `forecast.bayes.LAWS`. expert_return: mean return of the demonstrator, where imitation saturates; of a
-    table without losses the highest return there is. start_loss: loss of an untrained policy (nats), used by the
-    saturating and drifting laws; ln(actions) for a uniform one. Either for all groups or by group. chains, draws,
-    warmup: draws and warmup in whole hundreds. max_draws: draws are doubled up to here while the chains have not
-    converged, None: four times draws. The chains take the views of `forecast.bayes.weights.LOCALITIES` in turn.
-    The same seed and rows, in any order and units, give the same draws.
+    law: one of `forecast.bayes.LAWS`.
+    expert_return: mean return of the demonstrator, where imitation saturates; for a table without losses, the highest
+    return that is possible. One number for all groups, or by group.
+    start_loss: loss of an untrained policy (nats), ln(actions) for a uniform one; used by the saturating and drifting
+    laws. One number for all groups, or by group.
+    chains: they take the views of `forecast.bayes.weights.LOCALITIES` in turn.
+    draws, warmup: iterations of each chain, in whole hundreds.
+    max_draws: draws are doubled up to this number while the chains have not converged; None: four times draws.
+    seed: the same seed and rows, in any order and units, give the same draws.
+    progress: called with iterations done and in all.
 
     Raises ForecastError for an unknown law or group, for settings out of range, and for start_loss without losses.
     """
-    if law not in LAWS:
-        raise ForecastError(f"there is no law {law!r}; choose one of {', '.join(LAWS)}.")
-    max_draws = 4 * draws if max_draws is None else max_draws
-    for name, value in (("draws", draws), ("max_draws", max_draws), ("warmup", warmup)):
-        if value < 100 or value % 100:
-            raise ForecastError(f"{name} is {value}; give a whole number of hundreds, 100 or more.")
-    if max_draws < draws:
-        raise ForecastError(f"max_draws is {max_draws}; give at least the {draws} draws asked for.")
-    if not 1 <= chains <= 64 or chains != int(chains):
-        raise ForecastError(f"chains is {chains}; give a whole number from 1 to 64.")
+    settings = Settings(
+        chains=chains, draws=draws, max_draws=4 * draws if max_draws is None else max_draws, warmup=warmup
+    )
+    _check_settings(law, settings)
     if start_loss is not None and not runs.has_losses:
         raise ForecastError(f"{runs.source} has no losses; leave start_loss out.")
     experts, starts = _by_group(runs, expert_return, "expert_return"), _by_group(runs, start_loss, "start_loss")
     encoding = encode(runs, expert_return=experts, start_loss=starts)
-    returns = bool(encoding.data.return_weight.any())
-    spec = _spec(runs, law, returns=returns)
-    settings = Settings(chains=chains, draws=draws, max_draws=max_draws, warmup=warmup)
-    weights = encoding.chain_weights(chains)
-    found = sample(
+    spec = _spec(runs, law, returns=bool(encoding.data.return_weight.any()))
+    sampled = sample(
         spec,
         encoding.data,
         settings,
         seed,
-        weights=weights,
+        weights=encoding.chain_weights(chains),
         enough=lambda values: convergence(values, len(LOCALITIES)).reached,
         progress=progress,
     )
-    parameters = constrained_parameters(spec, encoding.data, found.values)
+    return Posterior(
+        runs=runs,
+        spec=spec,
+        encoding=encoding,
+        draws=sampled.values,
+        diagnostics=_diagnose(runs, spec, encoding, sampled),
+        cost=group_costs(runs),
+        seed=seed,
+        expert_return=experts,
+        start_loss=starts,
+    )
+
+
+def _check_settings(law: str, settings: Settings) -> None:
+    """Raises ForecastError for an unknown law and for settings out of range."""
+    if law not in LAWS:
+        raise ForecastError(f"law {law!r} does not exist; choose one of {', '.join(LAWS)}.")
+    for name in ("draws", "max_draws", "warmup"):
+        value = getattr(settings, name)
+        if value < 100 or value % 100:
+            raise ForecastError(f"{name} is {value}; give a whole number of hundreds, 100 or more.")
+    if settings.max_draws < settings.draws:
+        raise ForecastError(f"max_draws is {settings.max_draws}, less than draws; give at least {settings.draws}.")
+    if not 1 <= settings.chains <= 64 or settings.chains != int(settings.chains):
+        raise ForecastError(f"chains is {settings.chains}; give a whole number from 1 to 64.")
+
+
+def _diagnose(runs: Runs, spec: Spec, encoding: Encoding, sampled: Draws) -> Diagnostics:
+    """Diagnostics of the draws; the predictive check takes the rows that count in some view."""
+    parameters = constrained_parameters(spec, encoding.data, sampled.values)
     location, scale = row_forecasts(parameters, encoding.data)
     if not runs.has_losses:
         cv = np.asarray(parameters.noise["episode_cv"])[:, None]
@@ -88,27 +113,24 @@ def fit(
     n = len(encoding.rows)
     dof = np.asarray(parameters.noise["dof"])
     pit = probability_below(np.asarray(encoding.data.log_loss)[:n], location[:, :n], scale[:, :n], dof)
-    counted = weights[:, :n].max(axis=0) > 0.5
-    pareto_k = _pareto_k(_left_out(runs, spec, encoding, found.values))
-    return Posterior(
-        runs=runs,
-        spec=spec,
-        encoding=encoding,
-        draws=found.values,
-        diagnostics=diagnose(found.values, found.diverging, pit[counted], pareto_k, len(LOCALITIES)),
-        cost={g: fit_cost(t["params"], t["samples"], t["flops"]) for g, t in _tables(runs)},
-        seed=seed,
-        expert_return=experts,
-        start_loss=starts,
-    )
+    counted = encoding.chain_weights(len(sampled.diverging))[:, :n].max(axis=0) > 0.5
+    pareto_k = _pareto_k(_left_out(runs, spec, encoding, sampled.values))
+    return diagnose(sampled.values, sampled.diverging, pit[counted], pareto_k, len(LOCALITIES))
 
 
 def compare(runs: Runs, *, laws: tuple[str, ...] = LAWS, seed: int = 0, **settings: Any) -> pd.DataFrame:
     """The laws side by side by PSIS-LOO with whole trajectories left out, best first.
 
-    A trajectory is a run, or all rows of a group and size where the table names no runs. Columns: law; elpd, the
-    expected log density of a left-out trajectory summed over them; se; difference to the best and its se;
-    pareto_k_high, the share of trajectories whose k exceeds 0.7, where the estimate is not to be relied on.
+    A trajectory is a run, or all rows of a group and size where the table names no runs.
+    settings: keyword arguments of `fit`.
+
+    Columns of the table:
+    - law
+    - elpd: expected log density of a left-out trajectory, summed over trajectories
+    - se: its standard error
+    - difference: elpd minus that of the best law
+    - difference_se: its standard error
+    - pareto_k_high: share of trajectories with a Pareto k over 0.7, for which the estimate is unreliable
     """
     rows, pointwise = [], {}
     for law in laws:
@@ -127,11 +149,11 @@ def compare(runs: Runs, *, laws: tuple[str, ...] = LAWS, seed: int = 0, **settin
 
 
 def prior_predictive(runs: Runs, *, law: str = "drifting", draws: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """What the priors expect of each row before its loss is seen, to be argued with.
+    """Prior predictive quantiles of the loss of each row, to check the priors against what is known.
 
-    By row number: params, samples, loss as observed, and q05, median, q95 of the loss of a new run there; without
-    losses the same of the return. The reference point, which the priors are written around, is the only thing taken
-    from what was measured.
+    By row number: params, samples, loss as observed, and q05, median, q95 of the loss of a new run of that size and
+    samples; without losses the same of the return. Of the measurements only the reference point enters, because the
+    priors are written around it.
     """
     encoding = encode(runs)
     spec = _spec(runs, law, returns=False)
@@ -171,32 +193,33 @@ def _left_out(runs: Runs, spec: Spec, encoding: Encoding, draws: Mapping[str, np
 
 
 def _pareto_k(views: list[Any]) -> np.ndarray:
-    """k of every training in every view but those of no weight, which leave nothing out."""
-    found = np.concatenate([loo.pareto_k.to_numpy() for loo in views])
-    return found[found != np.inf]
-
-
-def _tables(runs: Runs) -> list[tuple[str, pd.DataFrame]]:
-    return [(name, runs.group_table(name)) for name in runs.groups]
+    """Pareto k of every training in every view, except those of weight 0."""
+    k = np.concatenate([loo.pareto_k.to_numpy() for loo in views])
+    return k[k != np.inf]
 
 
 def _by_group(runs: Runs, value: Mapping[str, float] | float | None, name: str) -> dict[str, float]:
     if value is None:
         return {}
-    given = dict(value) if isinstance(value, Mapping) else dict.fromkeys(runs.groups, float(value))
-    for group, number in given.items():
+    by_group = dict(value) if isinstance(value, Mapping) else dict.fromkeys(runs.groups, float(value))
+    for group, number in by_group.items():
         if group not in runs.groups:
-            raise ForecastError(f"{name} names the group {group!r}; the table has {', '.join(runs.groups)}.")
+            raise ForecastError(
+                f"{name} names the group {group!r}, which {runs.source} does not have; name one of "
+                f"{', '.join(runs.groups)}."
+            )
         if not np.isfinite(number) or (number <= 0 and runs.has_losses):
             raise ForecastError(f"{name} of {group} is {number}; give a positive number.")
         if not runs.has_losses:
             _check_ceiling(runs.group_table(group), float(number), f"{name} of {group}")
-    return given
+    return by_group
 
 
 def _check_ceiling(table: pd.DataFrame, highest: float, name: str) -> None:
-    """Refuse a highest return that the runs of most compute lie far above."""
+    """Raises ForecastError if the runs of most compute lie far above the highest return."""
     offset = return_offset(table)
     reached = float(table.loc[table["flops"] >= 0.5 * table["flops"].max(), "return_mean"].median())
     if highest + offset < _PASSED * (reached + offset):
-        raise ForecastError(f"{name} is {highest:g}, and runs reach {reached:g}; give the highest return there is.")
+        raise ForecastError(
+            f"{name} is {highest:g}, and runs reach {reached:g}; give the highest return that is possible."
+        )

@@ -7,23 +7,23 @@ the frontier of the table, \(u = \log N/N_0\) and \(v = \log D/D_0\), so that ev
     R     = ( share · exp(-a(u)/g) + (1 - share) · exp(-b(v)/g) )^g
 
 `level` is log L at the reference, `floor` the share of that loss that no compute removes, `share` the part of the
-removable rest that is owed to the finite model. With a(u) = α·u, b(v) = β·v and g = 1 this is the additive law
-L = E + A·N^-α + B·D^-β of Hoffmann et al. (2022), approach 3, fit to games by Tuyls et al. (2023). Three go beyond:
+removable loss that is due to the finite model. With a(u) = α·u, b(v) = β·v and g = 1 this is the additive law
+L = E + A·N^-α + B·D^-β of Hoffmann et al. (2022), approach 3, fit to games by Tuyls et al. (2023). Three extend it:
 
-- *interaction*: g is free; below 1 the larger of the two terms rules more sharply, above 1 they compound.
-- *saturating*: no run starts above `start`, the loss of an untrained policy, so L falls short of the law early on.
+- *interaction*: g is free; below 1 the larger of the two terms dominates, above 1 they compound.
+- *saturating*: no run starts above `start`, the loss of an untrained policy, so early L lies below the law.
 - *drifting*: both of these, and the exponents are α and β at the reference only and change with scale: a and b are
-  integrals of an exponent interpolated between `Knots`. What the exponents did inside the data says how far to trust
-  them outside.
+  integrals of an exponent interpolated between `Knots`. How much the exponents change inside the data determines how
+  uncertain they are outside.
 
 Where there is no loss, the return itself follows N and D, and its reciprocal obeys the same law: 1/R falls as a power
 of size and samples, from 1 over the return of random play (`start`) to 1 over the highest return (`floor`), so that
 
     1/R = 1/ceiling + (A·N^-α + B·D^-β)^g,    at most 1 / random play;
 
-where neither bound is near, R rises as a power of whatever is scarcer, N or D. Hilton et al. (2023) fit the same form
-to the "intrinsic performance" of reinforcement learning, and Tuyls et al. (2023) powers of C to its best return. An
-exponent is positive: that more samples or a larger model make returns worse on average, no draw can say.
+far from both bounds, R rises as a power of the scarcer of N and D. Hilton et al. (2023) fit the same form to the
+"intrinsic performance" of reinforcement learning, and Tuyls et al. (2023) powers of C to its best return. Exponents are
+positive: no draw allows returns that fall on average with more samples or a larger model.
 """
 
 from dataclasses import dataclass
@@ -40,14 +40,14 @@ _SHARPNESS = 4.0  # of the bend between the law and its start: within 5% of the 
 
 @dataclass(frozen=True)
 class Knots:
-    """Points at distances `spacing` (natural log) from 0, between which a rate is interpolated linearly.
-
-    `below` of them under 0 and `above` over it; the outermost rates hold for good beyond.
-    """
+    """Points between which a rate is interpolated linearly; beyond the outermost points it stays constant."""
 
     spacing: float
+    """Distance between two points, natural log."""
     below: int
+    """Number of points below 0."""
     above: int
+    """Number of points above 0."""
 
     @property
     def count(self) -> int:
@@ -81,19 +81,25 @@ def _hat_integral(t: Array) -> Array:
 
 
 class LossLaw(NamedTuple):
-    """Parameters of L(N, D), each of any batch shape; the exponents have one more axis, over their knots (1: constant).
+    """Parameters of L(N, D), each of any batch shape.
 
-    level: log loss (log nats) at the reference. floor, share: in (0, 1). params_exponents, samples_exponents: > 0.
-    interaction: g > 0. start: log loss of an untrained policy, None where it is not modelled.
+    The exponents have one more axis, over their knots; of length 1 where they are constant.
     """
 
     level: Array
+    """Log loss (log nats) at the reference."""
     floor: Array
+    """Share of the reference loss that no compute removes, in (0, 1)."""
     share: Array
+    """Part of the removable loss that is due to the finite model, in (0, 1)."""
     params_exponents: Array
+    """α, > 0."""
     samples_exponents: Array
+    """β, > 0."""
     interaction: Array
+    """g, > 0."""
     start: Array | None
+    """Log loss of an untrained policy, None where it is not modelled."""
 
 
 def law_terms(law: LossLaw, a: Array, b: Array) -> Array:
@@ -141,28 +147,32 @@ def optimal_linear_cost(law: LossLaw, budget: ArrayLike, cost_exponent: float = 
 
 
 class ReturnLaw(NamedTuple):
-    """Parameters of the mean return given the loss, each of any batch shape; `elasticity` has an axis over its knots.
+    """Parameters of the mean return given the loss, each of any batch shape.
 
-    level: log return at the reference loss and size before floor and ceiling act. elasticity: -d log R / d log L.
-    size: d log R / d log N at equal loss. floor, ceiling: log of the returns that bound it on either side.
+    `elasticity` has one more axis, over its knots.
     """
 
     level: Array
+    """Log return at the reference loss and size before floor and ceiling act."""
     elasticity: Array
+    """-d log R / d log L."""
     size: Array
+    """d log R / d log N at equal loss."""
     floor: Array
+    """Log of the lowest return."""
     ceiling: Array
+    """Log of the highest return."""
 
 
 def log_return(law: ReturnLaw, skill: ArrayLike, u: ArrayLike, knots: Knots) -> Array:
     """Log of the (shifted) mean return at `skill` = log(reference loss / loss) and u = log N/N0.
 
-    A power of the loss between the return of a policy that knows nothing and that of the expert:
+    A power of the loss between the return of an untrained policy and that of the expert:
     1/R = 1/(floor + exp(level + integral of elasticity + size·u)) + 1/ceiling.
     """
     return bounded_return(law, law.level + knots.integral_weights(skill) @ law.elasticity + law.size * jnp.asarray(u))
 
 
 def bounded_return(law: ReturnLaw, signal: Array) -> Array:
-    """Log of the mean return whose unbounded log is `signal`: bent between floor and ceiling."""
+    """Log of the mean return: `signal`, its unbounded log, bent smoothly between floor and ceiling."""
     return -jnp.logaddexp(-jnp.logaddexp(signal, law.floor), -law.ceiling)

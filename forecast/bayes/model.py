@@ -8,51 +8,53 @@ One posterior for everything. For row i of group k, with u, v the log distances 
     noise_i      = noise_k · exp(noise_growth · rise_i)      rise: predicted log loss above the reference, >= 0
     log return_i ~ StudentT(dof', return_k(latent loss_i, u_i), sqrt(spread_k² + se'_i²))
 
-The noise is relative, grows where losses are high (early checkpoints scatter) and has heavy tails. It is the noise of
-a training: the checkpoints of one run share it as an autoregression in log samples, so that a run that lies above the
-law stays above it for a while, and twelve checkpoints of one run are not twelve witnesses. Replicates and new runs
-differ by all of it. `latent loss` is the run's true loss: the measured one, pulled towards the law by as much as its
-standard error allows. `spread` is the run-to-run spread of returns beyond the error of a finite number of episodes.
+The noise is relative, grows where losses are high (early checkpoints scatter) and has heavy tails. It belongs to a
+training: it is autoregressive in log samples along a run, so that a run that lies above the law stays above it for a
+while, and its checkpoints carry less information than as many separate runs. Replicates and new runs have independent
+noise. `latent loss` is the run's true loss: the measured one, shrunk towards the law as far as its standard error
+allows. `spread` is the run-to-run spread of returns beyond the error of a finite number of episodes.
 
 In a table without losses the return itself follows the law: `log loss` is then minus the log of the shifted return,
 since the reciprocal of a return obeys the law of a loss (`forecast.bayes.laws`), and its standard error is that of the
 episodes. All else is the same, with priors of its own (`OF_RETURNS` and the last lines of the list).
 
-Where the law is linear given the exponents (E, A and B) one could integrate over them in closed form, but only for
-Gaussian noise on the loss itself; with relative, heavy-tailed noise NUTS is both faster to state and as fast.
+Where the law is linear given the exponents (in E, A and B), these could be integrated out in closed form, but only with
+Gaussian noise on the loss itself. With relative, heavy-tailed noise NUTS is simpler and as fast.
 
-Priors, in units to argue with (n% to m% are 90% intervals):
+Priors (n% to m% are 90% intervals):
 
 - level: the loss at the reference, within a third of the frontier loss observed there.
-- floor: share of the reference loss that stays for ever, logit-normal around 18%; 2.5% to 66%.
-- share: part of the removable loss owed to model size, logit-normal around 1/2; 16% to 84%.
+- floor: share of the reference loss that no compute removes, logit-normal around 18%; 2.5% to 66%.
+- share: part of the removable loss that is due to model size, logit-normal around 1/2; 16% to 84%.
 - alpha, beta: exponents of the two terms at the reference, log-normal around 0.5; 0.22 to 1.14.
 - interaction: log-normal around 1; 0.5 to 1.9.
-- params_drift, samples_drift: sd of the change of log exponent over a factor of ten of scale, log-normal around 0.25;
-  0.11 to 0.57.
+- params_drift, samples_drift: standard deviation of the change of log exponent over a factor of ten of scale,
+  log-normal around 0.25; 0.11 to 0.57.
 - start: no loss of the law lies above it. Up to 18% above the loss of an untrained policy where that is given, else up
   to twice the best loss of the smallest budget, where the frontier begins (half-normal in log, 0.1 or 0.4).
-- pace: beyond the data the frontier falls faster or slower than the law says; see `PACE`. No data can speak of it.
+- pace: beyond the data the frontier may fall faster or slower than the law predicts; see `PACE`. The data cannot
+  determine it.
 - noise: relative scatter of a checkpoint at the reference, log-normal around 2%; 0.6% to 6%. noise_growth: half-normal,
   scale 1 (at 1, noise is proportional to the loss's rise). dof: 2 + log-normal around 5.
-- memory: over what factor of samples a run's noise persists, log-normal around e; 0.2 to 5 in log samples.
-- return_level: log return at the reference, sd 1 around what was observed there. elasticity: log-normal around 1.5;
-  0.5 to 4.7, its log drifting by an sd around 0.4 a factor of two of loss. return_size: sd 0.15 per factor e of size.
-- return_floor: sd 0.5 around the returns of the worst losses. ceiling: the expert's return where given, else a
-  half-normal distance above the best log return, scale 2.5: 1.2 to 130 times it. A nearer one
-  forecasts saturation where there is none: with scale 1 returns came out a fifth too low over six tables' back-tests.
-- return_spread: of log return, log-normal around 20%; 5% to 75%. episode_cv: sd of one episode over the mean,
-  log-normal around 1, used where a row has episodes but no return_se.
+- memory: the factor of samples over which a run's noise persists, log-normal around e; 0.2 to 5 in log samples.
+- return_level: log return at the reference, standard deviation 1 around what was observed there. elasticity: log-normal
+  around 1.5; 0.5 to 4.7, its log drifting by a standard deviation around 0.4 over a factor of two of loss. return_size:
+  standard deviation 0.15 per factor e of size.
+- return_floor: standard deviation 0.5 around the returns of the worst losses. ceiling: the expert's return where known,
+  else a half-normal distance above the best log return, scale 2.5: 1.2 to 130 times it. A lower ceiling forecasts
+  saturation where there is none: with scale 1 returns were forecast a fifth too low in back-tests of six tables.
+- return_spread: of log return, log-normal around 20%; 5% to 75%. episode_cv: standard deviation of one episode over the
+  mean, log-normal around 1, used where a row has episodes but no return_se.
 
 In a table without losses share, interaction, drifts, pace, dof, memory and episode_cv as above, and
 
-- level: log return at the reference, sd 1 around what was observed there.
-- ceiling: the highest return where given; what the reference has reached of it then moves in odds, by the same sd of 1.
-  Else the reference has reached a share of it, logit-normal around 12%; 1% to 61%. Saturation is to be seen in the
-  rows: a prior that puts the ceiling nearer forecasts it where there is none (by a third too little at ten times the
-  compute, on planted tables without one).
-- random play: log return, sd 0.7 around the lowest tenth of the rows.
-- alpha, beta: log-normal around 0.5; 0.13 to 1.9, wider than for losses: few have been seen.
+- level: log return at the reference, standard deviation 1 around what was observed there.
+- ceiling: the highest return where known; the odds of the share of it that the reference reaches then have the same
+  standard deviation of 1. Else that share is logit-normal around 12%; 1% to 61%. Saturation must come from the rows: a
+  prior with a lower ceiling forecasts it where there is none (a third too little at ten times the compute, on planted
+  tables without a ceiling).
+- random play: log return, standard deviation 0.7 around the lowest tenth of the rows.
+- alpha, beta: log-normal around 0.5; 0.13 to 1.9, wider than for losses because few have been measured.
 - noise: spread between seeds of the return at the reference, log-normal around 30%; 9% to 95%: seeds of reinforcement
   learning differ by tens of percent (Agarwal et al., 2021). noise_growth: half-normal, scale 0.3, since returns span
   more than losses do.
@@ -85,17 +87,20 @@ GROUP_MARK = "@"
 """Between the name of a site and the index of its group."""
 PACE = 0.13
 """The fall of the frontier's log loss beyond the largest compute of the table, h factors of ten ahead, is multiplied by
-exp(PACE · sqrt(h) · t), t Student with `PACE_DOF` degrees of freedom: a law is wrong in ways its own data cannot show.
-Chosen on back-tests of the bundled tables (benchmarks/LOG.md)."""
+exp(PACE · sqrt(h) · t), t Student with `PACE_DOF` degrees of freedom, because the data cannot show how a law fails
+beyond them. Chosen on back-tests of the bundled tables (benchmarks/LOG.md)."""
 PACE_DOF = 3.0
 
 
 class Scales(NamedTuple):
-    """Priors that differ between laws of losses and of returns: sd of log exponents, centre and growth of the noise."""
+    """Priors that differ between laws of losses and of returns."""
 
     exponents: float
+    """Standard deviation of log exponents."""
     noise: float
+    """Median of the noise."""
     noise_growth: float
+    """Scale of the growth of the noise."""
 
 
 OF_LOSSES = Scales(exponents=0.5, noise=0.02, noise_growth=1.0)
@@ -103,12 +108,16 @@ OF_RETURNS = Scales(exponents=0.8, noise=0.3, noise_growth=0.3)
 
 
 class Parameters(NamedTuple):
-    """Every parameter of the model: the laws, with their group axis first, and the noise of losses and of returns."""
+    """Every parameter of the model; of laws the group axis is the first."""
 
     law: LossLaw
+    """The law of losses, or of returns in a table without losses."""
     noise: dict[str, Array]
+    """The noise around it."""
     return_law: ReturnLaw | None
+    """The return given the loss, None where it is not modelled."""
     return_noise: dict[str, Array]
+    """The noise around it, empty where it is not modelled."""
 
 
 def sample_parameters(spec: Spec, data: Data) -> Parameters:
@@ -159,10 +168,10 @@ def sample_parameters(spec: Spec, data: Data) -> Parameters:
 
 
 def _level_below_ceiling(groups: int, data: Data) -> tuple[Array, Array]:
-    """Level and floor of minus the log return: it falls to minus the log of the highest return and no further."""
+    """Level and floor of minus the log return, which falls at most to minus the log of the highest return."""
     floor_logit = _pooled("floor_logit", groups, -2.0, 1.5, between=0.5)
     shift = _per_group("level_shift", groups, dist.Normal(0, 1.0))
-    # Where the ceiling is known, a return close to it moves in odds: it cannot pass.
+    # Where the ceiling is known, the shift acts on the odds of the share reached, so that no return exceeds it.
     expected = jnp.exp(jnp.minimum(data.return_level - data.ceiling, np.log(0.95)))
     floor = jax.nn.sigmoid(jnp.where(data.ceiling_known > 0, jax.scipy.special.logit(expected) + shift, floor_logit))
     level = jnp.where(data.ceiling_known > 0, -data.ceiling - jnp.log(floor), -data.return_level - shift)
@@ -178,12 +187,12 @@ def _sample_start(spec: Spec, data: Data) -> Array:
 
 
 def _draw(name: str, distribution: dist.Distribution) -> Array:
-    """`numpyro.sample`, whose declared return type is wider than what it returns."""
+    """`numpyro.sample` with the type of what it returns."""
     return cast(Array, numpyro.sample(name, distribution))
 
 
 def _per_group(name: str, groups: int, distribution: dist.Distribution) -> Array:
-    """An independent draw a group, [G, ...]; a site each, so that the sampler can learn one group's shape at a time."""
+    """An independent draw a group, [G, ...]; a site each, so that the sampler adapts to each group by itself."""
     return jnp.stack([_draw(f"{name}{GROUP_MARK}{k}", distribution) for k in range(groups)])
 
 
@@ -219,7 +228,7 @@ def _sample_return_law(spec: Spec, data: Data) -> ReturnLaw:
 
 
 def row_locations(law: LossLaw, data: Data) -> Array:
-    """What the law says of the log loss of each row."""
+    """Log loss of each row by the law."""
 
     def integral(x: Array, exponents: Array) -> Array:
         if exponents.shape[-1] == 1:
@@ -240,7 +249,7 @@ def of_rows(values: Array, data: Data) -> Array:
 
 
 class _HeavyTailed(dist.StudentT):
-    """Student t whose degrees of freedom [] are one for all rows: their gamma functions are found once, not per row."""
+    """Student t with the same degrees of freedom [] for all rows: gamma functions are computed once, not per row."""
 
     def __init__(self, dof: Array, loc: Array, scale: Array) -> None:
         super().__init__(dof, loc, scale)
@@ -251,13 +260,13 @@ class _HeavyTailed(dist.StudentT):
         """Log density, the shape of loc."""
         half = (self.dof + 1) / 2
         constant = gammaln(half) - gammaln(self.dof / 2) - 0.5 * jnp.log(jnp.pi * self.dof)
-        constant = jax.lax.optimization_barrier(constant)  # or XLA fuses it into the rows and finds it for each again
+        constant = jax.lax.optimization_barrier(constant)  # or XLA fuses it into the rows and computes it for each
         z = (value - self.row_loc) / self.row_scale
         return constant - jnp.log(self.row_scale) - half * jnp.log1p(z**2 / self.dof)
 
 
 def noise_scale(noise: Array, growth: Array, rise: Array) -> Array:
-    """Sd of log loss at a predicted log loss `rise` above the reference, where it is `noise`."""
+    """Standard deviation of log loss at a predicted log loss `rise` above the reference, where it is `noise`."""
     return noise * jnp.exp(growth * jax.nn.softplus(4 * rise) / 4)
 
 
@@ -283,22 +292,22 @@ def run_model(data: Data, spec: Spec) -> None:
 
 
 def episode_sd(cv: Any, data: Data) -> Array:
-    """Sd of log return that finite episodes leave where no standard error was given, 0 elsewhere: [..., n].
+    """Standard error of log return from a finite number of episodes, 0 where `return_se` is known: [..., n].
 
-    cv: sd of one episode over the mean return, [] or [..., 1].
+    cv: standard deviation of one episode over the mean return, [] or [..., 1].
     """
     return cv * jnp.where(data.episodes > 0, 1.0, 0.0) / jnp.sqrt(jnp.maximum(data.episodes, 1.0))
 
 
 @contextlib.contextmanager
 def _powered(weight: Array) -> Iterator[None]:
-    """Likelihoods of rows to the power of their weight [n]; 0 leaves a row out, whatever stands in it."""
+    """Raise likelihoods of rows to the power of their weight [n]; 0 leaves a row out, whatever its values."""
     with numpyro.handlers.mask(mask=weight > 0), numpyro.handlers.scale(scale=jnp.maximum(weight, 1e-9)):
         yield
 
 
 def _observe_returns(data: Data, parameters: Parameters, shift: Array) -> None:
-    """shift: measured minus latent log loss, [n]."""
+    """Observe the returns. shift: measured minus latent log loss, [n]."""
     law, noise = parameters.return_law, parameters.return_noise
     assert law is not None
     law, spread = jax.tree.map(lambda x: of_rows(x, data), (law, noise["spread"]))

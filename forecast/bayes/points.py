@@ -1,4 +1,4 @@
-"""A file of points -> a table of predictions."""
+"""Predictions at points that a file lists."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from forecast.errors import Problem, TableError
 def read_points(path: str | Path) -> pd.DataFrame:
     """Points to predict at: a CSV with columns params, samples and optionally flops and group; others are ignored.
 
-    Raises TableError naming every row and column that is wrong.
+    Raises TableError with every wrong row and column.
     """
     example = "write a CSV with the columns params and samples, one point a row"
     try:
@@ -22,7 +22,7 @@ def read_points(path: str | Path) -> pd.DataFrame:
     table.columns = [str(c).strip() for c in table.columns]
     missing = [c for c in ("params", "samples") if c not in table]
     if missing or table.empty:
-        what = "is missing" if missing else "there are no points"
+        what = "is missing" if missing else "the file has no points"
         raise TableError(str(path), [Problem((), c, what, example) for c in missing or [""]])
     problems = []
     for name in [c for c in ("params", "samples", "flops") if c in table]:
@@ -40,18 +40,17 @@ def read_points(path: str | Path) -> pd.DataFrame:
 def predict_points(posterior: Posterior, points: pd.DataFrame, *, group: str | None = None) -> pd.DataFrame:
     """Predictions of new runs: target, params, samples, q05, q25, median, q75, q95, and group where there are several.
 
-    A `group` column of the points names the group of each; `group` names one for all. Raises ForecastError for unknown
-    groups.
+    A `group` column of the points names the group of each; `group` names one for all points and replaces the column.
+
+    Raises ForecastError for unknown groups.
     """
     named = points["group"].str.strip() if "group" in points and group is None else None
     frames = []
     for name in [group] if named is None else list(dict.fromkeys(named)):
         chosen = points if named is None else points[named == name]
         flops = chosen["flops"].to_numpy() if "flops" in chosen else None
-        found = posterior.predict(
-            chosen["params"].to_numpy(), chosen["samples"].to_numpy(), group=name or None, flops=flops
-        )
-        table = found.table()
+        params, samples = chosen["params"].to_numpy(), chosen["samples"].to_numpy()
+        table = posterior.predict(params, samples, group=name or None, flops=flops).table()
         if len(posterior.groups) > 1:
             table["group"] = name
         frames.append(table)

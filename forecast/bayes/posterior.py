@@ -1,4 +1,4 @@
-"""Frozen posterior draws of a run table: predict loss and return, save and load."""
+"""The posterior of a run table: predictions of loss and return, a summary, and its file."""
 
 import json
 from collections.abc import Mapping
@@ -28,13 +28,13 @@ from forecast.runs.cost import CostLaw
 from forecast.runs.table import Runs
 
 _AHEAD = 6.0  # factors of ten of compute beyond the table that the frontier is tabulated for
-_HIGHEST = 700.0  # log of a loss or return; what is above it would overflow
+_HIGHEST = 700.0  # log of a loss or return, above which exp would overflow
 _SIZES = 81  # model sizes tried when the frontier is sought
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """What an answer of a posterior rests on."""
+    """What a result of a posterior is based on."""
 
     source: str
     """The run table: a file, a bundled name or "DataFrame"."""
@@ -43,7 +43,7 @@ class Provenance:
     law: str
     """One of `forecast.bayes.LAWS`."""
     seed: int
-    """Of the sampler."""
+    """Seed of the sampler."""
     passed: bool
     """Whether every diagnostic passed."""
     verdict: str
@@ -57,20 +57,26 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Posterior:
-    """What was learned from a run table; S draws, G groups.
-
-    draws: site of the model -> [chain, draw, ...]. cost: FLOPs per sample as a function of params, by group.
-    """
+    """The posterior of a run table; S draws, G groups."""
 
     runs: Runs
+    """The table."""
     spec: Spec
+    """Which parts the model has."""
     encoding: Encoding
+    """The rows as arrays, and the reference points."""
     draws: Mapping[str, np.ndarray]
+    """Site of the model -> [chain, draw, ...]."""
     diagnostics: Diagnostics
+    """Whether the draws are reliable."""
     cost: Mapping[str, CostLaw]
+    """By group: FLOPs per sample as a function of params."""
     seed: int
+    """Seed of the sampler."""
     expert_return: Mapping[str, float] = field(default_factory=dict)
+    """By group, where known: mean return of the demonstrator, or the highest return of a table without losses."""
     start_loss: Mapping[str, float] = field(default_factory=dict)
+    """By group, where known: loss of an untrained policy (nats)."""
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -89,12 +95,12 @@ class Posterior:
 
     @property
     def set_aside(self) -> pd.Series:
-        """Why a row took no part in the fit, by row number of the table; empty if all did."""
+        """Reason why a row was left out of the fit, by row number of the table; empty if none was."""
         return self.encoding.row_weights.set_aside
 
     @property
     def provenance(self) -> Provenance:
-        """What its answers rest on."""
+        """What its results are based on."""
         return Provenance(
             source=self.runs.source,
             sha256=self.runs.sha256,
@@ -111,7 +117,7 @@ class Posterior:
 
     @cached_property
     def _standard(self) -> dict[str, np.ndarray]:
-        """Standard noise that every prediction shares, so that equal questions have equal answers: [S] each."""
+        """Standard noise that all predictions share, so that equal calls give equal results: [S] each."""
         rng = np.random.default_rng([self.seed, 7])
         noise, returns = self.parameters.noise, self.parameters.return_noise
         size = np.shape(noise["dof"])
@@ -124,12 +130,12 @@ class Posterior:
         return standard
 
     def group_name(self, group: str | None) -> str:
-        """The group asked for, which need not be named where there is one. ForecastError otherwise."""
+        """The name of the group; None is allowed where there is one. Raises ForecastError for an unknown group."""
         if group is None and len(self.groups) == 1:
             return self.groups[0]
         if group not in self.groups:
-            named = f"no group {group!r} in {self.runs.source}" if group else f"{self.runs.source} has several groups"
-            raise ForecastError(f"{named}; name one of {', '.join(self.groups)}.")
+            problem = f"has no group {group!r}" if group else "has several groups"
+            raise ForecastError(f"{self.runs.source} {problem}; name one of {', '.join(self.groups)}.")
         return group
 
     def reference(self, group: str | None = None) -> Reference:
@@ -141,9 +147,11 @@ class Posterior:
         return float(self.runs.group_table(self.group_name(group))["flops"].max())
 
     def log_loss(self, params: ArrayLike, samples: ArrayLike, *, group: str | None = None, pace: bool = True) -> Any:
-        """What the law says of log loss, without the noise of a run: [S, P]. Beyond the data the pace is applied.
+        """Log loss by the law, without the noise of a run: [S, P].
 
-        Without losses, of what stands in its place: minus the log of the shifted return, which `returns_at` turns back.
+        Without losses: minus the log of the shifted return, which `returns_at` converts to a return.
+        params, samples: [P].
+        pace: whether to apply the pace (`forecast.bayes.model.PACE`) beyond the data.
         """
         name = self.group_name(group)
         k, ref = self.groups.index(name), self.reference(name)
@@ -158,23 +166,25 @@ class Posterior:
     def predict(
         self, params: ArrayLike, samples: ArrayLike, *, group: str | None = None, flops: ArrayLike | None = None
     ) -> Prediction:
-        """Loss and return of a new run at each point, with everything that is uncertain: law, pace, run and noise.
+        """Loss and return of a new run at each point, including the uncertainty of law, pace and noise.
 
-        params, samples: [P]. flops: the compute of each run [P], from the fitted cost of a sample where not given.
-        Raises ForecastError for points that are not positive and finite, or an unknown group.
+        params, samples: [P].
+        flops: compute of each run [P]; None: from the fitted cost of a sample.
+
+        Raises ForecastError for points that are not positive and finite, and for an unknown group.
         """
         name = self.group_name(group)
         params, samples = np.broadcast_arrays(np.atleast_1d(params).astype(float), np.atleast_1d(samples).astype(float))
-        given = {"params": params, "samples": samples}
+        points = {"params": params, "samples": samples}
         if flops is not None:
-            given["flops"] = np.broadcast_to(flops, params.shape).astype(float)
-        for column, values in given.items():
+            points["flops"] = np.broadcast_to(flops, params.shape).astype(float)
+        for column, values in points.items():
             bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
             if bad.size:
                 raise ForecastError(
                     f"{column} of point {bad[0] + 1} is {values[bad[0]]:g}; give positive finite numbers."
                 )
-        spent = given["flops"] if flops is not None else self.cost[name](params) * samples
+        spent = points["flops"] if flops is not None else self.cost[name](params) * samples
         law = self.log_loss(params, samples, group=name, pace=False)
         law = law + self._lag(name, np.log10(spent / self.largest_flops(name)))
         loss, returns = self._new_run(name, law, params)
@@ -182,19 +192,21 @@ class Posterior:
         return Prediction(params=params, samples=samples, flops=spent, loss=shown, returns=returns)
 
     def _new_run(self, name: str, law: np.ndarray, params: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Log loss of a run where the law says `law` [S, P], and its return."""
+        """Log loss of a new run, and its return; law: log loss by the law [S, P]."""
         k, noise = self.groups.index(name), self.parameters.noise
         rise = law - np.asarray(self.parameters.law.level)[:, k, None]
         scale = np.asarray(noise_scale(noise["noise"][:, k, None], noise["noise_growth"][:, None], jnp.asarray(rise)))
         loss = law + scale * self._standard["loss"][:, None]
-        if not self.has_losses and name in self.expert_return:  # the luckiest run does not pass the highest return
+        if not self.has_losses and name in self.expert_return:  # no run exceeds the highest return
             loss = np.maximum(loss, -np.log(self.expert_return[name] + self.reference(name).return_offset))
         return loss, self.returns_at(loss, params, group=name, new_run=True) if self.has_returns else None
 
     def returns_at(self, log_loss: Any, params: ArrayLike, *, group: str | None = None, new_run: bool) -> np.ndarray:
-        """Return at given log losses [S, P] of models of given size [P]; with the spread between runs if new_run.
+        """Return of models with these log losses [S, P].
 
-        Without losses log_loss is minus the log of the shifted return, which holds all there is to know.
+        log_loss: [S, P]; without losses minus the log of the shifted return, which determines the return.
+        params: [P].
+        new_run: whether to include the spread between runs.
         """
         name = self.group_name(group)
         k, ref = self.groups.index(name), self.reference(name)
@@ -209,7 +221,7 @@ class Posterior:
         return np.exp(np.minimum(value, _HIGHEST)) - ref.return_offset
 
     def _lag(self, name: str, ahead: np.ndarray) -> np.ndarray:
-        """What the pace adds to log loss [S, P] at `ahead` [P] factors of ten of compute beyond the table."""
+        """Effect of the pace on log loss [S, P] at `ahead` [P] factors of ten of compute beyond the table."""
         ahead = np.clip(ahead, 0.0, _AHEAD)
         if not np.any(ahead > 0):
             return np.zeros((len(self._standard["pace"]), *ahead.shape))
@@ -223,34 +235,35 @@ class Posterior:
     def _frontiers(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """By group: factors of ten beyond the table [T], and the law's least log loss at that compute [S, T]."""
         steps = np.linspace(0.0, _AHEAD, 25)
-        found = {}
+        frontiers = {}
         for name in self.groups:
             sizes = self.sizes(name, self.largest_flops(name) * 10**_AHEAD)
             budgets = self.largest_flops(name) * 10**steps
             cost = self.cost[name](sizes)
             best = [self.log_loss(sizes, c / cost, group=name, pace=False).min(axis=1) for c in budgets]
-            found[name] = steps, np.stack(best, axis=1)
-        return found
+            frontiers[name] = steps, np.stack(best, axis=1)
+        return frontiers
 
     def sizes(self, group: str | None, flops: float) -> np.ndarray:
-        """Model sizes among which an optimum is sought: the table's range, and as far beyond as the budget goes."""
+        """Model sizes among which an optimum is sought: the table's range, and beyond it for larger budgets."""
         table = self.runs.group_table(self.group_name(group))
         beyond = max(flops / table["flops"].max(), 1.0)
         return np.geomspace(table["params"].min() / 10, table["params"].max() * 10 * beyond**0.9, _SIZES)
 
     def summary(self) -> pd.DataFrame:
-        """Parameters that have a meaning, by group: parameter, group, median, q05, q95, unit."""
+        """Quantiles of the parameters that can be interpreted: parameter, group, median, q05, q95, unit."""
         law, noise = self.parameters.law, self.parameters.noise
         rows = []
         for k, name in enumerate(self.groups):
             middle = SCALE_KNOTS.below if law.params_exponents.shape[-1] > 1 else 0
-            removable = "of the removable loss" if self.has_losses else "of what may still be gained"
+            measured = "loss" if self.has_losses else "return"
+            removable = "of the removable loss" if self.has_losses else "of the gain still possible"
             values = {
                 **self.bounds(k),
                 "share of model size": (law.share[:, k], removable),
                 "alpha": (law.params_exponents[:, k, middle], "exponent of params at the reference"),
                 "beta": (law.samples_exponents[:, k, middle], "exponent of samples at the reference"),
-                "noise": (noise["noise"][:, k], f"relative sd of a run's {'loss' if self.has_losses else 'return'}"),
+                "noise": (noise["noise"][:, k], f"relative standard deviation of a run's {measured}"),
             }
             if self.spec.law in ("interaction", "drifting"):
                 values["interaction"] = law.interaction[:, k], "exponent g"
@@ -258,14 +271,17 @@ class Posterior:
                 middle = SKILL_KNOTS.below
                 elasticity = self.parameters.return_law.elasticity[:, k, middle]
                 values["elasticity of return"] = elasticity, "% of return per % of loss"
-                values["spread of returns"] = self.parameters.return_noise["spread"][:, k], "sd of log return"
+                values["spread of returns"] = (
+                    self.parameters.return_noise["spread"][:, k],
+                    "standard deviation of log return",
+                )
             for what, (draws, unit) in values.items():
                 q = np.quantile(np.asarray(draws), (0.5, 0.05, 0.95))
                 rows.append((what, name, *map(float, q), unit))
         return pd.DataFrame(rows, columns=["parameter", "group", "median", "q05", "q95", "unit"])
 
     def bounds(self, k: int) -> dict[str, tuple[Any, str]]:
-        """Where the law of group k is at its reference, and what it cannot pass: name -> draws [S], unit."""
+        """The law of group k at its reference, and its bounds: name -> draws [S], unit."""
         law = self.parameters.law
         if self.has_losses:
             return {
@@ -275,17 +291,17 @@ class Posterior:
             }
         ref = self.reference(self.groups[k])
         offset = ref.return_offset
-        there = self.log_loss([ref.params], [ref.samples], group=self.groups[k], pace=False)[:, 0]
-        found = {
-            "return at the reference": (np.exp(-there) - offset, ""),
+        log_loss = self.log_loss([ref.params], [ref.samples], group=self.groups[k], pace=False)[:, 0]
+        bounds = {
+            "return at the reference": (np.exp(-log_loss) - offset, ""),
             "highest return": (np.exp(-law.level[:, k] - np.log(law.floor[:, k])) - offset, ""),
         }
         if law.start is not None:
-            found["return of random play"] = (np.exp(-law.start[:, k]) - offset, "")
-        return found
+            bounds["return of random play"] = (np.exp(-law.start[:, k]) - offset, "")
+        return bounds
 
     def thinned(self, count: int) -> "Posterior":
-        """The same posterior with about `count` of its draws, evenly spaced: for searches and pictures."""
+        """The same posterior with about `count` of its draws, evenly spaced, for searches and figures."""
         chains, length = next(iter(self.draws.values())).shape[:2]
         step = max(1, chains * length // count)
         return replace(self, draws={k: v[:, ::step] for k, v in self.draws.items()})
@@ -295,7 +311,7 @@ class Posterior:
         return az.from_dict(posterior=dict(self.draws), sample_stats={"diverging": self.diagnostics.diverging})
 
     def save(self, path: str | Path) -> None:
-        """Write the draws, the table and what is needed to read them, as netCDF (arviz InferenceData)."""
+        """Write the draws, the table and all that `load_posterior` needs, as netCDF (arviz InferenceData)."""
         stored = self.inference_data()
         stored.attrs["forecast"] = json.dumps(
             {

@@ -1,4 +1,4 @@
-"""Draws for new runs, and the quantiles by which they are shown."""
+"""Draws for new runs, and the quantiles that summarise them."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,18 @@ QUANTILE_NAMES = ("q05", "q25", "median", "q75", "q95")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:
-    """Draws for P points: params, samples, flops [P]; loss (nats) and returns [S, P], None where the table has none."""
+    """S draws of a new run at each of P points."""
 
     params: np.ndarray
+    """[P]."""
     samples: np.ndarray
+    """[P]."""
     flops: np.ndarray
+    """Compute of each run [P]."""
     loss: np.ndarray | None
+    """Nats [S, P], None where the table has no losses."""
     returns: np.ndarray | None
+    """[S, P], None where the table has no returns."""
 
     def table(self) -> pd.DataFrame:
         """One row a point and target: target, params, samples, q05, q25, median, q75, q95."""

@@ -1,8 +1,8 @@
 """NUTS over a numpyro model whose data can change without compiling again.
 
-numpyro's own `MCMC` closes over the data, so every new table would compile anew. Here the data is an argument of the
-compiled functions: tables of the same padded shape, and every later process on this machine, re-use the compilation.
-A chain is a thread; the programs of a chain are compiled side by side.
+numpyro's own `MCMC` closes over the data, so that every new table would be compiled again. Here the data is an argument
+of the compiled functions: tables of the same padded shape, and later processes on this machine, reuse the compilation.
+A chain is a thread; the programs of a chain are compiled in parallel.
 """
 
 import functools
@@ -35,39 +35,45 @@ from forecast.bayes.model import (
 
 _BLOCK = 100  # iterations between two reports of progress
 Progress = Callable[[int, int], None]
-"""Called with iterations done and in all, of the chain furthest behind, warm-up included; `all` grows where draws are
-added. One call at a time, from any thread."""
+"""Called with iterations done and in all, warm-up included, of the slowest chain; the second number grows where draws
+are added. Called by one thread at a time."""
 Enough = Callable[[Mapping[str, np.ndarray]], bool]
-"""Whether draws, site -> [chain, draw, ...], are enough."""
+"""Whether the draws, site -> [chain, draw, ...], are enough."""
 
 
 class Draws(NamedTuple):
-    """values: site -> [chain, draw, ...]. diverging, steps: [chain, draw]."""
+    """What NUTS returns."""
 
     values: dict[str, np.ndarray]
+    """Site -> [chain, draw, ...]."""
     diverging: np.ndarray
+    """Whether NUTS diverged: [chain, draw]."""
     steps: np.ndarray
+    """Leapfrog steps: [chain, draw]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Of one run of NUTS. max_tree_depth: in warm-up and after it; early steps are short whatever the tree.
-
-    max_draws: up to where draws a chain are doubled while they are not enough.
-    """
+    """Settings of one run of NUTS."""
 
     chains: int = 4
+    """Number of chains."""
     draws: int = 1000
+    """Draws of each chain."""
     max_draws: int = 0
+    """Draws of each chain are doubled up to this number while they are not enough."""
     warmup: int = 1000
+    """Warm-up iterations of each chain."""
     target_accept: float = 0.8
+    """Acceptance probability that the step size is adapted to."""
     max_tree_depth: tuple[int, int] = (6, 8)
+    """In warm-up and after it; lower in warm-up, whose early steps are short."""
 
 
 def keep_compilations() -> None:
-    """Have jax keep what it compiles on disk, for later processes; `FORECAST_CACHE` says where.
+    """Make jax keep compiled programs on disk for later processes, in the folder `FORECAST_CACHE`.
 
-    Called before the first compilation of a process, never by an import. A cache that jax has already stays.
+    Called before the first compilation of a process, never by an import. A cache folder that is set already stays.
     """
     if jax.config.values.get("jax_compilation_cache_dir"):
         return
@@ -86,20 +92,24 @@ def sample(
     enough: Enough | None = None,
     progress: Progress | None = None,
 ) -> Draws:
-    """Posterior draws of `run_model`, in double precision. Same seed, same draws, on the same kind of machine.
+    """Posterior draws of `run_model`, in double precision.
 
-    weights: in place of the data's, one set a chain [chains, n]. enough: None takes the first `settings.draws`.
+    seed: the same seed gives the same draws on the same kind of machine.
+    weights: one set of row weights a chain [chains, n], in place of `data.weight`.
+    enough: whether the draws are enough; None takes the first `settings.draws`.
+    progress: called with iterations done and in all.
     """
     keep_compilations()
-    own = np.broadcast_to(data.weight, (settings.chains, len(data.weight))) if weights is None else weights
+    if weights is None:
+        weights = np.broadcast_to(data.weight, (settings.chains, len(data.weight)))
     with jax.enable_x64(True):
-        data = Data(*(jnp.asarray(x) for x in data))
+        data = _as_jax(data)
         programs = _compiled(spec, replace(settings, draws=0, max_draws=0), jax.tree.map(jax.typeof, data))
         keys = jax.random.split(jax.random.PRNGKey(seed), settings.chains)
     board = _Board(settings.chains, progress)
     chains = [
         _Chain(programs, key, data._replace(weight=w), settings.warmup, functools.partial(board.mark, k))
-        for k, (key, w) in enumerate(zip(keys, own, strict=True))
+        for k, (key, w) in enumerate(zip(keys, weights, strict=True))
     ]
     draws = settings.draws
     while True:
@@ -113,7 +123,7 @@ def sample(
 
 
 class _Board:
-    """Runs chains side by side and tells how far they are; if one fails or the wait is broken off, all stop."""
+    """Runs chains in parallel and reports progress; if one fails or the wait is interrupted, all stop."""
 
     def __init__(self, chains: int, progress: Progress | None) -> None:
         self._done, self._total = [0] * chains, 0
@@ -132,7 +142,7 @@ class _Board:
                 raise
 
     def mark(self, chain: int, done: int) -> bool:
-        """Note how far a chain is; whether it may go on."""
+        """Record the progress of a chain; returns whether it may go on."""
         with self._lock:
             self._done[chain] = done
             self._report(min(self._done), self._total)
@@ -140,7 +150,7 @@ class _Board:
 
 
 class _Chain:
-    """One chain, whose state and draws live on between calls of `run`."""
+    """One chain, which keeps its state and draws between calls of `run`."""
 
     def __init__(self, programs: "_Programs", key: Any, data: Data, warmup: int, mark: Callable[[int], bool]) -> None:
         self._programs, self._data, self._warmup, self._mark = programs, data, warmup, mark
@@ -148,7 +158,7 @@ class _Chain:
         self._kept: list[Any] = []
 
     def run(self, total: int) -> None:
-        """Go on to `total` iterations, warm-up included."""
+        """Continue to `total` iterations, warm-up included."""
         with jax.enable_x64(True):
             if self._state is None:
                 self._state = self._programs.start(self._key, self._data)
@@ -167,44 +177,47 @@ class _Chain:
 def constrained_parameters(spec: Spec, data: Data, draws: Mapping[str, np.ndarray]) -> Parameters:
     """The laws and the noise of every draw, arrays [S, ...] with the chains joined."""
     with jax.enable_x64(True):
-        found = _parameters(spec)(_joined(draws), Data(*(jnp.asarray(x) for x in data)))
-    return jax.tree.map(np.asarray, found)
+        parameters = _parameters(spec)(_joined(draws), _as_jax(data))
+    return jax.tree.map(np.asarray, parameters)
 
 
 def prior_parameters(spec: Spec, data: Data, count: int, seed: int) -> Parameters:
     """`count` draws of every parameter from the prior, arrays [count, ...]."""
-
     keep_compilations()
 
-    def one(key: Any) -> Parameters:
+    def draw(key: Any) -> Parameters:
         with numpyro.handlers.seed(rng_seed=key):
             return sample_parameters(spec, data)
 
     with jax.enable_x64(True):
-        data = Data(*(jnp.asarray(x) for x in data))
-        return jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(jax.random.split(jax.random.PRNGKey(seed), count)))
+        data = _as_jax(data)
+        return jax.tree.map(np.asarray, jax.jit(jax.vmap(draw))(jax.random.split(jax.random.PRNGKey(seed), count)))
 
 
 def row_likelihoods(spec: Spec, data: Data, draws: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Log density of each row's log loss given the run's checkpoint before, [chain, draw, n], padding 0."""
+    """Log density of each row's log loss given the run's previous checkpoint, [chain, draw, n], padding 0."""
     with jax.enable_x64(True):
-        found = _likelihoods(spec)(dict(draws), Data(*(jnp.asarray(x) for x in data)))
-    return np.asarray(found)
+        return np.asarray(_likelihoods(spec)(dict(draws), _as_jax(data)))
 
 
 def row_forecasts(parameters: Parameters, data: Data) -> tuple[np.ndarray, np.ndarray]:
-    """Location and scale of log loss of each row as of a new run, [S, n] each."""
+    """Location and scale of the log loss of a new run at each row, [S, n] each."""
 
-    def one(p: Parameters, data: Data) -> Any:
+    def forecast_rows(p: Parameters, data: Data) -> Any:
         location = row_locations(p.law, data)
         rise = location - of_rows(p.law.level, data)
         scale = noise_scale(of_rows(p.noise["noise"], data), p.noise["noise_growth"], rise)
         return location, jnp.sqrt(scale**2 + data.log_loss_se**2)
 
     with jax.enable_x64(True):
-        arrays = Data(*(jnp.asarray(x) for x in data))
-        location, scale = jax.jit(jax.vmap(one, (0, None)))(jax.tree.map(jnp.asarray, parameters), arrays)
+        draws = jax.tree.map(jnp.asarray, parameters)
+        location, scale = jax.jit(jax.vmap(forecast_rows, (0, None)))(draws, _as_jax(data))
     return np.asarray(location), np.asarray(scale)
+
+
+def _as_jax(data: Data) -> Data:
+    """The arrays as jax's; within `jax.enable_x64`, in double precision."""
+    return Data(*(jnp.asarray(x) for x in data))
 
 
 def _joined(draws: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -218,19 +231,22 @@ def _likelihoods(spec: Spec) -> Callable:
 
 @functools.lru_cache(maxsize=16)
 def _parameters(spec: Spec) -> Callable:
-    def one(values: Any, data: Data) -> Parameters:
+    def parameters_of(values: Any, data: Data) -> Parameters:
         with numpyro.handlers.substitute(data=values), numpyro.handlers.seed(rng_seed=0):
             return sample_parameters(spec, data)
 
-    return jax.jit(jax.vmap(one, (0, None)))
+    return jax.jit(jax.vmap(parameters_of, (0, None)))
 
 
 class _Programs(NamedTuple):
-    """start(key, data) -> state; block(state, data) -> state, draws; of one chain. finish(z, data) -> sites, of all."""
+    """Compiled programs; `start` and `block` of one chain, `finish` of all chains."""
 
     start: Callable
+    """(key, data) -> state."""
     block: Callable
+    """(state, data) -> (state, draws), `_BLOCK` iterations later."""
     finish: Callable
+    """(z, data) -> values of the sites."""
 
 
 @functools.lru_cache(maxsize=16)
@@ -265,10 +281,10 @@ def _compiled(spec: Spec, settings: Settings, data: Data) -> _Programs:
         return jax.lax.scan(step, state, None, length=_BLOCK)
 
     def finish(z: Any, data: Data) -> Any:
-        one = lambda z: constrain_fn(run_model, (data, spec), {}, unpack(z), return_deterministic=True)  # noqa: E731
-        return jax.vmap(jax.vmap(one))(z)
+        constrain = lambda z: constrain_fn(run_model, (data, spec), {}, unpack(z), return_deterministic=True)  # noqa: E731
+        return jax.vmap(jax.vmap(constrain))(z)
 
-    # Traced one after the other, because numpyro keeps what it traces in one place; compiled side by side.
+    # Traced one after the other, because numpyro keeps what it traces in one place; compiled in parallel.
     started = jax.jit(start).lower(jax.random.PRNGKey(0), data)
     blocked = jax.jit(block).lower(started.out_info, data)
     with ThreadPoolExecutor(2) as pool:
@@ -277,19 +293,19 @@ def _compiled(spec: Spec, settings: Settings, data: Data) -> _Programs:
 
 
 def _blocks(sites: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Sites whose covariance is learned together: the losses and the returns of each group, and what groups share.
+    """Sites whose covariance is adapted together: the losses and the returns of each group, and what groups share.
 
-    They hardly know of each other, and small blocks are learned from few draws.
+    Correlations between blocks are small, and small blocks need few draws to adapt.
     """
     blocks: dict[str, list[str]] = {}
-    many = any(GROUP_MARK + "1" in name for name in sites)
+    several_groups = any(GROUP_MARK + "1" in name for name in sites)
     for name in sorted(sites):
-        group = name.partition(GROUP_MARK)[2] if many else ""
+        group = name.partition(GROUP_MARK)[2] if several_groups else ""
         blocks.setdefault(("returns" if "return" in name else "losses") + group, []).append(name)
     return blocks
 
 
-# The sampler sees one vector a block in place of twenty scalars: half the time to sample and two thirds to compile.
+# One vector a block in place of twenty scalars: half the time to sample and two thirds to compile.
 def _packed(sites: Mapping[str, Any]) -> dict[str, Any]:
     """block -> vector of the values of its sites."""
     return {name: ravel_pytree({k: sites[k] for k in block})[0] for name, block in _blocks(sites).items()}
@@ -315,7 +331,7 @@ def _latent(spec: Spec, data: Data) -> dict[str, Any]:
 
 
 def site_names(spec: Spec, data: Data) -> set[str]:
-    """Names of what the model samples; draws that lack one were made by another model."""
+    """Names of what the model samples, to recognise draws of another version of the model."""
     keep_compilations()
     return set(_latent(spec, data))
 

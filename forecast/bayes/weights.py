@@ -1,4 +1,4 @@
-"""Which rows count in a fit, and how much."""
+"""Weights of rows in a fit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,62 +10,67 @@ import pandas as pd
 from forecast.runs.table import Runs
 
 LOCALITIES = ((0.15, 0.7), (0.4, np.inf))
-"""Scales of log loss and of factors of ten of compute over which rows count less; the chains take them in turn.
+"""Scales of log loss and of factors of ten of compute over which weights decay; the chains take them in turn.
 
-The rows cannot determine how local a fit should be: a law bent to suit them all misses the frontier, and one that sees
-only its end knows little. So the posterior is averaged over a narrow and a wide view, and where the two disagree, its
-intervals are wide."""
-_NOTHING = 0.01  # a weight below this is 0
+The data cannot determine how fast weights should decay, and the forecast depends on it: a law fitted to all rows misses
+the frontier, and one fitted only to the end of the frontier has few rows. The posterior is therefore averaged over a
+narrow and a wide view, and its intervals are wide where the two disagree."""
+_LEAST = 0.01  # a smaller weight is set to 0
 _WIDEN = 8  # doublings of a locality, at most
 
 
 @dataclass(frozen=True, kw_only=True)
 class Locality:
-    """What one view counts of a group's rows."""
+    """How one view weighs a group's rows."""
 
     of_excess: float
     """Scale of log loss above the frontier."""
     of_compute: float
     """Scale of factors of ten of compute below `flops`."""
     begun: float
-    """Loss (nats, or 1 / shifted return) above which a row weighs nothing."""
+    """Loss (nats, or 1 / shifted return) above which a row has weight 0."""
     flops: float
     """The largest compute of the group."""
 
     def weigh(self, loss: np.ndarray, excess: np.ndarray, flops: np.ndarray) -> np.ndarray:
-        """Weights between 0 and 1 of rows with this loss, log loss above the frontier, and FLOPs; they broadcast."""
+        """Weights of rows, between 0 and 1; the arguments broadcast.
+
+        loss: nats, or 1 / shifted return.
+        excess: log loss above the frontier.
+        flops: compute of the rows.
+        """
         # Rounded, so that the units of compute cannot change a weight through the last bit.
         behind = np.maximum(np.round(np.log10(self.flops / flops), 9), 0.0)
         weights = np.exp(-0.5 * ((excess / self.of_excess) ** 2 + (behind / self.of_compute) ** 2))
-        return np.where((loss <= self.begun) & (weights >= _NOTHING), weights, 0.0)
+        return np.where((loss <= self.begun) & (weights >= _LEAST), weights, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RowWeights:
-    """The weights of a table's rows and what they were made of, computed once for each table."""
+    """The weights of a table's rows and what they were computed from."""
 
     loss: pd.Series
-    """What compute brings down, by row number: `Runs.falling`."""
+    """What falls with compute, by row number: `Runs.falling`."""
     excess: pd.Series
-    """Log loss above the best that the same compute bought, by row number: `Runs.frontier_excess`."""
+    """Log loss above the best at the same compute, by row number: `Runs.frontier_excess`."""
     group: pd.Series
     """Group of each row."""
     begun: Mapping[str, float]
     """By group: the best loss of its smallest budget, where its frontier begins."""
     localities: Mapping[str, tuple[Locality, ...]]
-    """By group: how each of `LOCALITIES` counts its rows."""
+    """By group: how each of `LOCALITIES` weighs its rows."""
     weights: pd.DataFrame
     """Power of each row's likelihood, by row number, a column for each of `LOCALITIES`, between 0 and 1."""
 
     @cached_property
     def set_aside(self) -> pd.Series:
-        """Why a row takes no part in the fit, by row number; empty if all do."""
+        """Reason why a row is left out of the fit, by row number; empty if none is."""
         unused = (self.weights == 0).all(axis=1)
         early = self.loss[unused] > self.group[unused].map(self.begun).astype(float)
         reasons = np.where(
             early,
-            "loss above the best of the smallest budget: the frontier begins below it",
-            "too far above the best loss that its compute bought to count",
+            "loss above the best loss of the smallest budget, where the frontier begins",
+            "loss too far above the best loss at the same compute",
         )
         return pd.Series(reasons, index=self.loss.index[unused], dtype="string")
 
@@ -73,15 +78,15 @@ class RowWeights:
 def weigh_rows(runs: Runs) -> RowWeights:
     """The power of each row's likelihood, for each of `LOCALITIES`.
 
-    A law that holds near the frontier need not hold for transients far from it, nor one that holds at large compute for
-    the smallest, and on the bundled tables neither does (benchmarks/LOG.md). A row weighs exp(-r²/2 - t²/2): r is its
-    log loss above the best that the same compute bought, t the factors of ten from its compute to the largest, each
-    over the scale of the locality. Losses above the best of the group's smallest budget weigh nothing. Where less than
-    10 rows' worth (or half of fewer than 20 rows) or 3 sizes would be left to a group, all its losses count and its
-    scales are doubled until enough is left.
+    A law that holds near the frontier need not hold for transients far from it, nor a law of large compute at small
+    compute; on the bundled tables neither holds (benchmarks/LOG.md). A row has weight exp(-r²/2 - t²/2): r is its log
+    loss above the best at the same compute, t the factors of ten from its compute to the largest, each over the scale
+    of the locality. Losses above the best of the group's smallest budget have weight 0. Where the weights of a group
+    would sum to less than 10 (or half its rows, if fewer than 20) or leave fewer than 3 sizes, all its losses count and
+    its scales are doubled until enough is left.
 
-    Without losses compute alone decides: seeds of one configuration differ in return by tens of percent, so that the
-    rows near the best are the lucky ones, and a law of lucky rows promises too much.
+    Without losses, weights depend on compute alone: seeds of one configuration differ in return by tens of percent, so
+    rows near the best are lucky, and a law fitted to lucky rows is too optimistic.
     """
     loss, excess = runs.falling, runs.frontier_excess()
     table = runs.table.assign(loss=loss, excess=excess if runs.has_losses else 0.0)

@@ -50,11 +50,11 @@ class Plan:
         """What the runs cost and save, in one sentence."""
         at = f"Expected regret at {scientific(self.target_flops)} FLOPs: {share(self.regret_now)} now"
         if self.runs.empty:
-            return f"{at}; no run of up to {scientific(self.spend)} FLOPs would make it less."
-        many = f"these {len(self.runs)} runs" if len(self.runs) > 1 else "this run"
+            return f"{at}; no run of up to {scientific(self.spend)} FLOPs would reduce it."
+        runs = f"these {len(self.runs)} runs" if len(self.runs) > 1 else "this run"
         return (
-            f"{at}; after {many} ({scientific(self.cost)} FLOPs) {share(self.regret_after)}; "
-            f"an isoFLOP grid of the same cost {share(self.regret_grid)}."
+            f"{at}, {share(self.regret_after)} after {runs} ({scientific(self.cost)} FLOPs), "
+            f"{share(self.regret_grid)} after an isoFLOP grid of the same cost."
         )
 
     def table(self) -> pd.DataFrame:
@@ -149,8 +149,8 @@ def _plans(posterior: Posterior, name: str, most: float, spend: float, count: in
     least = float(table["flops"].min())
     if most < 0.999 * least:
         raise ForecastError(
-            f"no run fits into {scientific(most)} FLOPs: the smallest of {posterior.runs.source} took "
-            f"{scientific(least)}; spend more."
+            f"no run fits into {scientific(most)} FLOPs: the smallest run of {posterior.runs.source} took "
+            f"{scientific(least)}; raise spend, or target_flops where that is the smaller."
         )
     plans = []
     for sizes in range(1, count + 1):

@@ -54,14 +54,13 @@ class Recommendation:
         if self.returns is not None:
             parts.append(f"return {_span({k: float(f'{v:.3g}') for k, v in self.returns.items()}, ',.6g')}")
         what = " and ".join(parts)
-        each = "each a" if len(parts) > 1 else "a"
+        intervals = "medians with 90% intervals" if len(parts) > 1 else "the median with its 90% interval"
         low, high = self.optimum_params["q05"], self.optimum_params["q95"]
-        bound = f" under {', '.join(f'{k} {v:.3g}' for k, v in self.constraints.items())}" if self.constraints else ""
-        if self.flops_spent < 0.99 * self.flops:
-            bound += f", of which {scientific(self.flops_spent)} are spent"
+        spent = f" ({scientific(self.flops_spent)} spent)" if self.flops_spent < 0.99 * self.flops else ""
+        limits = f" with {', '.join(f'{k} {v:.3g}' for k, v in self.constraints.items())}" if self.constraints else ""
         return (
-            f"For {scientific(self.flops)} FLOPs{bound}, train {count(self.params)} parameters on "
-            f"{count(self.samples)} samples: expect {what}, {each} median with its 90% interval; the optimum lies "
+            f"For {scientific(self.flops)} FLOPs{spent}{limits}, train {count(self.params)} parameters on "
+            f"{count(self.samples)} samples: expect {what}, {intervals}; the optimum lies "
             f"between {count(low)} and {count(high)} parameters with 90% probability."
         )
 

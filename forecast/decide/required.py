@@ -66,7 +66,7 @@ def required(
     one target is given, of a kind that the table has, and the probability lies between 0 and 1.
     """
     if (loss is None) == (returns is None):
-        raise ForecastError("give one target, a loss or a return.")
+        raise ForecastError("give one target: either a loss or a return.")
     if returns is not None and not posterior.has_returns:
         raise ForecastError(f"{posterior.runs.source} has no returns; ask for a loss, or add return_mean and episodes.")
     if loss is not None and not posterior.has_losses:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from forecast.errors import FitError
+from forecast.runs.table import Runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +39,9 @@ def fit_cost(params: ArrayLike, samples: ArrayLike, flops: ArrayLike) -> CostLaw
     x, y = np.log(sizes), np.log(flops[largest] / samples[largest])
     exponent = float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
     return CostLaw(coefficient=float(np.exp(y.mean() - exponent * x.mean())), exponent=exponent)
+
+
+def group_costs(runs: Runs) -> dict[str, CostLaw]:
+    """The cost of a sample in each group. Raises FitError for a group with fewer than two sizes."""
+    tables = {name: runs.group_table(name) for name in runs.groups}
+    return {name: fit_cost(table["params"], table["samples"], table["flops"]) for name, table in tables.items()}

@@ -101,11 +101,11 @@ def backtest(
     """
     unknown = [m for m in methods if m not in (*METHODS, BELOW_1)]
     if unknown:
-        raise ForecastError(f"there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}.")
+        raise ForecastError(f"method {unknown[0]!r} does not exist; choose from {', '.join(METHODS)}.")
     if not runs.has_losses:
         raise ForecastError(f"{runs.source} has no losses, which back-tests score; use the other commands on it.")
     if law not in LAWS:
-        raise ForecastError(f"there is no law {law!r}; choose one of {', '.join(LAWS)}.")
+        raise ForecastError(f"law {law!r} does not exist; choose one of {', '.join(LAWS)}.")
     if cutoffs is not None and not 1 <= cutoffs <= 100:
         raise ForecastError(f"cutoffs is {cutoffs}; give a number from 1 to 100.")
     count = cutoffs or max(4, min(10, _CUTOFFS // len(runs.groups)))
@@ -211,7 +211,7 @@ def _classical(method: str, past: Runs, later: pd.DataFrame, budgets: np.ndarray
     if method == BELOW_1:
         below = past.table["loss"] < 1
         if not below.any():
-            raise FitError("no loss lies under 1 yet.")
+            raise FitError(f"no loss is below 1, and {BELOW_1} fits no others; take a later cut-off.")
         rows, method = past.subset(below), "huber_lse"
     fitted = classical.fit(rows, method, replicates=_REPLICATES if method in ("huber_lse", "varpro") else 0, seed=seed)
     loss = np.log(fitted.forecast_loss(later["params"], later["samples"], later["flops"]).quantile(LEVELS))

@@ -65,22 +65,26 @@ class Scored:
         return f"{self.beyond}{100 * self.percentile:.0f}%"
 
     @property
+    def place(self) -> str:
+        """At the 63rd percentile, below the 1st percentile."""
+        side = {"": "at", "<": "below", ">": "above"}[self.beyond]
+        return f"{side} the {_ordinal(round(100 * self.percentile))} percentile"
+
+    @property
     def measured(self) -> str:
         """The outcome with its standard error, where that is known."""
         return digits(self.outcome, 4) + ("" if self.se is None else f" ± {digits(self.se, 2)}")
 
     @property
     def clause(self) -> str:
-        """loss 0.187 ± 0.0003 is inside the 90% interval, 0.15 to 0.22, at 63%, 3.2% above the median of 0.181."""
+        """loss 0.187 ± 0.0003 is inside the 90% interval, 0.15 to 0.22, 3.2% above the median of 0.181, at the 63rd percentile."""
         low, high = (self.q25, self.q75) if self.in_50 else (self.q05, self.q95)
         where = "inside" if self.in_90 else "below" if self.outcome < self.q05 else "above"
         side = "" if self.log_ratio is None else f", {share(abs(np.expm1(self.log_ratio)))} "
         side += "" if self.log_ratio is None else "above" if self.log_ratio >= 0 else "below"
         median = f"{side} the median of {digits(self.median)}" if side else f", the median being {digits(self.median)}"
         interval = f"the {50 if self.in_50 else 90}% interval, {digits(low)} to {digits(high)}"
-        return (
-            f"{self.target} {self.measured} is {where} {interval}{median} and at {self.percentile_told} of the forecast"
-        )
+        return f"{self.target} {self.measured} is {where} {interval}{median}, {self.place}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,11 +114,11 @@ class Score:
         frozen, ahead = self.frozen, self.frozen.beyond_table
         where = f"{digits(ahead)} times the largest compute" if ahead > 1.05 else "within the compute"
         about = f"{count(frozen.params)} parameters and {scientific(frozen.flops)} FLOPs, {where} of {frozen.source}"
-        coarse = "" if frozen.fine else " The file holds five quantiles alone, so percentile and CRPS are rough."
+        coarse = "" if frozen.fine else "; the file holds only five quantiles, so percentile and CRPS are approximate"
         if len(self.outcomes) == 1:
             one = self.outcomes[0]
             told = "; ".join(s.clause for s in one.scores)
-            return f"Forecast for {about}; the run at line {one.row}: {told}.{coarse}"
+            return f"Forecast for {about}; the run at line {one.row}: {told}{coarse}."
         told = []
         for target in dict.fromkeys(s.target for o in self.outcomes for s in o.scores):
             scored = [s for o in self.outcomes for s in o.scores if s.target == target]
@@ -124,7 +128,7 @@ class Score:
                 f"{target}, {inside[0]} of {len(scored)} inside the 90% interval and {inside[1]} inside the 50%, "
                 f"at a median of {middle} where {digits(scored[0].median)} was forecast"
             )
-        return f"Forecast for {about}; {len(self.outcomes)} runs, each scored by itself: {'; '.join(told)}.{coarse}"
+        return f"Forecast for {about}; {len(self.outcomes)} runs, each scored by itself: {'; '.join(told)}{coarse}."
 
     def table(self) -> pd.DataFrame:
         """A row for every run and target, with the fields of `Scored`, and row, run, seed, params, samples, flops."""
@@ -171,6 +175,12 @@ def _fields(scored: Scored) -> dict[str, Any]:
     return {**asdict(scored), "in_50": scored.in_50, "in_90": scored.in_90}
 
 
+def _ordinal(number: int) -> str:
+    """1st, 2nd, 63rd, 11th."""
+    suffix = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
+    return f"{number}{suffix}"
+
+
 def _hit(inside: bool) -> str:
     return "inside" if inside else "outside"
 
@@ -201,14 +211,15 @@ def score(recommendation: str | Path, runs: Runs, *, group: str | None = None) -
     carried = last[near]
     if runs.sha256 == frozen.sha256:
         raise ForecastError(
-            f"{frozen.path} was made from {runs.source} as it is, with line {carried.index[0]}, the outcome, in it: a "
-            "forecast that has seen its outcome cannot be scored; use the recommendation that was frozen before."
+            f"{frozen.path} was made from this {runs.source}, whose line {carried.index[0]} is the outcome: a forecast "
+            "that has seen its outcome cannot be scored; use the recommendation made before the run."
         )
     outcomes = [_outcome(frozen, row) for row in carried.reset_index().to_dict(orient="records")]
     scored = tuple(o for o in outcomes if o.scores)
     if not scored:
         raise ForecastError(
-            f"the runs of {runs.source} with {wanted} have no {' and no '.join(frozen.quantiles)}, which were forecast."
+            f"the runs of {runs.source} with {wanted} have no {' and no '.join(frozen.quantiles)}, which was forecast; "
+            "add what was measured."
         )
     return Score(frozen=frozen, source=runs.source, outcomes=scored)
 
@@ -216,12 +227,12 @@ def score(recommendation: str | Path, runs: Runs, *, group: str | None = None) -
 def _last_rows(runs: Runs, frozen: Frozen, group: str | None) -> pd.DataFrame:
     """The last row of every training, of the group that the forecast speaks of."""
     if group is not None and group not in runs.groups:
-        raise ForecastError(f"no group {group!r} in {runs.source}; name one of {', '.join(runs.groups)}.")
+        raise ForecastError(f"{runs.source} has no group {group!r}; name one of {', '.join(runs.groups)}.")
     named = group or (frozen.group if frozen.group in runs.groups else None)
     if named is None and len(runs.groups) > 1:
         raise ForecastError(
             f"{frozen.path} is of group {frozen.group!r}, which {runs.source} does not have; name with --group the one "
-            f"that carried it out: {', '.join(runs.groups)}."
+            f"whose run was trained for it: {', '.join(runs.groups)}."
         )
     table = runs.table if named is None else runs.group_table(named)
     # A training is continued, so its end is its row of most samples.

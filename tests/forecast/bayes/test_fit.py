@@ -185,7 +185,7 @@ def test_kept_and_set_aside_rows_of_the_real_table_are_all_rows(nethack, nethack
 
 
 @pytest.mark.parametrize(
-    ("choices", "told"),
+    ("choices", "message"),
     [
         ({"law": "cubic"}, "additive, interaction, saturating, drifting"),
         ({"draws": 0}, "draws is 0"),
@@ -201,10 +201,10 @@ def test_kept_and_set_aside_rows_of_the_real_table_are_all_rows(nethack, nethack
         ({"start_loss": float("nan")}, "start_loss of all is nan"),
     ],
 )
-def test_settings_out_of_range_are_refused_in_one_sentence(runs, choices, told):
+def test_settings_out_of_range_are_refused_in_one_sentence(runs, choices, message):
     with pytest.raises(ValueError, match=r"\.$") as error:
         fit(runs, **choices)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 

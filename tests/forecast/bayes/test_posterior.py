@@ -94,7 +94,7 @@ def test_compute_that_is_given_decides_how_far_ahead_a_point_is(nethack):
 
 
 @pytest.mark.parametrize(
-    ("params", "samples", "flops", "told"),
+    ("params", "samples", "flops", "message"),
     [
         ([1e7, 0.0], 1e9, None, "params of point 2 is 0"),
         ([1e7, -2.0], 1e9, None, "params of point 2 is -2"),
@@ -103,8 +103,8 @@ def test_compute_that_is_given_decides_how_far_ahead_a_point_is(nethack):
         (1e7, 1e9, -1.0, "flops of point 1 is -1"),
     ],
 )
-def test_points_that_are_no_numbers_of_a_run_are_refused_by_name(additive, params, samples, flops, told):
-    with pytest.raises(ValueError, match=told):
+def test_points_that_are_no_numbers_of_a_run_are_refused_by_name(additive, params, samples, flops, message):
+    with pytest.raises(ValueError, match=message):
         additive.predict(params, samples, flops=flops)
 
 
@@ -116,7 +116,7 @@ def test_group_must_be_named_among_several(two_groups, additive):
     for call in (two_groups.predict, two_groups.log_loss):
         with pytest.raises(ValueError, match="has several groups; name one of one, other"):
             call(1e7, 1e9)
-        with pytest.raises(ValueError, match="no group 'third' in DataFrame; name one of one, other"):
+        with pytest.raises(ValueError, match="DataFrame has no group 'third'; name one of one, other"):
             call(1e7, 1e9, group="third")
     assert np.array_equal(additive.predict(1e7, 1e9).loss, additive.predict(1e7, 1e9, group="all").loss)
 

@@ -108,8 +108,8 @@ def test_beyond_all_quantiles_is_told_as_such(frozen, path):
     found = forecast.score(path, table_of(outcome(frozen, loss=1e-3, return_mean=1e7)))
     loss, returned = found.outcomes[0].scores
     assert (loss.percentile_told, returned.percentile_told) == ("<1%", ">99%")
-    assert "<1%" in found.sentence
-    assert ">99%" in found.sentence
+    assert "below the 1st percentile" in found.sentence
+    assert "above the 99th percentile" in found.sentence
 
 
 def test_only_the_last_row_of_a_training_counts(frozen, path):
