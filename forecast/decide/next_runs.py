@@ -25,25 +25,34 @@ _WORTH = 0.01  # of the expected regret: a plan that saves less is not worth its
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """Runs to train next, sizes around the one that is expected to be the best at their budget, the nearest first.
+    """Runs to train next: sizes around the one that is expected to be the best at their budget, the nearest first.
 
-    runs: `params`, `samples`, `flops`, and `regret`, the expected regret at the target once it and those above it are
-    made. Regrets are parts of the least loss (of the highest return where `objective` is "return"), that a recommended
-    run for `target_flops` is expected to give away. cost: FLOPs of all runs. grid: runs of an isoFLOP grid of the same
-    cost.
+    Regret is the expected excess loss of a recommended run for `target_flops` over the least loss, as a part of it; or
+    the shortfall from the highest return, where `objective` is "return".
     """
 
     group: str
+    """Name of the group."""
     objective: str
+    """loss or return."""
     target_flops: float
+    """Budget of the recommendation (FLOPs)."""
     spend: float
+    """FLOPs available for the runs."""
     cost: float
+    """FLOPs of all runs."""
     runs: pd.DataFrame
+    """`params`, `samples`, `flops`, and `regret`, the expected regret after this run and those above it."""
     grid: pd.DataFrame
+    """Runs of an isoFLOP grid of the same cost: `params`, `samples`, `flops`."""
     regret_now: float
+    """Expected regret without new runs."""
     regret_after: float
+    """Expected regret after all runs."""
     regret_grid: float
+    """Expected regret after the grid."""
     provenance: Provenance
+    """What the plan is based on."""
 
     @property
     def sentence(self) -> str:
@@ -117,14 +126,14 @@ def next_runs(
     views = _views(few, name, f, runs)
     ends = np.cumsum([len(plan) for plan in plans])
     places = [range(end - len(plan), end) for plan, end in zip(plans, ends, strict=True)]
-    told_by = [regrets(views, place, rising=rising) for place in places]
-    best = int(np.argmin([told[-1] for told in told_by]))
-    place, told = places[best], told_by[best]
-    if told[-1] > (1 - _WORTH) * told[0] or told[0] <= 0:
-        place, told = range(0), told[:1]
-    chosen = runs.iloc[list(place)].reset_index(drop=True).assign(regret=told[1:])
+    regrets_by_plan = [regrets(views, place, rising=rising) for place in places]
+    best = int(np.argmin([expected[-1] for expected in regrets_by_plan]))
+    place, expected = places[best], regrets_by_plan[best]
+    if expected[-1] > (1 - _WORTH) * expected[0] or expected[0] <= 0:
+        place, expected = range(0), expected[:1]
+    chosen = runs.iloc[list(place)].reset_index(drop=True).assign(regret=expected[1:])
     cost = float(chosen["flops"].sum())
-    grid, after_grid = chosen, told
+    grid, after_grid = chosen, expected
     if len(chosen):
         grid = _around(few, name, cost / _GRID[0], *_GRID)
         after_grid = regrets(_views(few, name, f, grid), range(len(grid)), rising=rising)
@@ -136,8 +145,8 @@ def next_runs(
         cost=cost,
         runs=chosen,
         grid=grid[["params", "samples", "flops"]],
-        regret_now=float(told[0]),
-        regret_after=float(told[-1]),
+        regret_now=float(expected[0]),
+        regret_after=float(expected[-1]),
         regret_grid=float(after_grid[-1]),
         provenance=posterior.provenance,
     )

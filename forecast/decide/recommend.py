@@ -20,32 +20,39 @@ LEVELS = np.arange(1, 100) / 100
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recommendation:
-    """What to train with a budget.
-
-    params, samples: the configuration of best posterior expectation. optimum_params, optimum_samples: quantiles of
-    where the optimum really lies. loss (nats), returns: quantiles for a new run of that configuration; either is None
-    where the table has none. quantiles: the same at `LEVELS`, by "loss" and "return". regret: by size, `params`,
-    `samples`, `loss_regret` (expected excess loss over the best size, relative) and `return_regret` (expected
-    shortfall, relative; without losses, to the height over the lowest return where that is negative), each where the
-    table has it. flops_spent: less than flops where a constraint binds. ahead: factors of ten beyond the table's
-    largest compute.
-    """
+    """What to train with a budget."""
 
     group: str
+    """Name of the group."""
     flops: float
+    """The budget (FLOPs)."""
     objective: str
+    """loss or return."""
     params: float
+    """Model size of best posterior expectation."""
     samples: float
+    """Its samples."""
     optimum_params: Mapping[str, float]
+    """Quantiles of the optimal size."""
     optimum_samples: Mapping[str, float]
+    """Quantiles of the optimal samples."""
     loss: Mapping[str, float] | None
+    """Quantiles for a new run of the configuration (nats), None where the table has no losses."""
     returns: Mapping[str, float] | None
+    """The same of the return, None where the table has no returns."""
     quantiles: Mapping[str, np.ndarray]
+    """By "loss" and "return": quantiles for that run at `LEVELS`."""
     regret: pd.DataFrame
+    """By size: `params`, `samples`, `loss_regret` (expected excess loss over the best size, relative) and
+    `return_regret` (expected shortfall, relative; without losses, to the height over the lowest return where that is negative)."""
     flops_spent: float
+    """Less than flops where a constraint binds."""
     constraints: Mapping[str, float]
+    """`max_params` and `max_samples`, where set."""
     ahead: float
+    """Factors of ten of compute beyond the table's largest."""
     provenance: Provenance
+    """What the recommendation is based on."""
 
     @property
     def sentence(self) -> str:

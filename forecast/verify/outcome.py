@@ -28,26 +28,28 @@ _COLUMNS = {"loss": ("loss", "loss_se"), "return": ("return_mean", "return_se")}
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """One outcome against its forecast.
-
-    target: loss (nats) or return. se: standard error of the outcome's measurement, None where the table has none.
-    percentile: where the outcome lies in the forecast, 0 to 1; `beyond` is "<" or ">" where it lies outside all
-    quantiles kept, of which it then is the last. log_ratio: log(outcome / median), None where one is not positive.
-    crps: of the log for losses, of the return for returns; lower is better.
-    """
+    """One outcome against its forecast."""
 
     target: str
+    """loss (nats) or return."""
     outcome: float
+    """What was measured."""
     se: float | None
+    """Standard error of the outcome, None where the table has none."""
     median: float
+    """Median of the forecast; q05 to q95 are its quantiles."""
     q05: float
     q25: float
     q75: float
     q95: float
     percentile: float
+    """Share of the forecast below the outcome, 0 to 1; outside all quantiles of the file, the outermost level."""
     beyond: str
+    """`<` or `>` where the outcome lies outside all quantiles of the file, else empty."""
     log_ratio: float | None
+    """log(outcome / median), None where one is not positive."""
     crps: float
+    """Of the log for losses, of the return for returns; lower is better."""
 
     @property
     def in_50(self) -> bool:
@@ -77,7 +79,8 @@ class Scored:
 
     @property
     def clause(self) -> str:
-        """loss 0.187 ± 0.0003 is inside the 90% interval, 0.15 to 0.22, 3.2% above the median of 0.181, at the 63rd percentile."""
+        """loss 0.187 ± 0.0003 is inside the 90% interval, 0.15 to 0.22, 3.2% above the median of 0.181, at the 63rd
+        percentile."""
         low, high = (self.q25, self.q75) if self.in_50 else (self.q05, self.q95)
         where = "inside" if self.in_90 else "below" if self.outcome < self.q05 else "above"
         side = "" if self.log_ratio is None else f", {share(abs(np.expm1(self.log_ratio)))} "
@@ -89,9 +92,10 @@ class Scored:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A run that carried the recommendation out: its last row's line, name, seed and numbers, and its scores."""
+    """A run that carried the recommendation out, with the numbers of its last row."""
 
     row: int
+    """Line of the row."""
     run: str
     seed: str | None
     params: float
@@ -102,11 +106,14 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """A frozen forecast against what happened; see `Frozen`, `Outcome` and `Scored`. source: the table of outcomes."""
+    """A frozen forecast against its outcomes."""
 
     frozen: Frozen
+    """The forecast."""
     source: str
+    """The table of outcomes."""
     outcomes: tuple[Outcome, ...]
+    """Runs that carried the recommendation out."""
 
     @property
     def sentence(self) -> str:
@@ -116,26 +123,26 @@ class Score:
         about = f"{count(frozen.params)} parameters and {scientific(frozen.flops)} FLOPs, {where} of {frozen.source}"
         coarse = "" if frozen.fine else "; the file holds only five quantiles, so percentile and CRPS are approximate"
         if len(self.outcomes) == 1:
-            one = self.outcomes[0]
-            told = "; ".join(s.clause for s in one.scores)
-            return f"Forecast for {about}; the run at line {one.row}: {told}{coarse}."
-        told = []
+            outcome = self.outcomes[0]
+            clauses = "; ".join(s.clause for s in outcome.scores)
+            return f"Forecast for {about}; the run at line {outcome.row}: {clauses}{coarse}."
+        clauses = []
         for target in dict.fromkeys(s.target for o in self.outcomes for s in o.scores):
             scored = [s for o in self.outcomes for s in o.scores if s.target == target]
             inside = [sum(s.in_90 for s in scored), sum(s.in_50 for s in scored)]
             middle = digits(float(np.median([s.outcome for s in scored])), 4)
-            told.append(
+            clauses.append(
                 f"{target}, {inside[0]} of {len(scored)} inside the 90% interval and {inside[1]} inside the 50%, "
                 f"at a median of {middle} where {digits(scored[0].median)} was forecast"
             )
-        return f"Forecast for {about}; {len(self.outcomes)} runs, each scored by itself: {'; '.join(told)}{coarse}."
+        return f"Forecast for {about}; {len(self.outcomes)} runs, each scored by itself: {'; '.join(clauses)}{coarse}."
 
     def table(self) -> pd.DataFrame:
         """A row for every run and target, with the fields of `Scored`, and row, run, seed, params, samples, flops."""
         rows = []
-        for one in self.outcomes:
-            of_run = {k: getattr(one, k) for k in ("row", "run", "seed", "params", "samples", "flops")}
-            rows += [{**of_run, **_fields(s)} for s in one.scores]
+        for outcome in self.outcomes:
+            of_run = {k: getattr(outcome, k) for k in ("row", "run", "seed", "params", "samples", "flops")}
+            rows += [{**of_run, **_fields(s)} for s in outcome.scores]
         return pd.DataFrame(rows)
 
     def cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
