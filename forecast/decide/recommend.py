@@ -44,7 +44,8 @@ class Recommendation:
     """By "loss" and "return": quantiles for that run at `LEVELS`."""
     regret: pd.DataFrame
     """By size: `params`, `samples`, `loss_regret` (expected excess loss over the best size, relative) and
-    `return_regret` (expected shortfall, relative; without losses, to the height over the lowest return where that is negative)."""
+    `return_regret` (expected shortfall, relative; without losses, to the height over the lowest return where that is
+    negative)."""
     flops_spent: float
     """Less than flops where a constraint binds."""
     constraints: Mapping[str, float]
