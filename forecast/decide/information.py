@@ -25,15 +25,14 @@ _FAR = 3.0  # standard deviations, at which a component is cut off
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ViewDraws:
-    """One view: S draws, P options from small to large, J experiments.
-
-    f: log loss of each option [S, P]. y: what each experiment would measure, without noise [S, J]. noise: variance of
-    each measurement [J], inf where it says nothing.
-    """
+    """One view: S draws, P options from small to large, J experiments."""
 
     f: np.ndarray
+    """Log loss of each option [S, P]."""
     y: np.ndarray
+    """What each experiment would measure, without noise [S, J]."""
     noise: np.ndarray
+    """Variance of each measurement [J], inf where it has no weight."""
 
     @property
     def rank(self) -> np.ndarray:
@@ -94,6 +93,6 @@ def expected(f: np.ndarray, measured: np.ndarray) -> np.ndarray:
 
 
 def _components(draws: int) -> int:
-    """How many components so many draws can tell the quadratic effects of."""
+    """How many components a quadratic regression on so many draws can have."""
     able = [n for n in range(1, _MOST_COMPONENTS + 1) if _DRAWS_A_TERM * (1 + n + n * (n + 1) // 2) <= draws]
     return max(able, default=1)

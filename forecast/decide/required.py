@@ -17,19 +17,24 @@ _BELOW, _BEYOND = 3.0, 6.0  # factors of ten around the table's largest compute 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Required:
-    """The least budget whose recommended run reaches a target with the wanted probability.
-
-    flops, params, samples: None where no budget sought reaches it. curve: `flops`, `params`, `samples`, `probability`.
-    """
+    """The least budget whose recommended run reaches a target with a given probability."""
 
     group: str
+    """Name of the group."""
     target: str
+    """loss or return."""
     value: float
+    """Loss at most (nats), or return at least."""
     probability: float
+    """Probability of reaching it."""
     flops: float | None
+    """The budget, None where no budget of the search reaches the target."""
     params: float | None
+    """Recommended model size, None likewise."""
     samples: float | None
+    """Its samples, None likewise."""
     curve: pd.DataFrame
+    """Budgets of the search: `flops`, `params`, `samples`, `probability`."""
 
     @property
     def sentence(self) -> str:

@@ -1,4 +1,4 @@
-"""The forecast that a recommendation.toml froze, as it is read back."""
+"""The forecast of a recommendation.toml, read back."""
 
 import tomllib
 from collections.abc import Mapping
@@ -15,26 +15,34 @@ TARGETS = ("loss", "return")
 
 @dataclass(frozen=True, kw_only=True)
 class Frozen:
-    """What a recommendation.toml promised.
-
-    params, flops: as recommended, and what that spends of the budget. objective, constraints: as in
-    `forecast.recommend`. beyond_table: compute over the largest of the table that the forecast was made from. levels,
-    quantiles: of `loss` (nats) and `return`, what the forecast says at each level. five: the quantiles told to people.
-    """
+    """The forecast of a recommendation.toml."""
 
     path: str
+    """The file."""
     group: str
+    """Group of the forecast."""
     budget: float
+    """FLOPs."""
     objective: str
+    """As in `forecast.recommend`."""
     constraints: Mapping[str, float]
+    """As in `forecast.recommend`."""
     params: float
+    """Recommended model size."""
     flops: float
+    """FLOPs that the recommended run spends of the budget."""
     beyond_table: float
+    """Those over the largest compute of the table behind the forecast."""
     levels: np.ndarray
+    """Levels of the quantiles, rising, 0 to 1."""
     quantiles: Mapping[str, np.ndarray]
+    """Of `loss` (nats) and `return`: the forecast at each level."""
     five: Mapping[str, Mapping[str, float]]
+    """Of `loss` and `return`: q05, q25, median, q75, q95, as shown to people."""
     source: str
+    """The table behind the forecast."""
     sha256: str
+    """Its hash."""
 
     @property
     def fine(self) -> bool:
@@ -43,23 +51,23 @@ class Frozen:
 
 
 def read_frozen(path: str | Path) -> Frozen:
-    """The forecast in a recommendation.toml. Raises SavedFileError if the file is none."""
+    """The forecast of a recommendation.toml. Raises SavedFileError if the file is not one or is damaged."""
     try:
         content = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
-        given, table = content["recommendation"], content["table"]
-        five = {t: {k: float(given[t][k]) for k in QUANTILE_NAMES} for t in TARGETS if t in given}
+        recommended, table = content["recommendation"], content["table"]
+        five = {t: {k: float(recommended[t][k]) for k in QUANTILE_NAMES} for t in TARGETS if t in recommended}
         fine = content.get("quantiles", {})
         kept = {t: np.asarray(fine[t], float) if fine else np.array(list(five[t].values())) for t in five}
         levels = np.asarray(fine["levels"], float) if fine else np.array(QUANTILES)
         frozen = Frozen(
             path=str(path),
-            group=str(given["group"]),
-            budget=float(given["flops"]),
-            objective=str(given.get("objective", "auto")),
-            constraints={k: float(v) for k, v in given.get("constraints", {}).items()},
-            params=float(given["params"]["recommended"]),
-            flops=float(given.get("flops_spent", given["flops"])),
-            beyond_table=float(given["beyond_table"]),
+            group=str(recommended["group"]),
+            budget=float(recommended["flops"]),
+            objective=str(recommended.get("objective", "auto")),
+            constraints={k: float(v) for k, v in recommended.get("constraints", {}).items()},
+            params=float(recommended["params"]["recommended"]),
+            flops=float(recommended.get("flops_spent", recommended["flops"])),
+            beyond_table=float(recommended["beyond_table"]),
             levels=levels,
             quantiles=kept,
             five=five,
