@@ -129,7 +129,7 @@ def test_some_losses_are_refused_with_their_rows():
     table.loc[3:, "loss"] = 1.0
     problem = next(p for p in refusal(table).problems if p.column == "loss")
     assert problem.rows == (2, 3, 4)
-    assert "a table of their own" in problem.fix
+    assert "a separate table" in problem.fix
 
 
 @pytest.mark.parametrize(
