@@ -10,6 +10,7 @@ from forecast import classical
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.prediction import Prediction
 from forecast.classical import ClassicalFit, ReturnFrontier
+from forecast.classical.parabola import vertex
 from forecast.decide.recommend import Recommendation
 from forecast.decide.weigh import weigh
 from forecast.errors import FitError
@@ -160,11 +161,9 @@ def _least(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     i = np.clip(top, 1, values.shape[1] - 2)
     low, mid, high = (np.take_along_axis(values, (i + s)[:, None], 1)[:, 0] for s in (-1, 0, 1))
     bend = low - 2 * mid + high
-    shift = np.where(bend > 0, 0.5 * (low - high) / np.where(bend > 0, bend, 1.0), 0.0)
-    shift = np.clip(shift, -0.5, 0.5)
+    shift, least = vertex(np.where(bend > 0, bend, np.inf), 0.5 * (high - low), mid)
     within = top == i
-    at = np.where(within, i + shift, top)
-    return at, np.where(within, mid - 0.25 * (low - high) * shift, values.min(axis=1))
+    return np.where(within, i + np.clip(shift, -0.5, 0.5), top), np.where(within, least, values.min(axis=1))
 
 
 def classical_fits(posterior: Posterior, group: str, replicates: int) -> dict[str, ClassicalFit | ReturnFrontier | str]:
