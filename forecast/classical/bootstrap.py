@@ -1,7 +1,7 @@
 """Bootstrap of the parametric laws, by trajectory."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,7 @@ from forecast.classical.columns import Columns, columns
 from forecast.classical.parametric import ParametricLaw
 from forecast.classical.result import FloatArray
 from forecast.errors import FitError, ForecastError
-
-if TYPE_CHECKING:
-    from forecast.runs.table import Runs
+from forecast.runs.table import Runs
 
 
 class ParametricFitter(Protocol):
@@ -33,9 +31,7 @@ class ParametricFitter(Protocol):
         ...
 
 
-def bootstrap(
-    fit_fn: ParametricFitter, runs: "Runs | Columns", *, replicates: int = 200, seed: int = 0
-) -> ParametricLaw:
+def bootstrap(fit_fn: ParametricFitter, runs: Runs | Columns, *, replicates: int = 200, seed: int = 0) -> ParametricLaw:
     """Fit all rows, then `replicates` resamples, and return the full fit carrying the resampled laws as `draws`.
 
     Whole trajectories are drawn with replacement when some run has several rows, since errors within one training are

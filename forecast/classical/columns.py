@@ -1,16 +1,13 @@
 """The four numbers of a run that the classical methods use, checked once."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forecast.classical.result import FloatArray
 from forecast.errors import FitError, ForecastError
-
-if TYPE_CHECKING:
-    from forecast.runs.table import Runs
+from forecast.runs.table import Runs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,7 +51,7 @@ class Columns:
             object.__setattr__(self, "run", run)
 
 
-def columns(runs: "Runs | Columns") -> Columns:
+def columns(runs: Runs | Columns) -> Columns:
     """The columns of a run table that holds exactly one group.
 
     Raises ForecastError when the table holds several groups (games, say), which no classical method can pool.

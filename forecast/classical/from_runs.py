@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from forecast.classical.bootstrap import bootstrap
 from forecast.classical.columns import Columns, columns
@@ -13,9 +13,7 @@ from forecast.classical.parabola import parabola
 from forecast.classical.result import ClassicalFit
 from forecast.classical.varpro import varpro
 from forecast.errors import FitError, ForecastError
-
-if TYPE_CHECKING:
-    from forecast.runs.table import Runs
+from forecast.runs.table import Runs
 
 METHODS: dict[str, Callable[..., ClassicalFit]] = {
     "power_law": power_law,
@@ -26,7 +24,7 @@ METHODS: dict[str, Callable[..., ClassicalFit]] = {
 PARAMETRIC = ("huber_lse", "varpro")
 
 
-def fit(runs: "Runs | Columns", method: str, *, replicates: int = 0, seed: int = 0, **options: Any) -> ClassicalFit:
+def fit(runs: Runs | Columns, method: str, *, replicates: int = 0, seed: int = 0, **options: Any) -> ClassicalFit:
     """Fit one of `METHODS` to a table of one group; `options` go to that method.
 
     `replicates` > 0 bootstraps the parametric methods; the others have t intervals and do not take it.
@@ -43,7 +41,7 @@ def fit(runs: "Runs | Columns", method: str, *, replicates: int = 0, seed: int =
     return fitter(table.params, table.samples, table.flops, table.loss)
 
 
-def fit_return(runs: "Runs", *, max_loss: float | None = None) -> ReturnLine:
+def fit_return(runs: Runs, *, max_loss: float | None = None) -> ReturnLine:
     """`return_on_loss` of a table of one group. Raises ForecastError when it has no returns."""
     table = columns(runs)
     if "return_mean" not in runs.table:

@@ -1,7 +1,6 @@
 """Power laws of the best return in compute, as Tuyls et al. fit them to reinforcement learning."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
@@ -10,9 +9,7 @@ from forecast.classical.ols import Line
 from forecast.classical.parabola import parabola
 from forecast.classical.result import CostPerSample, FloatArray, Interval, LogForecast
 from forecast.errors import FitError, ForecastError
-
-if TYPE_CHECKING:
-    from forecast.runs.table import Runs
+from forecast.runs.table import Runs
 
 RETURN_METHODS = ("power_law", "parabola")
 
@@ -53,7 +50,7 @@ class ReturnFrontier:
         return self.law.optimal(flops, cost)
 
 
-def best_return(runs: "Runs", method: str = "power_law") -> ReturnFrontier:
+def best_return(runs: Runs, method: str = "power_law") -> ReturnFrontier:
     """Power laws through the best return at each budget, on a table of one group without losses.
 
     method: "power_law" takes the best size of each isoFLOP profile, "parabola" the vertex of log return in log params.
