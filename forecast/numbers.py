@@ -1,10 +1,13 @@
-"""Numbers as sentences and files hold them."""
+"""Numbers as sentences, tables, axes and files hold them."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+_UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
 def scientific(number: float) -> str:
@@ -14,24 +17,55 @@ def scientific(number: float) -> str:
 
 
 def count(number: float) -> str:
-    """Parameters or samples to three digits: 31 M, 5.6 B."""
-    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
-    return f"{number:.3g}"
+    """A number of parameters or samples to three digits: 725, 189 k, 31 M, 5.6 B."""
+    if not math.isfinite(number):
+        return "–"
+    for size, unit in _UNITS:
+        if number >= 0.9995 * size:
+            return f"{_whole_or_three(number / size)} {unit}"
+    return _whole_or_three(number)
 
 
 def digits(number: float, of: int = 3) -> str:
-    """A loss or a return to three digits: 0.143, 5,520, 0.000021."""
+    """A loss or a return in a sentence, three digits without zeros at the end: 0.14, 5,520, 0.000021."""
     rounded = float(f"{number:.{of}g}")
     if 1e-9 < abs(rounded) < 1e-3:
         return np.format_float_positional(rounded, trim="-")
     return f"{rounded:,.{max(of, 6)}g}"
 
 
+def three_digits(number: float) -> str:
+    """A loss or a return in a table, always three digits: 0.140, 1.28, 5,520, −0.0300."""
+    if not math.isfinite(number):
+        return "–"
+    if number == 0:
+        return "0"
+    places = 2 - math.floor(math.log10(float(f"{abs(number):.2e}")))
+    return f"{round(number, places):,.{max(places, 0)}f}".replace("-", "−")
+
+
+def plain(number: float) -> str:
+    """A loss or a return on an axis, three digits without zeros at the end: 0.14, 5, 18,300, −0.03."""
+    text = three_digits(number)
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def power(number: float) -> str:
+    """FLOPs on an axis, as mathtext: 10^18, 2·10^18."""
+    exponent = math.floor(math.log10(number) + 1e-9)
+    mantissa = number / 10**exponent
+    lead = "" if abs(mantissa - 1) < 1e-6 else rf"{mantissa:.3g}{{\cdot}}"
+    return f"${lead}10^{{{exponent}}}$"
+
+
 def share(part: float) -> str:
     """A small part in percent, two digits of it: 1.8%, 0.042%."""
     return f"{100 * float(f'{part:.2g}'):.6g}%"
+
+
+def rounded_share(part: float) -> str:
+    """A part in percent in a table: two digits of it below a tenth, whole percents from there on: 1.8%, 92%, 100%."""
+    return "–" if math.isnan(part) else f"{100 * part:.2g}%" if part < 0.1 else f"{100 * part:.0f}%"
 
 
 def toml(value: Any) -> str:
@@ -46,3 +80,8 @@ def toml(value: Any) -> str:
     if isinstance(value, np.ndarray | Sequence):
         return "[" + ", ".join(toml(v) for v in value) + "]"
     return repr(float(value)) if isinstance(value, float) else str(value)
+
+
+def _whole_or_three(number: float) -> str:
+    rounded = float(f"{number:.3g}")
+    return f"{rounded:.0f}" if rounded >= 100 else f"{rounded:g}"

@@ -19,8 +19,9 @@ from forecast.bayes.posterior import Posterior
 from forecast.bayes.weights import LOCALITIES
 from forecast.decide.recommend import Recommendation
 from forecast.errors import ForecastError
+from forecast.numbers import count, plain, scientific
 from forecast.report import figures, tables
-from forecast.report.figures import View, count, plain, scientific
+from forecast.report.figures import View
 from forecast.verify.backtest import Backtest
 from forecast.verify.outcome import Score
 

@@ -10,15 +10,13 @@ from forecast.report.figures.optimum import optimum, regret
 from forecast.report.figures.outcome import outcome
 from forecast.report.figures.returns import headline, return_on_loss
 from forecast.report.figures.style import png, svg
-from forecast.report.figures.ticks import count, digits, log_ticks, plain, power, scientific
+from forecast.report.figures.ticks import log_ticks
 from forecast.report.figures.view import Frontier, View, classical_fits, find_frontier, look
 
 __all__ = [
     "Frontier",
     "View",
     "classical_fits",
-    "count",
-    "digits",
     "find_frontier",
     "frontier",
     "headline",
@@ -28,11 +26,8 @@ __all__ = [
     "optimum",
     "outcome",
     "past_forecasts",
-    "plain",
     "png",
-    "power",
     "regret",
     "return_on_loss",
-    "scientific",
     "svg",
 ]

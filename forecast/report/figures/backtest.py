@@ -6,8 +6,9 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from forecast.numbers import plain, power
 from forecast.report.figures.style import FAINT, INK, METHOD_NAMES, blank, house_style
-from forecast.report.figures.ticks import label_log, plain, power
+from forecast.report.figures.ticks import label_log
 from forecast.verify.backtest import NEAR, Backtest
 
 _SHOWN = 4  # cut-offs, spread over those there are

@@ -10,6 +10,7 @@ from matplotlib.typing import ColorType
 
 from forecast.classical import isoflop_profiles
 from forecast.errors import FitError
+from forecast.numbers import count, plain, power
 from forecast.report.figures.returns import return_axis
 from forecast.report.figures.style import (
     CHOSEN,
@@ -26,7 +27,7 @@ from forecast.report.figures.style import (
     label_ends,
     method_name,
 )
-from forecast.report.figures.ticks import count, label_log, plain, power
+from forecast.report.figures.ticks import label_log
 from forecast.report.figures.view import NEAR_BEST, NEAR_FRONTIER, View
 
 _PROFILES = 5  # budgets of the table that are drawn

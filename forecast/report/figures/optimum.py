@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from forecast.numbers import count, power
 from forecast.report.figures.style import (
     CHOSEN,
     FORECAST,
@@ -19,7 +20,7 @@ from forecast.report.figures.style import (
     house_style,
     label_ends,
 )
-from forecast.report.figures.ticks import count, label_log, power
+from forecast.report.figures.ticks import label_log
 from forecast.report.figures.view import View
 
 _TOLERABLE = 0.01  # given away, nobody need mind

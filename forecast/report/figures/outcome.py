@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from forecast.numbers import plain, power
 from forecast.report.figures.returns import return_axis
 from forecast.report.figures.style import (
     CHOSEN,
@@ -18,7 +19,7 @@ from forecast.report.figures.style import (
     house_style,
     label_ends,
 )
-from forecast.report.figures.ticks import label_log, plain, power
+from forecast.report.figures.ticks import label_log
 from forecast.report.figures.view import View
 from forecast.verify.outcome import Outcome, Score, Scored
 

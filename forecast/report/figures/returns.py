@@ -7,6 +7,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from forecast.numbers import count, plain, power
 from forecast.report.figures.style import (
     CHOSEN,
     FAINT,
@@ -20,7 +21,7 @@ from forecast.report.figures.style import (
     house_style,
     label_ends,
 )
-from forecast.report.figures.ticks import count, label_log, label_log_from_zero, log_ticks, plain, power
+from forecast.report.figures.ticks import label_log, label_log_from_zero, log_ticks
 from forecast.report.figures.view import View
 
 _FAR = 2.0  # log return below the best that the same compute bought: without losses, an axis need not reach further

@@ -1,4 +1,4 @@
-"""Numbers as people read them, and where a logarithmic axis is labelled."""
+"""Where a logarithmic axis is labelled."""
 
 import math
 from collections.abc import Callable
@@ -10,49 +10,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullForm
 
 from forecast.errors import ForecastError
 
-_UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _FEWEST = 4  # labels on an axis
 _PLAIN_PART = 0.3  # of a decade: how high the plain part of an axis is between 0 and where it becomes logarithmic
-
-
-def count(number: float) -> str:
-    """A number of parameters or samples to three digits: 725, 189 k, 31 M, 5.6 B."""
-    if not math.isfinite(number):
-        return "–"
-    for size, unit in _UNITS:
-        if number >= 0.9995 * size:
-            return f"{_whole_or_three(number / size)} {unit}"
-    return _whole_or_three(number)
-
-
-def scientific(number: float) -> str:
-    """FLOPs: 1e19, 2.05e17."""
-    mantissa, exponent = f"{number:.2e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"
-
-
-def digits(number: float) -> str:
-    """A number in a table, three digits of it: 0.140, 1.28, 5,520, −0.0300."""
-    if not math.isfinite(number):
-        return "–"
-    if number == 0:
-        return "0"
-    places = 2 - math.floor(math.log10(float(f"{abs(number):.2e}")))
-    return f"{round(number, places):,.{max(places, 0)}f}".replace("-", "−")
-
-
-def plain(number: float) -> str:
-    """The same without zeros at its end, as on an axis: 0.14, 5, 18,300."""
-    told = digits(number)
-    return told.rstrip("0").rstrip(".") if "." in told else told
-
-
-def power(number: float) -> str:
-    """FLOPs on an axis, as mathtext: 10^18, 2·10^18."""
-    exponent = math.floor(math.log10(number) + 1e-9)
-    mantissa = number / 10**exponent
-    lead = "" if abs(mantissa - 1) < 1e-6 else rf"{mantissa:.3g}{{\cdot}}"
-    return f"${lead}10^{{{exponent}}}$"
 
 
 def log_ticks(low: float, high: float, most: int = 8) -> list[float]:
@@ -119,8 +78,3 @@ def _minor(low: float, high: float) -> list[float]:
 
 def _inside(x: float, low: float, high: float) -> bool:
     return low * (1 - 1e-9) <= x <= high * (1 + 1e-9)
-
-
-def _whole_or_three(number: float) -> str:
-    rounded = float(f"{number:.3g}")
-    return f"{rounded:.0f}" if rounded >= 100 else f"{rounded:g}"
