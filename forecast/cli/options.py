@@ -12,7 +12,7 @@ import typer
 import forecast
 from forecast.bayes.laws import LAWS
 from forecast.cli import terminal
-from forecast.cli.devices import PEAK_FLOPS
+from forecast.cli.devices import PEAK_FLOPS, budget
 from forecast.errors import ForecastError
 
 RunsArg = Annotated[str, typer.Argument(help="A CSV or Parquet run table, a bundled name, or a saved posterior (.nc).")]
@@ -97,3 +97,17 @@ def takes_fit_options(command: Callable[..., None]) -> Callable[..., None]:
     wrapper.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in shown}
     return wrapper
+
+
+def spendable(flops: float | None, gpu_hours: float | None, device: str, mfu: float) -> float | None:
+    """The budget in FLOPs, or None where none was given. Raises ForecastError when it was given twice."""
+    if flops is not None and gpu_hours is not None:
+        raise ForecastError("give the budget once, as --flops or as --gpu-hours.")
+    return budget(gpu_hours, device, mfu) if gpu_hours is not None else flops
+
+
+def check_folder(*places: Path | None) -> None:
+    """Refuse files that cannot be written, before anything is computed for them."""
+    for place in places:
+        if place is not None and not place.parent.is_dir():
+            raise ForecastError(f"the folder {place.parent} does not exist; create it first.")

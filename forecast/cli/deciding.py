@@ -1,0 +1,115 @@
+"""Commands about what to train: recommend, required, next."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import forecast
+from forecast.cli import terminal
+from forecast.cli.options import (
+    DeviceOpt,
+    FitOptions,
+    FlopsOpt,
+    GroupOpt,
+    HoursOpt,
+    JsonOpt,
+    MfuOpt,
+    RunsArg,
+    check_folder,
+    spendable,
+    takes_fit_options,
+)
+from forecast.errors import ForecastError
+
+
+@takes_fit_options
+def recommend(
+    options: FitOptions,
+    runs: RunsArg,
+    flops: FlopsOpt = None,
+    gpu_hours: HoursOpt = None,
+    device: DeviceOpt = "h100",
+    mfu: MfuOpt = 0.3,
+    max_params: Annotated[float | None, typer.Option(help="Largest model allowed.")] = None,
+    max_samples: Annotated[float | None, typer.Option(help="Samples there are; demonstrations are finite.")] = None,
+    objective: Annotated[
+        str, typer.Option(help="auto, return or loss; auto is return where there are returns.")
+    ] = "auto",
+    params: Annotated[
+        float | None, typer.Option(help="Also say what training this size instead would give away.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write recommendation.toml here, to be scored later.")] = None,
+    group: GroupOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Recommend the model size and samples for a budget, with intervals of everything."""
+    spend = spendable(flops, gpu_hours, device, mfu)
+    if spend is None:
+        raise ForecastError("no budget was given; add --flops 1e19, or --gpu-hours 24 --device h200 --mfu 0.3.")
+    posterior = options.posterior(runs, quiet=as_json)
+    found = forecast.recommend(
+        posterior, flops=spend, group=group, objective=objective, max_params=max_params, max_samples=max_samples
+    )
+    regret = None if params is None else found.regret_of(params)
+    if out is not None:
+        out.write_text(found.to_toml(), encoding="utf-8")
+    terminal.warn(posterior)
+    if as_json:
+        terminal.print_json({**found.to_dict(), "regret": regret})
+        return
+    terminal.out.print(found.sentence)
+    terminal.print_table(found.table(), None)
+    if params is not None and regret is not None:
+        lost = ", ".join(f"{v:.2%} of {k.removesuffix('_regret')}" for k, v in regret.items())
+        terminal.out.print(f"Training {params:.3g} parameters instead gives away an expected {lost}.")
+
+
+@takes_fit_options
+def required(
+    options: FitOptions,
+    runs: RunsArg,
+    loss: Annotated[float | None, typer.Option(help="Loss to reach (nats).")] = None,
+    returns: Annotated[float | None, typer.Option("--return", help="Mean return to reach.")] = None,
+    probability: Annotated[float, typer.Option(help="How sure to be.")] = 0.5,
+    group: GroupOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Find the least budget that reaches a loss or a return with a given probability."""
+    if (loss is None) == (returns is None):
+        raise ForecastError("give one target, --loss or --return.")
+    posterior = options.posterior(runs, quiet=as_json)
+    found = forecast.required(posterior, loss=loss, returns=returns, probability=probability, group=group)
+    terminal.warn(posterior)
+    if as_json:
+        terminal.print_json(found.to_dict())
+    else:
+        terminal.out.print(found.sentence)
+
+
+@takes_fit_options
+def next_runs(
+    options: FitOptions,
+    runs: RunsArg,
+    target_flops: Annotated[float, typer.Option(help="The budget in FLOPs that the recommendation is wanted for.")],
+    spend: Annotated[float, typer.Option(help="FLOPs that all these runs may take together.")],
+    count: Annotated[int, typer.Option(help="Runs at most.")] = 8,
+    out: Annotated[Path | None, typer.Option(help="Write the runs here: a TOML plan for a sweep.")] = None,
+    group: GroupOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Plan the runs to train next: those that most improve the recommendation for a larger budget."""
+    check_folder(out)
+    posterior = options.posterior(runs, quiet=as_json)
+    found = forecast.next_runs(posterior, target_flops=target_flops, spend=spend, group=group, count=count)
+    if out is not None:
+        if found.runs.empty:
+            raise ForecastError(f"{found.sentence} So {out} was not written.")
+        out.write_text(found.to_toml(), encoding="utf-8")
+    terminal.warn(posterior)
+    if as_json:
+        terminal.print_json(found.to_dict())
+        return
+    terminal.out.print(found.sentence)
+    if not found.runs.empty:
+        terminal.print_table(found.table(), "Sizes around the one that is expected to be the best at their budget")

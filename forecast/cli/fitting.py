@@ -1,0 +1,102 @@
+"""Commands about what a table says: datasets, fit, predict."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import forecast
+from forecast.cli import terminal
+from forecast.cli.options import (
+    FitOptions,
+    GroupOpt,
+    JsonOpt,
+    RunsArg,
+    check_folder,
+    takes_fit_options,
+)
+
+
+def datasets(as_json: JsonOpt = False) -> None:
+    """List the bundled run tables and where they come from."""
+    found = [
+        {"name": d.name, "title": d.title, "description": d.description.strip(), "source": d.source, "url": d.url,
+         "notes": list(d.notes), **forecast.read_runs(d.name).summary()}
+        for d in forecast.datasets().values()
+    ]  # fmt: skip
+    if as_json:
+        terminal.print_json(found)
+        return
+    for d in found:
+        terminal.out.print(f"{d['name']}: {d['rows']} rows, {d['sizes']} sizes, groups {', '.join(d['groups'])}")
+        terminal.out.print(f"  {' '.join(d['description'].split())}\n  {d['source']}")
+
+
+@takes_fit_options
+def fit(
+    options: FitOptions,
+    runs: RunsArg,
+    out: Annotated[Path | None, typer.Option(help="Save the posterior (netCDF), to be used in place of RUNS.")] = None,
+    compare: Annotated[bool, typer.Option(help="Compare the laws by PSIS-LOO, whole trajectories left out.")] = False,
+    prior: Annotated[bool, typer.Option(help="Only show what the priors expect of each row, without fitting.")] = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Fit the scaling law of a run table, with uncertainty, and say whether the fit may be believed."""
+    check_folder(out)
+    table = options.read(runs)
+    if prior:
+        expected = forecast.prior_predictive(table, law=options.law, seed=options.seed).reset_index()
+        terminal.print_json(expected.to_dict(orient="records")) if as_json else terminal.print_table(
+            expected, "Before anything measured is seen"
+        )
+        return
+    posterior = options.fit(table, quiet=as_json)
+    compared = forecast.compare(table, **options.of_sampler) if compare else None
+    if out is not None:
+        posterior.save(out)
+    summary = posterior.summary()
+    if as_json:
+        terminal.print_json(
+            {
+                "table": table.summary(),
+                "law": options.law,
+                "parameters": summary.to_dict(orient="records"),
+                "set_aside": {str(k): v for k, v in posterior.set_aside.items()},
+                "diagnostics": terminal.diagnostics(posterior),
+                "comparison": None if compared is None else compared.to_dict(orient="records"),
+                "saved": None if out is None else str(out),
+            }
+        )
+        return
+    terminal.print_table(summary, "Parameters")
+    terminal.print_table(posterior.diagnostics.checks, "Diagnostics")
+    if compared is not None:
+        terminal.print_table(compared, "Laws by PSIS-LOO, whole trajectories left out")
+    for reason, count in posterior.set_aside.value_counts().items():
+        terminal.out.print(f"Set aside: {count} of {len(table.table)} rows, {reason}.")
+    terminal.out.print(posterior.diagnostics.sentence)
+
+
+@takes_fit_options
+def predict(
+    options: FitOptions,
+    runs: RunsArg,
+    at: Annotated[Path, typer.Option(help="CSV with columns params, samples and optionally flops and group.")],
+    out: Annotated[Path | None, typer.Option(help="CSV to write; printed when not given.")] = None,
+    group: GroupOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Predict loss and return of new runs at given sizes and samples; without losses in the table, the return."""
+    points = forecast.read_points(at)
+    posterior = options.posterior(runs, quiet=as_json)
+    table = forecast.predict_points(posterior, points, group=group)
+    terminal.warn(posterior)
+    if out is not None:
+        table.to_csv(out, index=False)
+    if as_json:
+        terminal.print_json(table.to_dict(orient="records"))
+    elif out is None:
+        sys.stdout.write(table.to_csv(index=False))
+    else:
+        terminal.err.print(f"Wrote {len(table)} rows to {out}.")

@@ -1,0 +1,113 @@
+"""The command that writes the report."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import forecast
+from forecast.cli import terminal
+from forecast.cli.options import (
+    DeviceOpt,
+    FitOptions,
+    FlopsOpt,
+    GroupOpt,
+    HoursOpt,
+    JsonOpt,
+    MfuOpt,
+    RunsArg,
+    spendable,
+    takes_fit_options,
+)
+from forecast.errors import ForecastError
+
+
+@takes_fit_options
+def report(
+    options: FitOptions,
+    runs: RunsArg,
+    out: Annotated[Path, typer.Option(help="Folder for index.html, its figures and recommendation.toml.")] = Path(
+        "report"
+    ),
+    flops: FlopsOpt = None,
+    gpu_hours: HoursOpt = None,
+    device: DeviceOpt = "h100",
+    mfu: MfuOpt = 0.3,
+    group: GroupOpt = None,
+    compare: Annotated[bool, typer.Option(help="Add the comparison of the laws by PSIS-LOO (fits each law).")] = False,
+    backtest: Annotated[
+        bool, typer.Option(help="Back-test this table anew (minutes); bundled tables bring theirs.")
+    ] = False,
+    scored: Annotated[
+        list[Path] | None,
+        typer.Option(help="A recommendation.toml made from RUNS, to be shown with its --outcome; one a group."),
+    ] = None,
+    outcome: Annotated[Path | None, typer.Option(help="Run table that holds the runs which carried them out.")] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Write the report: the forecast and the recommendation for ten times the largest budget, unless one is given.
+
+    With --scored and --outcome it also shows the forecast that was frozen there beside what then happened, and the
+    budget is that of the forecast unless another is given.
+    """
+    from forecast.report.page import write_report  # matplotlib is slow to import, and no other command draws
+
+    spend = spendable(flops, gpu_hours, device, mfu)
+    if out.exists() and not out.is_dir():
+        raise ForecastError(f"{out} is a file; give a folder.")
+    if (not scored) != (outcome is None):
+        raise ForecastError(
+            "--scored and --outcome belong together; give the recommendation.toml and the table of its run."
+        )
+    scores = []
+    if scored and outcome is not None:
+        told = FitOptions() if Path(runs).suffix == ".nc" else options
+        carried_out = told.read(outcome, to_fit=False)
+        scores = [forecast.score(frozen, carried_out) for frozen in scored]
+    posterior = options.posterior(runs, quiet=as_json)
+    wanted = posterior.groups if group is None else (posterior.group_name(group),)
+    found = [_asked(posterior, g, spend, scores) for g in wanted]
+    compared = forecast.compare(posterior.runs, **options.of_sampler) if compare else None
+    past = forecast.backtest.bundled_backtest(posterior.runs)
+    if backtest:
+        with terminal.progress(as_json, "back-testing") as bar:
+            past = forecast.backtest.backtest(posterior.runs, seed=options.seed, progress=bar)
+    shown: dict[str, Any] = {"comparison": compared, "backtest": past, "scores": scores}
+    page = write_report(posterior, found, out, **shown, command=_typed(posterior, runs))
+    for one in found:
+        name = "recommendation.toml" if len(found) == 1 else f"recommendation-{one.group}.toml"
+        (out / name).write_text(one.to_toml(), encoding="utf-8")
+    terminal.warn(posterior)
+    if as_json:
+        told = {"recommendations": [one.to_dict() for one in found], "scores": [score.to_dict() for score in scores]}
+        terminal.print_json({"page": str(page), **told})
+        return
+    for one in found:
+        terminal.out.print((f"{one.group}: " if len(found) > 1 else "") + one.sentence)
+    for score in scores:
+        terminal.out.print(score.sentence)
+    terminal.out.print(f"The report is {page}; open it in a browser.")
+
+
+def _asked(
+    posterior: forecast.Posterior, group: str, spend: float | None, scores: list[forecast.Score]
+) -> forecast.Recommendation:
+    """The recommendation that a report is about: for the budget given, as frozen, or for ten times the largest."""
+    score = next((score for score in scores if score.frozen.group == group), None)
+    if spend is None and score is not None:
+        asked: dict[str, Any] = {"objective": score.frozen.objective, **score.frozen.constraints}
+        return forecast.recommend(posterior, flops=score.frozen.budget, group=group, **asked)
+    return forecast.recommend(posterior, flops=spend or 10 * posterior.largest_flops(group), group=group)
+
+
+def _typed(posterior: forecast.Posterior, source: str) -> str:
+    """What the user typed, to be shown in the report; after the fit, if that was saved."""
+    typed = shlex.join(["forecast", *sys.argv[1:]])
+    if Path(source).suffix != ".nc":
+        return typed
+    from forecast.report.page import fit_options
+
+    fitted = ["forecast", "fit", posterior.runs.source, *fit_options(posterior), "--out", source]
+    return shlex.join(fitted) + "\n" + typed

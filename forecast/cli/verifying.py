@@ -1,0 +1,96 @@
+"""Commands about how good forecasts are: score, backtest."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+
+import forecast
+from forecast.bayes.laws import LAWS
+from forecast.cli import terminal
+from forecast.cli.options import (
+    ColumnOpt,
+    ColumnsOpt,
+    FitOptions,
+    GroupOpt,
+    JsonOpt,
+    check_folder,
+)
+
+
+def score(
+    recommendation: Annotated[Path, typer.Argument(help="The recommendation.toml of `forecast recommend --out`.")],
+    runs: Annotated[Path, typer.Option(help="CSV or Parquet run table that holds the run which carried it out.")],
+    group: GroupOpt = None,
+    columns: ColumnsOpt = None,
+    column: ColumnOpt = None,
+    out: Annotated[Path | None, typer.Option(help="Write the score here, as JSON.")] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Score a frozen forecast against the run that carried it out; several seeds each by itself."""
+    check_folder(out)
+    table = FitOptions(columns=columns, column=column).read(runs, to_fit=False)
+    found = forecast.score(recommendation, table, group=group)
+    if out is not None:
+        out.write_text(terminal.as_json(found.to_dict()), encoding="utf-8")
+    if as_json:
+        terminal.print_json(found.to_dict())
+        return
+    terminal.out.print(found.sentence)
+    head, rows = found.cells()
+    terminal.print_table(pd.DataFrame(rows, columns=list(head)), None)
+
+
+def backtest(
+    runs: Annotated[str, typer.Argument(help="A CSV or Parquet run table, or a bundled name.")],
+    forecasts: Annotated[Path | None, typer.Option(help="CSV to write every single forecast to.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for all that was found and a picture a group.")] = None,
+    cutoffs: Annotated[int | None, typer.Option(help="Of each group; 10, fewer where there are many groups.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Only this method; may be repeated.")] = None,
+    columns: ColumnsOpt = None,
+    column: ColumnOpt = None,
+    law: Annotated[str, typer.Option(help=f"Of this forecast; one of {', '.join(LAWS)}.")] = "drifting",
+    seed: Annotated[int, typer.Option(help="Same seed, same forecasts.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Processes; one for every four cores unless given.")] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Score the forecasts that would have been made from the smaller budgets of a table against its larger ones."""
+    check_folder(forecasts, out)
+    table = FitOptions(columns=columns, column=column).read(runs)
+    methods = tuple(method) if method else forecast.backtest.METHODS
+    with terminal.progress(as_json, "back-testing") as report:
+        found = forecast.backtest.backtest(
+            table, methods=methods, cutoffs=cutoffs, law=law, seed=seed, workers=workers, progress=report
+        )
+    scores = found.scores()
+    pooled = forecast.backtest.pooled(scores)
+    if forecasts is not None:
+        names = list(forecast.backtest.COLUMNS) + (["group"] if len(table.groups) > 1 else [])
+        found.forecasts[names].to_csv(forecasts, index=False)
+    if out is not None:
+        found.save(out)
+        _draw_past(table, found, out)
+    if as_json:
+        told = {"scores": scores, "pooled": pooled, "refusals": found.refusals}
+        terminal.print_json({"source": table.source, **{k: v.to_dict(orient="records") for k, v in told.items()}})
+        return
+    over = f", over {len(table.groups)} groups" if len(table.groups) > 1 else ""
+    for target in pooled["target"].unique():
+        terminal.print_table(terminal.by_method(pooled[pooled["target"] == target]), f"Forecasts of {target}{over}")
+    terminal.out.print("CRPS of the log, by how far beyond the cut-off; the other columns up to 30 times beyond it.")
+    refused = found.refusals.groupby("method", sort=False).size()
+    for name, count in refused.items():
+        terminal.out.print(f"{name} gave no answer at {count} cut-offs; the first: {_first_reason(found, str(name))}")
+
+
+def _first_reason(found: Any, method: str) -> str:
+    return str(found.refusals.loc[found.refusals["method"] == method, "reason"].iloc[0])
+
+
+def _draw_past(runs: forecast.Runs, found: Any, out: Path) -> None:
+    from forecast.report import figures  # matplotlib is slow to import
+
+    for group in runs.groups:
+        figure = figures.past_forecasts(runs.group_table(group), runs.frontier_excess(), found, group)
+        (out / f"{group.replace('/', '-')}.png").write_bytes(figures.png(figure))
