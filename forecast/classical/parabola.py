@@ -1,7 +1,7 @@
 """IsoFLOP parabolas (Chinchilla's approach 2, used by Tuyls et al.) and the power law of their vertices."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -106,12 +106,6 @@ def fit_parabolas(
     return fits
 
 
-def vertex(curvature: Any, slope: Any, height: Any) -> tuple[Any, Any]:
-    """Position and value of the vertex of height + slope·x + curvature·x²/2; numbers or arrays that broadcast."""
-    at = -slope / curvature
-    return at, height + slope * at / 2
-
-
 def _fitted(params: FloatArray, samples: FloatArray, loss: FloatArray, *, log: bool) -> dict:
     if params.size < 3:
         return {"status": "too few sizes"}
@@ -121,7 +115,8 @@ def _fitted(params: FloatArray, samples: FloatArray, loss: FloatArray, *, log: b
     curvature = float(2 * c2)
     if curvature <= 0:
         return {"status": "not convex", "curvature": curvature}
-    at, value = vertex(curvature, c1, c0)
+    at = -c1 / curvature
+    value = c0 + c1 * at / 2
     if not log_params[0] <= at + centre <= log_params[-1]:
         return {"status": "vertex outside the sizes", "curvature": curvature}
     if not log and value <= 0:

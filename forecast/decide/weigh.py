@@ -30,12 +30,7 @@ class Weighed:
         """Position on the grid, between its points, of each draw's own optimum [S]."""
         value = self.returns if self.objective == "return" else -np.log(np.asarray(self.loss))
         assert value is not None
-        top = np.argmax(value, axis=1)
-        i = np.clip(top, 1, value.shape[1] - 2)
-        low, mid, high = (np.take_along_axis(value, (i + s)[:, None], 1)[:, 0] for s in (-1, 0, 1))
-        bend = low - 2 * mid + high
-        shift = np.where(bend < 0, 0.5 * (low - high) / np.where(bend < 0, bend, 1.0), 0.0)
-        return np.where(top == i, i + np.clip(shift, -0.5, 0.5), top)
+        return least_on_grid(-value)[0]
 
     def regret(self) -> pd.DataFrame:
         """Expected relative regret of each size."""
@@ -47,6 +42,21 @@ class Weighed:
             height = np.maximum(np.abs(most - self.lowest), 1e-12)
             table["return_regret"] = ((most - self.returns) / height).mean(axis=0)
         return table
+
+
+def least_on_grid(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Position along the last axis of the least of each row of values [S, P], and the value there: [S] each.
+
+    Between grid points, by the parabola through the lowest point and its neighbours.
+    """
+    lowest = np.argmin(values, axis=1)
+    i = np.clip(lowest, 1, values.shape[1] - 2)
+    low, mid, high = (np.take_along_axis(values, (i + s)[:, None], 1)[:, 0] for s in (-1, 0, 1))
+    bend = low - 2 * mid + high
+    shift = np.where(bend > 0, 0.5 * (low - high) / np.where(bend > 0, bend, 1.0), 0.0)
+    shift = np.clip(shift, -0.5, 0.5)
+    inside = lowest == i
+    return np.where(inside, i + shift, lowest), np.where(inside, mid - 0.25 * (low - high) * shift, values.min(axis=1))
 
 
 def weigh(

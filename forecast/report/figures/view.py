@@ -10,9 +10,8 @@ from forecast import classical
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.prediction import Prediction
 from forecast.classical import ClassicalFit, ReturnFrontier
-from forecast.classical.parabola import vertex
 from forecast.decide.recommend import Recommendation
-from forecast.decide.weigh import weigh
+from forecast.decide.weigh import least_on_grid, weigh
 from forecast.errors import FitError
 
 _DRAWS = 800  # enough for a band; the numbers in the tables use all
@@ -118,7 +117,7 @@ def look(posterior: Posterior, recommendation: Recommendation, *, replicates: in
         posterior=posterior,
         few=few,
         recommendation=recommendation,
-        table=table.assign(excess=runs.frontier_excess()[table.index], aside=reasons),
+        table=table.assign(excess=posterior.encoding.row_weights.excess[table.index], aside=reasons),
         frontier=frontier,
         path=posterior.predict(frontier.chosen_params, frontier.chosen_samples, group=name),
         methods=classical_fits(posterior, name, replicates),
@@ -131,7 +130,7 @@ def find_frontier(posterior: Posterior, group: str, budgets: np.ndarray, recomme
     for budget in budgets:
         sizes = posterior.sizes(group, budget)
         samples = budget / posterior.cost[group](sizes)
-        at, least = _least(posterior.log_loss(sizes, samples, group=group))
+        at, least = least_on_grid(posterior.log_loss(sizes, samples, group=group))
         best = np.exp(least) if posterior.has_losses else _as_returns(posterior, group, least)
         most = limits.get("max_params"), limits.get("max_samples")
         weighed = weigh(posterior, group, float(budget), recommendation.objective, *most)
@@ -153,17 +152,6 @@ def find_frontier(posterior: Posterior, group: str, budgets: np.ndarray, recomme
 def _as_returns(posterior: Posterior, group: str, log_loss: np.ndarray) -> np.ndarray:
     """The returns that a law without losses speaks of; no size enters."""
     return posterior.returns_at(log_loss, np.ones(log_loss.shape[-1]), group=group, new_run=False)
-
-
-def _least(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Position along the last axis, between grid points, of each row's minimum, and the value there: [S] each."""
-    top = np.argmin(values, axis=1)
-    i = np.clip(top, 1, values.shape[1] - 2)
-    low, mid, high = (np.take_along_axis(values, (i + s)[:, None], 1)[:, 0] for s in (-1, 0, 1))
-    bend = low - 2 * mid + high
-    shift, least = vertex(np.where(bend > 0, bend, np.inf), 0.5 * (high - low), mid)
-    within = top == i
-    return np.where(within, i + np.clip(shift, -0.5, 0.5), top), np.where(within, least, values.min(axis=1))
 
 
 def classical_fits(posterior: Posterior, group: str, replicates: int) -> dict[str, ClassicalFit | ReturnFrontier | str]:
