@@ -1,15 +1,17 @@
 """Back-test of the bundled tables: ours against the classical methods, and against what we promise.
 
-    python benchmarks/backtest.py [--bundle]
+    python benchmarks/backtest.py [--bundle] [--bundled] [--readme]
 
 Fits at cut-offs spread over the compute of the NetHack table and of each of the five Atari games, and scores the
 near-frontier rows beyond (see `forecast.backtest`). `huber_lse_below_1` is the Huber fit of losses under 1, a cut-off
 that was chosen knowing the answer. A ratio is of mean CRPS at the cut-offs where both methods answered, geometric mean
-over the six tables. --bundle writes the back-tests into the package, where the reports take them from. About ten
-minutes on two cores.
+over the six tables. --bundle writes the back-tests into the package, where the reports take them from; --bundled reads
+them there in place of fitting, without the last method, which is not among them. --readme writes the table of the
+README; with --bundled the row of the last method stays as it is. About ten minutes on two cores; seconds if bundled.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +20,21 @@ import pandas as pd
 
 import forecast
 from forecast.verify import backtest
+from readme import block, replace_block
 
 TABLES = ("nethack-transformer", "atari-cnn")
 METHODS = (*backtest.METHODS, backtest.BELOW_1)
+NAMES = {
+    "ours": "**this forecast**",
+    "power_law": "power law of minimal loss",
+    "parabola": "isoFLOP parabolas",
+    "huber_lse": "Huber log-sum-exp",
+    backtest.BELOW_1: "the same, losses under 1 alone",
+    "varpro": "variable projection",
+}
+"""Of the methods, in the README."""
+PARTS = ("forecasts", "choices", "paths", "refusals")
+"""Tables of a back-test."""
 BUNDLED = Path(forecast.__file__).parent / "published" / "backtests"
 
 
@@ -32,34 +46,87 @@ def crps_ratio(found: backtest.Backtest, other: str) -> pd.Series:
     return both["ours"] / both[other]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", action="store_true")
-    given = parser.parse_args()
-    found = {name: backtest.backtest(forecast.read_runs(name), methods=METHODS) for name in TABLES}
-    if given.bundle:
-        for name, one in found.items():
-            tables = {t: getattr(one, t) for t in ("forecasts", "choices", "paths", "refusals")}
-            shown = {t: rows[rows["method"] != backtest.BELOW_1] for t, rows in tables.items()}
-            replace(one, **shown).save(BUNDLED / name)
-    scores = pd.concat([one.scores() for one in found.values()])
+def fitted(name: str) -> backtest.Backtest:
+    """Every method at every cut-off of a bundled table."""
+    return backtest.backtest(forecast.read_runs(name), methods=METHODS)
+
+
+def bundled(name: str) -> backtest.Backtest:
+    """The back-test that the package holds of a bundled table: every method but `huber_lse_below_1`."""
+    kept = backtest.bundled_backtest(forecast.read_runs(name))
+    if kept is None:
+        raise SystemExit(f"The back-test in the package is not of {name} as it is now; run with --bundle.")
+    return kept
+
+
+def bundle(name: str, whole: backtest.Backtest) -> None:
+    """Write a back-test into the package, without the method whose cut-off was chosen knowing the answer."""
+    tables = {part: getattr(whole, part) for part in PARTS}
+    shown = {part: rows[rows["method"] != backtest.BELOW_1] for part, rows in tables.items()}
+    replace(whole, **shown).save(BUNDLED / name)
+
+
+def readme_table(scores: pd.DataFrame, before: str) -> str:
+    """The scores to 30 times the cut-off over all tables, in Markdown; other methods keep their row of before."""
+    pooled = backtest.pooled(scores)
+    near = pooled[pooled["horizon"] == 30].set_index(["target", "method"])
+    lines = [
+        "| method | CRPS of log loss | 90% covers | 50% covers | regret of N* | CRPS of log return |",
+        "|---|---|---|---|---|---|",
+    ]
+    for method, name in NAMES.items():
+        if ("loss", method) not in near.index:
+            lines += [line for line in before.splitlines() if line.startswith(f"| {name} |")]
+            continue
+        loss, returns = near.loc[("loss", method)], near.loc[("return", method)]
+        crps, of_return = (f"{row['crps']:.3f}".removeprefix("0") for row in (loss, returns))
+        shares = f"{loss['cover90']:.0%} | {loss['cover50']:.0%} | {loss['regret']:.1%}"
+        lines.append(f"| {name} | {crps} | {shares} | {of_return} |")
+    return "\n".join(lines)
+
+
+def print_scores(scores: pd.DataFrame) -> None:
+    """By table and over all of them."""
     pd.set_option("display.width", 200)
     for target in ("loss", "return"):
         for horizon in (30, 100):
             rows = scores[(scores["target"] == target) & (scores["horizon"] == horizon)]
             table = rows.drop(columns=["target", "horizon"]).set_index(["group", "method"])
             print(f"\n{target}, up to {horizon} times the cut-off\n{table.round(3).to_string()}")
-    pooled = backtest.pooled(scores)
-    print(f"\nOver the six tables\n{pooled.round(3).to_string(index=False)}\n")
+    print(f"\nOver the six tables\n{backtest.pooled(scores).round(3).to_string(index=False)}\n")
+
+
+def print_promises(scores: pd.DataFrame, tests: Sequence[backtest.Backtest]) -> None:
+    """What is promised, beside what was wanted."""
     ours = scores[(scores["method"] == "ours") & (scores["target"] == "loss") & (scores["horizon"] == 30)]
     print(f"coverage to 30 times: 90% {ours['cover90'].mean():.2f} (wanted .85 to .97), 50% "
           f"{ours['cover50'].mean():.2f} (.40 to .65), least of a table {ours['cover90'].min():.2f} (.80)")  # fmt: skip
     for other, wanted in (("power_law", 0.30), ("huber_lse", 0.40), (backtest.BELOW_1, 1.0)):
-        ratios = pd.concat([crps_ratio(one, other) for one in found.values()])
+        if other not in scores["method"].to_numpy():
+            continue
+        ratios = pd.concat([crps_ratio(one, other) for one in tests])
         print(f"CRPS / {other}: {np.exp(np.log(ratios).mean()):.2f} (wanted at most {wanted:.2f}); by table "
               + ", ".join(f"{g} {r:.2f}" for g, r in ratios.items()))  # fmt: skip
     regret = scores[(scores["method"] == "ours") & (scores["target"] == "loss") & (scores["horizon"] == 100)]
     print("N* regret to 100 times: " + ", ".join(f"{r.group} {r.regret:.2%}" for r in regret.itertuples()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--bundle", action="store_true", help="write the back-tests into the package")
+    source.add_argument("--bundled", action="store_true", help="read the back-tests in the package")
+    parser.add_argument("--readme", action="store_true", help="write the table of the README")
+    options = parser.parse_args()
+    tests = {name: bundled(name) if options.bundled else fitted(name) for name in TABLES}
+    if options.bundle:
+        for name, whole in tests.items():
+            bundle(name, whole)
+    scores = pd.concat([one.scores() for one in tests.values()])
+    print_scores(scores)
+    print_promises(scores, list(tests.values()))
+    if options.readme:
+        replace_block("backtest", readme_table(scores, block("backtest")))
 
 
 if __name__ == "__main__":
