@@ -1,13 +1,13 @@
 """Tables without losses: what is read and refused, the law of the return, and what every command makes of it."""
 
 import json
-import sys
 import tomllib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import command
 
 import forecast
 from forecast import classical
@@ -86,15 +86,7 @@ def saved(posterior, tmp_path_factory):
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """The command in this process, which spares its start: exit code and streams."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["forecast", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code, *capsys.readouterr()
-
-    return call
+    return command(main, "forecast", monkeypatch, capsys)
 
 
 # ---- the table ----------------------------------------------------------------------------------------------------

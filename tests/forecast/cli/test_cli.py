@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers import assert_refused
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -28,14 +29,6 @@ def saved(nethack, tmp_path_factory):
     path = tmp_path_factory.mktemp("cli") / "posterior.nc"
     nethack.save(path)
     return path
-
-
-def assert_refused(done, *words):
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
-    for word in words:
-        assert word in done.stderr
 
 
 @pytest.mark.parametrize("name", get_command(app).commands)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import helpers
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,10 +14,7 @@ from forecast.runs.read import read_runs
 
 
 def frame() -> pd.DataFrame:
-    """Nine valid rows of three sizes at three budgets: lines 2 to 10."""
-    params, flops = np.repeat([1e6, 4e6, 16e6], 3), np.tile([1e15, 1e16, 1e17], 3)
-    table = pd.DataFrame({"params": params, "samples": flops / (6 * params), "flops": flops})
-    return table.assign(loss=3 * (flops / 1e15) ** -0.1 * np.linspace(1, 1.2, 9), state="finished")
+    return helpers.frame(state="finished")
 
 
 def with_failures(states: dict[int, str], column: str = "state", **cells: object) -> pd.DataFrame:

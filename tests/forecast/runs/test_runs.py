@@ -7,18 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import frame
 
 from forecast.errors import ForecastError, TableError
 from forecast.runs.read import read_columns, read_runs
 from forecast.runs.table import Runs
-
-
-def frame(**changes: object) -> pd.DataFrame:
-    """Nine valid rows: three sizes at three budgets, in file order lines 2 to 10."""
-    params = np.repeat([1e6, 4e6, 16e6], 3)
-    flops = np.tile([1e15, 1e16, 1e17], 3)
-    table = pd.DataFrame({"params": params, "samples": flops / (6 * params), "flops": flops})
-    return table.assign(loss=3 * (flops / 1e15) ** -0.1 * np.linspace(1, 1.2, 9)).assign(**changes)
 
 
 def put(column: str, values: dict[int, object], table: pd.DataFrame | None = None) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import assert_refused, command
 
 from training.cli import main
 from training.config.cloning import CloningConfig
@@ -25,28 +26,7 @@ samples = {recommended = 8.96e9, q05 = 6e9}
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """The command in this process: exit code, stdout, stderr."""
-
-    def invoke(*arguments):
-        monkeypatch.setattr(sys, "argv", ["training", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, *capsys.readouterr()
-
-    return invoke
-
-
-def assert_refused(done, *words):
-    code, out, err = done
-    assert code == 2, done
-    assert out == ""
-    assert err.startswith("training: ")
-    assert err.count("\n") == 1
-    for word in words:
-        assert word in err
+    return command(main, "training", monkeypatch, capsys)
 
 
 def test_every_command_shows_an_example(run):

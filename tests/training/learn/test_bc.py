@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import same, weights
 from letter_game import game, write_letters
 
 import forecast
@@ -50,14 +51,6 @@ def config(data, updates=12, params=2.2e4, **choices):
         **choices,
     }
     return configure(params=params, flops=flops, **given)
-
-
-def weights(folder):
-    return latest_checkpoint(folder / "checkpoints")[0].tensors["policy"]
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import same, weights
 from memory_game import MemoryGame
 
 from forecast import read_runs
@@ -60,19 +61,9 @@ class Task:
     actions: int = ACTIONS
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    found, _ = latest_checkpoint(folder / "checkpoints")
-    assert found is not None
-    return {f"{file}.{name}": t for file in ("policy", "critic") for name, t in found.tensors[file].items()}
-
-
 def rows_of(table: Path) -> list[dict[str, str]]:
     with open(table) as file:
         return list(csv.DictReader(file))
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
 def actor_of(vector, core: str = "lstm", **choices) -> tuple[Actor, torch.nn.Module]:

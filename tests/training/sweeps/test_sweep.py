@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from helpers import weights
 from letter_game import write_letters
 from rich.console import Console
 from typer.testing import CliRunner
@@ -77,10 +78,6 @@ class Here:
 def table_of(folder):
     rows = pd.read_csv(folder / "runs.csv").drop(columns=VOLATILE)
     return rows.sort_values(["run", "update"], ignore_index=True)
-
-
-def weights(folder):
-    return latest_checkpoint(folder / "checkpoints")[0].tensors["policy"]
 
 
 def wait_for(what: Callable[[], object], seconds: float = 120.0) -> None:

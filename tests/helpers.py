@@ -1,0 +1,67 @@
+"""What several test files need. Importing it loads no torch, so that forecast's tests run without it."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+
+if TYPE_CHECKING:
+    import torch
+
+
+def frame(**changes: object) -> pd.DataFrame:
+    """Nine valid rows of a run table: three sizes at three budgets, in file order lines 2 to 10."""
+    params = np.repeat([1e6, 4e6, 16e6], 3)
+    flops = np.tile([1e15, 1e16, 1e17], 3)
+    table = pd.DataFrame({"params": params, "samples": flops / (6 * params), "flops": flops})
+    return table.assign(loss=3 * (flops / 1e15) ** -0.1 * np.linspace(1, 1.2, 9)).assign(**changes)
+
+
+def weights(folder: Path) -> dict[str, "torch.Tensor"]:
+    """Policy, and critic where there is one, of the latest checkpoint of a run: tensors by `file.name`."""
+    from training.policies.checkpoint import latest_checkpoint
+
+    checkpoint, _ = latest_checkpoint(folder / "checkpoints")
+    assert checkpoint is not None, f"{folder} has no checkpoint"
+    files = {"policy", "critic"} & checkpoint.tensors.keys()
+    return {f"{file}.{name}": tensor for file in files for name, tensor in checkpoint.tensors[file].items()}
+
+
+def same(a: dict[str, "torch.Tensor"], b: dict[str, "torch.Tensor"]) -> bool:
+    """Whether two sets of tensors are equal to the bit."""
+    import torch
+
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def command(
+    main: Callable[[], object], name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """A command in this process, which spares its start: from arguments to exit code, stdout and stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def assert_refused(done: CompletedProcess[str] | tuple[int, str, str], *words: str) -> None:
+    """Exit code 2, nothing on stdout, no traceback, and a message with these words."""
+    code, out, err = (done.returncode, done.stdout, done.stderr) if isinstance(done, CompletedProcess) else done
+    assert code == 2, done
+    assert out == ""
+    assert err.startswith(("forecast: ", "training: ", "Usage: "))
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err
