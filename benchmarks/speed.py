@@ -28,8 +28,9 @@ def refit_bootstrap(runs, replicates: int) -> None:
     import numpy as np
 
     from forecast import classical
+    from forecast.classical.columns import columns
 
-    table = classical.columns(runs)
+    table = columns(runs)
     names = np.unique(table.run)
     rng = np.random.default_rng(0)
     for _ in range(replicates):
@@ -52,12 +53,13 @@ def main() -> None:
 
         import forecast
         from forecast import classical
+        from forecast.classical.bootstrap import bootstrap
 
         runs = forecast.read_runs("nethack-transformer")
         cold = seconds(lambda: forecast.fit(runs, max_draws=1000))
         again = seconds(lambda: forecast.fit(runs, seed=1, max_draws=1000))
         refit = seconds(lambda: refit_bootstrap(runs, REPLICATES))
-        warm = seconds(lambda: classical.bootstrap(classical.huber_lse, runs, replicates=REPLICATES))
+        warm = seconds(lambda: bootstrap(classical.huber_lse, runs, replicates=REPLICATES))
     print(f"report, cold start: {report_cold:.0f} s")
     print(f"posterior: cold {cold:.1f} s, again {again:.1f} s; bootstrap: refit {refit:.1f} s, warm {warm:.1f} s")
     for name, fit in (("cold", cold), ("again", again)):

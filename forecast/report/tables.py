@@ -76,14 +76,14 @@ def _median(q: Mapping[str, float] | None) -> tuple[str, str]:
 
 
 def sources(view: View) -> Table:
-    """90% intervals of loss and return as one source of uncertainty after the other is let in."""
+    """90% intervals of loss and return as one source of uncertainty after the other is added."""
     posterior, rec = view.posterior, view.recommendation
     point = np.array([rec.params]), np.array([rec.samples])
     law, paced = (posterior.log_loss(*point, group=view.group, pace=pace) for pace in (False, True))
     run = posterior.predict(*point, group=view.group)
     known = "the law and the drift of its exponents" if posterior.spec.law == "drifting" else "the law"
     head: tuple[str, ...] = ("what is uncertain",)
-    rows: list[tuple[str, ...]] = [(known,), ("… and its pace beyond the data",), ("… and the luck of a run",)]
+    rows: list[tuple[str, ...]] = [(known,), ("… and its pace beyond the data",), ("… and the noise of a run",)]
     if run.loss is not None:
         head = (*head, "loss, 90% interval")
         rows = [(*row, _interval(x)) for row, x in zip(rows, [np.exp(law), np.exp(paced), run.loss], strict=True)]
@@ -193,7 +193,8 @@ def parameters(posterior: Posterior, group: str) -> Table:
         found.append(("interaction of the two, g (1: they add)", law.interaction[:, k]))
     for site, what in (("params_drift", "size"), ("samples_drift", "samples")):
         if drifts:
-            found.append((f"drift of the exponent of {what}, sd of its log a factor of ten", _site(posterior, site)))
+            name = f"drift of the exponent of {what}: standard deviation of its log for a factor of ten"
+            found.append((name, _site(posterior, site)))
     if law.start is not None and losses:
         found.append(("loss that the law never exceeds, where the frontier starts (nats)", np.exp(law.start[:, k])))
     found.append(("relative noise of a run at the reference", noise["noise"][:, k]))

@@ -91,7 +91,7 @@ def _mark(axes: Axes, one: Outcome, s: Scored) -> None:
 def _tell(axes: Axes, scores: list[Scored]) -> None:
     """Forecast and outcome in words, above the panel."""
     s = scores[0]
-    told = f"outcome {s.measured}: {s.percentile_told} of the forecast" if len(scores) == 1 else _listed(scores)
+    told = f"outcome {s.measured}: {s.place}" if len(scores) == 1 else _listed(scores)
     lines = ((f"forecast {plain(s.median)}, 90% interval {plain(s.q05)} to {plain(s.q95)}", CHOSEN), (told, OUTCOME))
     for k, (text, colour) in enumerate(lines):
         place = {"transform": axes.transAxes, "va": "bottom", "fontsize": 8}

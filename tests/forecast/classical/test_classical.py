@@ -14,20 +14,20 @@ from forecast import classical
 from forecast.classical import (
     Columns,
     LogForecast,
-    bootstrap,
     fit,
-    fit_cost,
-    fit_line,
-    fit_parabolas,
     fit_return,
     huber_lse,
     isoflop_profiles,
-    minima,
     parabola,
     power_law,
-    return_on_loss,
     varpro,
 )
+from forecast.classical.bootstrap import bootstrap
+from forecast.classical.frontier import minima
+from forecast.classical.ols import fit_line, return_on_loss
+from forecast.classical.parabola import fit_parabolas
+from forecast.classical.parametric import ParametricLaw
+from forecast.runs.cost import CostLaw, fit_cost
 from forecast.runs.read import read_runs
 
 SIZES = np.geomspace(2e5, 2e8, 10)
@@ -383,19 +383,19 @@ def test_numeric_optimum_agrees_with_the_closed_form(flops, flops_per_param, law
 
 
 def planted_law(E, A, B, alpha, beta, cost=None):
-    return classical.ParametricLaw(
+    return ParametricLaw(
         name="huber_lse",
         theta=np.array([np.log(E), np.log(A), np.log(B), alpha, beta]),
         scale=0.01,
         dof=50,
         left_out=0,
         size_range=(2e5, 2e8),
-        cost=cost or classical.CostLaw(coefficient=6.0, exponent=1.0),
+        cost=cost or CostLaw(coefficient=6.0, exponent=1.0),
     )
 
 
 def test_optimum_and_exponents_under_a_cost_that_is_not_linear():
-    cost = classical.CostLaw(coefficient=900.0, exponent=0.8)
+    cost = CostLaw(coefficient=900.0, exponent=0.8)
     found = planted_law(0.15, 300.0, 2e4, 0.4, 0.5, cost)
     params, samples = found.optimal([1e17, 1e18, 1e19])
     assert params.shape == (3,)

@@ -116,11 +116,15 @@ def test_page_holds_the_recommendation(page: _Page, recommendation: forecast.Rec
 
 
 def test_sources_of_uncertainty_add_up(page: _Page, recommendation: forecast.Recommendation) -> None:
-    at = page.cells.index("… and the luck of a run")
+    at = page.cells.index("… and the noise of a run")
     q = recommendation.loss
     assert page.cells[at + 1] == f"{three_digits(q['q05'])} to {three_digits(q['q95'])}"
     widths = []
-    for name in ("the law and the drift of its exponents", "… and its pace beyond the data", "… and the luck of a run"):
+    for name in (
+        "the law and the drift of its exponents",
+        "… and its pace beyond the data",
+        "… and the noise of a run",
+    ):
         low, high = page.cells[page.cells.index(name) + 1].split(" to ")
         widths.append(float(high) - float(low))
     assert widths == sorted(widths)
