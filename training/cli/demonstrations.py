@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from training.cli.options import EnvOpt, JsonOpt, SeedOpt, TaskOpt, WorkersOpt, checked_env
+from training.cli.options import EnvOpt, JsonOpt, SeedOpt, TaskOpt, WorkersOpt
 from training.cli.terminal import progress, say, show
-from training.config import default_task
+from training.config.base import ENVS, default_task
+from training.config.checks import one_of
 from training.errors import ConfigError
 
 PlayerOpt = Annotated[str, typer.Option(help="bot, which comes with this, random, or a run or checkpoint.")]
@@ -28,7 +29,8 @@ def collect(
     as_json: JsonOpt = False,
 ) -> None:
     """Record an expert's games: NetHack's in NLD-AA's layout, Atari's as shards."""
-    if checked_env(env) == "atari":
+    one_of("--env", env, ENVS)
+    if env == "atari":
         if games is None or steps is not None or append:
             raise ConfigError(
                 "Atari games are recorded whole into a new folder; give --games, not --steps or --append."

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from training.config.base import ENVS
 from training.errors import ConfigError, MachineError
 
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
@@ -70,13 +69,6 @@ def takes_run_options(command: Callable[..., None]) -> Callable[..., None]:
     wrapper.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in shown}
     return wrapper
-
-
-def checked_env(env: str) -> str:
-    """The environment asked for. Raises ConfigError for one that there is not."""
-    if env not in ENVS:
-        raise ConfigError(f"--env must be {' or '.join(ENVS)}, got {env!r}.")
-    return env
 
 
 def numbers(name: str, text: str) -> tuple[float, ...]:

@@ -14,10 +14,10 @@ from training.cli.options import (
     SeedOpt,
     TaskOpt,
     WorkersOpt,
-    checked_env,
 )
 from training.cli.terminal import out, progress, say, show
-from training.config import default_task
+from training.config.base import ENVS, default_task
+from training.config.checks import one_of
 from training.config.cloning import CloningConfig
 from training.config.read import read_config
 from training.errors import ConfigError
@@ -87,7 +87,8 @@ def evaluate(
     from training.policies.loaded import load_policy
 
     if checkpoint == "random":
-        known = task_of(checked_env(env), task or default_task(env, "bc"), 0, max_steps or 0)
+        one_of("--env", env, ENVS)
+        known = task_of(env, task or default_task(env, "bc"), 0, max_steps or 0)
         policy: Any = RandomPolicy(known.actions)
     else:
         loaded = load_policy(Path(checkpoint))

@@ -16,14 +16,13 @@ from training.cli.options import (
     ForceOpt,
     RunOptions,
     check_new,
-    checked_env,
     numbers,
     takes_run_options,
     write,
 )
 from training.cli.terminal import err, out, say
-from training.config import default_task
-from training.config.base import TrainingConfig
+from training.config.base import ENVS, TrainingConfig, default_task
+from training.config.checks import one_of
 from training.config.cloning import CloningConfig
 from training.errors import ConfigError
 
@@ -53,7 +52,8 @@ def plan(
     from training.shards.reader import Shards
 
     check_new(file, force)
-    run = {"env": checked_env(env), "algorithm": options.algorithm, **options.fields()}
+    one_of("--env", env, ENVS)
+    run = {"env": env, "algorithm": options.algorithm, **options.fields()}
     played = task_of(env, options.task or default_task(env, options.algorithm), 0)
     shards = Shards(options.data) if options.data else None
     proposed = propose(

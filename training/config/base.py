@@ -2,12 +2,12 @@
 
 import dataclasses
 import hashlib
-import math
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from training.config.checks import at_least, one_of, positive, share, typed
 from training.errors import ConfigError
 from training.toml import toml_value
 
@@ -23,7 +23,6 @@ CHARACTER = re.compile(rf"@|({_ROLES})-(hum|elf|dwa|gno|orc)-(law|neu|cha)-(mal|
 # What `training.games.nethack.game.NetHackTask.of` reads: a task, a character, or a task:character.
 _NETHACK_TASK = re.compile(rf"(NetHackChallenge|NetHackScore)(:({CHARACTER.pattern}))?|{CHARACTER.pattern}")
 _GAME = re.compile(r"[A-Z][A-Za-z0-9]*")
-MAX_INT = 2**63 - 1  # the largest integer that every TOML reader must take
 _MAX_SEED = 2**32 - 1  # numpy's legacy generators and NLE take no more
 LATER = {"later": True}  # of a field that came after runs had been made: at its default it is not part of their hash
 
@@ -97,7 +96,7 @@ class TrainingConfig(ABC):
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _typed(field.name, field.type, getattr(self, field.name)))
+            object.__setattr__(self, field.name, typed(field.name, field.type, getattr(self, field.name)))
         one_of("env", self.env, ENVS)
         one_of("algorithm", self.algorithm, ALGORITHMS)
         one_of("schedule", self.schedule, SCHEDULES)
@@ -105,11 +104,13 @@ class TrainingConfig(ABC):
         one_of(f"core of a run in {self.env}", self.core, CORES[self.env])
         self._check_task()
         for name in ("params", "samples", "batch_size", "unroll_length"):
-            if not 1 <= getattr(self, name) <= MAX_INT:
-                raise ConfigError(f"{name} must be between 1 and 2^63 - 1, got {getattr(self, name)}.")
-        self._check_positive("flops", "learning_rate", "clip")
-        self._check_shares("warmup", "decay")
-        self._check_counts("episodes", "episode_steps")
+            at_least(1, name, getattr(self, name))
+        for name in ("flops", "learning_rate", "clip"):
+            positive(name, getattr(self, name))
+        for name in ("warmup", "decay"):
+            share(name, getattr(self, name))
+        for name in ("episodes", "episode_steps"):
+            at_least(0, name, getattr(self, name))
         if not 0 <= self.seed <= _MAX_SEED:
             raise ConfigError(f"seed must be between 0 and 2^32 - 1, got {self.seed}.")
         if self.group != self.group.strip() or not self.group.isprintable():
@@ -176,21 +177,6 @@ class TrainingConfig(ABC):
         """The most whole updates that a budget (FLOPs) pays for."""
         return min(int(budget / self.flops * self.samples / self.samples_per_update * (1 + 1e-12)), self.updates)
 
-    def _check_positive(self, *names: str) -> None:
-        for name in names:
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} must be positive, got {getattr(self, name):g}.")
-
-    def _check_shares(self, *names: str) -> None:
-        for name in names:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} must be a share from 0 to 1, got {getattr(self, name):g}.")
-
-    def _check_counts(self, *names: str) -> None:
-        for name in names:
-            if not 0 <= getattr(self, name) <= MAX_INT:
-                raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name)}.")
-
     def _check_checkpoints(self) -> None:
         for budget in self.checkpoints:
             if not 0 < budget <= self.flops:
@@ -215,31 +201,3 @@ class TrainingConfig(ABC):
 def to_toml(config: TrainingConfig) -> str:
     """The config as flat TOML, which `read_config` reads back to an equal config."""
     return "".join(f"{key} = {toml_value(value)}\n" for key, value in dataclasses.asdict(config).items())
-
-
-def _typed(name: str, kind: Any, value: Any) -> Any:
-    """The value as its field's type: whole floats become int, ints become float, nothing else is converted."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind == tuple[float, ...]:
-        if isinstance(value, list | tuple):
-            return tuple(sorted({_typed(name, float, item) for item in value}))
-        raise ConfigError(f"{name} must be a list of numbers, got {value!r}.")
-    if kind is str and isinstance(value, str):
-        return value
-    if kind is float and number:
-        try:
-            converted = float(value)
-        except OverflowError:
-            converted = math.inf
-        if math.isfinite(converted):
-            return converted
-    if kind is int and number and (isinstance(value, int) or value.is_integer()):
-        return int(value)
-    wanted = {str: "text", float: "a finite number", int: "a whole number"}[kind]
-    raise ConfigError(f"{name} must be {wanted}, got {value!r}.")
-
-
-def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise ConfigError for a value that is not among those allowed."""
-    if value not in allowed:
-        raise ConfigError(f"{name} must be {' or '.join(allowed)}, got {value!r}.")

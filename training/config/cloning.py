@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from training.config.base import TrainingConfig, one_of
+from training.config.base import TrainingConfig
+from training.config.checks import at_least, one_of, positive
 from training.errors import ConfigError
 
 
@@ -26,8 +27,8 @@ class CloningConfig(TrainingConfig):
 
     def _check_algorithm(self) -> None:
         one_of("algorithm of a cloning run", self.algorithm, ("bc",))
-        self._check_positive("max_epochs")
-        self._check_counts("heldout_frames")
+        positive("max_epochs", self.max_epochs)
+        at_least(0, "heldout_frames", self.heldout_frames)
         if self.core == "cnn" and self.unroll_length != 1:
             raise ConfigError(
                 f"unroll_length must be 1 for the core cnn, which has no memory, got {self.unroll_length}."

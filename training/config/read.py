@@ -1,9 +1,9 @@
 """A config in a TOML file, of whichever kind it is."""
 
 import dataclasses
-import difflib
 from pathlib import Path
 
+from training.config.checks import known_key
 from training.config.cloning import CloningConfig
 from training.config.reinforcement import ReinforcementConfig
 from training.errors import ConfigError
@@ -18,15 +18,12 @@ def read_config(path: str | Path) -> CloningConfig | ReinforcementConfig:
     content = read_toml(path)
     kind = CloningConfig if content.get("algorithm", "bc") == "bc" else ReinforcementConfig
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    for key in content:
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"the keys are {', '.join(fields)}."
-            raise ConfigError(f"{path}: unknown key {key!r}; {hint}")
-    missing = [name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in content]
-    if missing:
-        raise ConfigError(f"{path}: {' and '.join(missing)} missing; add a line such as `{missing[0]} = 1e7`.")
     try:
+        for key in content:
+            known_key(key, fields)
+        missing = [name for name, f in fields.items() if f.default is dataclasses.MISSING and name not in content]
+        if missing:
+            raise ConfigError(f"{' and '.join(missing)} missing; add a line such as `{missing[0]} = 1e7`.")
         return kind(**content)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None

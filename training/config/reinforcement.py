@@ -3,7 +3,8 @@
 import dataclasses
 from dataclasses import dataclass
 
-from training.config.base import LATER, MAX_INT, TrainingConfig, one_of
+from training.config.base import LATER, TrainingConfig
+from training.config.checks import at_least, one_of, positive, share
 from training.errors import ConfigError
 
 
@@ -57,13 +58,13 @@ class ReinforcementConfig(TrainingConfig):
 
     def _check_algorithm(self) -> None:
         one_of("algorithm of reinforcement learning", self.algorithm, ("ppo", "vtrace"))
-        self._check_shares("discount", "gae_lambda")
-        self._check_positive("ratio_clip")
+        for name in ("discount", "gae_lambda"):
+            share(name, getattr(self, name))
+        positive("ratio_clip", self.ratio_clip)
         if self.lag not in (0, 1):
             raise ConfigError(f"lag must be 0 or 1 updates, got {self.lag}.")
         for name in ("envs", "rollout", "epochs", "episodes"):
-            if not 1 <= getattr(self, name) <= MAX_INT:
-                raise ConfigError(f"{name} must be 1 or more, got {getattr(self, name)}.")
+            at_least(1, name, getattr(self, name))
         for name in ("value_cost", "entropy", "reward_clip", "kl"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name):g}.")

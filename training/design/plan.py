@@ -17,7 +17,6 @@ Where the step size does not depend on where a run ends, one training of a size 
 """
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from training.config.base import ALGORITHMS, TrainingConfig, default_core
+from training.config.checks import known_key, one_of, positive
 from training.config.cloning import CloningConfig
 from training.config.reinforcement import ReinforcementConfig
 from training.design import cloning, reinforcement
@@ -56,24 +56,19 @@ class Plan:
         if not self.grid or not self.seeds:
             raise ConfigError("a plan needs a [[grid]] with flops and params, and a seed; write some.")
         for flops, sizes in self.grid.items():
-            _positive("flops", [flops])
-            _positive(f"params at {flops:g} FLOPs", sizes)
+            positive("flops", flops)
+            positive(f"params at {flops:g} FLOPs", *sizes)
         if any(isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in self.seeds):
             raise ConfigError(f"seeds must be whole numbers from 0, got {list(self.seeds)}.")
         if not isinstance(self.separate, bool):
             raise ConfigError(f"separate must be true or false, got {self.separate!r}.")
         cloning.check_rules(self.rules)
-        algorithm = self.run.get("algorithm", "bc")
-        if algorithm not in ALGORITHMS:
-            raise ConfigError(f"algorithm must be {', '.join(ALGORITHMS)}, got {algorithm!r}.")
+        one_of("algorithm", self.run.get("algorithm", "bc"), ALGORITHMS)
         known = [f.name for f in dataclasses.fields(self.kind) if f.name not in _OWN]
         for name in self.run:
             if name in _OWN:
                 raise ConfigError(f"{name} of a run is settled by the grid; take it out of [run].")
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=3)
-                hint = f"did you mean {' or '.join(near)}?" if near else f"the keys are {', '.join(known)}."
-                raise ConfigError(f"unknown key {name!r} in [run]; {hint}")
+            known_key(name, known, " in [run]")
 
     @property
     def kind(self) -> type[CloningConfig] | type[ReinforcementConfig]:
@@ -100,13 +95,13 @@ class Plan:
         return tuple(sorted(made.values(), key=lambda run: (run.flops, run.params, run.seed)))
 
     def _run(self, params: float, budgets: Sequence[float], seed: int, shards: Shards | None) -> TrainingConfig:
-        given: dict[str, Any] = {**self.run, "params": params, "flops": budgets[-1], "seed": seed}
-        given["checkpoints"] = tuple(budgets[:-1])
+        fields: dict[str, Any] = {**self.run, "params": params, "flops": budgets[-1], "seed": seed}
+        fields["checkpoints"] = tuple(budgets[:-1])
         try:
             if self.kind is CloningConfig:
-                return cloning.configure(rules=self.rules, shards=shards, **given)
+                return cloning.configure(rules=self.rules, shards=shards, **fields)
             # A run of a sweep has one core, on which nothing can be done meanwhile.
-            return reinforcement.configure(**{"lag": 0, **given})
+            return reinforcement.configure(**{"lag": 0, **fields})
         except ConfigError as error:
             raise ConfigError(f"the run of {params:.4g} parameters at {budgets[-1]:.3g} FLOPs: {error}") from None
 
@@ -132,8 +127,8 @@ def read_plan(path: str | Path, **run: Any) -> Plan:
         grid: dict[float, list[float]] = {}
         for cell in cells:
             sizes = cell["params"] if isinstance(cell["params"], list) else [cell["params"]]
-            _positive("flops", [cell["flops"]])
-            _positive("params", sizes)
+            positive("flops", cell["flops"])
+            positive("params", *sizes)
             grid[float(cell["flops"])] = [*grid.get(float(cell["flops"]), []), *sizes]
         return Plan(grid=grid, **content)
     except ConfigError as error:
@@ -177,7 +172,7 @@ def propose(
     (parameters) and the budget (FLOPs) at which it is believed to be the best; the optimum is taken to grow with the
     root of the budget. The ladder ends where the family does. Raises ConfigError for numbers that make none.
     """
-    _positive("budgets", budgets)
+    positive("budgets", *budgets)
     if sizes < 1 or seeds < 1 or not 1 < spacing < math.inf:
         raise ConfigError(f"a grid needs a size, a seed and a spacing above 1, got {sizes}, {seeds} and {spacing:g}.")
     env = run.get("env", "nethack")
@@ -206,9 +201,3 @@ def _ladder(env: str, core: str, actions: int, spacing: float) -> Iterator[float
             yield size
         except ConfigError:  # below the smallest policy, or in a gap between the small ones
             pass
-
-
-def _positive(name: str, values: Sequence[Any]) -> None:
-    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-    if not values or len(numbers) < len(values) or not all(0 < v < math.inf for v in numbers):
-        raise ConfigError(f"{name} must be positive numbers, got {list(values)}.")
