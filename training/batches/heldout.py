@@ -9,7 +9,7 @@ import numpy as np
 
 from training.batches.sizes import check_sizes
 from training.batches.streams import Batch, GameStream, empty_batch
-from training.shards.reader import Game, Shards
+from training.shards.reader import RecordedGame, Shards
 
 PIECE = 2048
 """Frames of a game that are read in a row."""
@@ -72,7 +72,7 @@ class _Piece(NamedTuple):
     """How many frames it has."""
 
 
-def _pieces(games: Sequence[Game], frames: int | None) -> list[_Piece]:
+def _pieces(games: Sequence[RecordedGame], frames: int | None) -> list[_Piece]:
     pieces = [
         _Piece(index, first, min(PIECE, game.frames - first))
         for index, game in enumerate(games)

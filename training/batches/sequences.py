@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from training.batches.iterator import BatchIterator
 from training.batches.streams import Batch, GameStream, empty_batch
-from training.shards.reader import Game, Shards
+from training.shards.reader import RecordedGame, Shards
 
 _AHEAD = 2
 
@@ -78,7 +78,7 @@ class Batches(BatchIterator):
 class _Order:
     """The order of games in each epoch; shared by all slots."""
 
-    def __init__(self, games: Sequence[Game], seed: int) -> None:
+    def __init__(self, games: Sequence[RecordedGame], seed: int) -> None:
         self.games = games
         self.frames = sum(game.frames for game in games)
         self._seed = seed

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from training.batches.iterator import BatchIterator
 from training.batches.streams import STACK, Batch, GameStream, empty_batch
-from training.shards.reader import Game, Shards
+from training.shards.reader import RecordedGame, Shards
 
 CHUNK = 32
 _POOL_FRAMES = 8192
@@ -27,7 +27,7 @@ _POOL_FRAMES = 8192
 class _Piece:
     """Part of a chunk within a pool."""
 
-    game: Game
+    game: RecordedGame
     first: int
     """Its first frame in the game."""
     length: int
@@ -121,7 +121,7 @@ class ShuffledBatches(BatchIterator):
             row["start"][:] = True
 
 
-def _chunks(games: tuple[Game, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _chunks(games: tuple[RecordedGame, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Of every chunk of the games: the game's index, the first frame and the length."""
     counts = [-(-game.frames // CHUNK) for game in games]
     game = np.repeat(np.arange(len(games)), counts)

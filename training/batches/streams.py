@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from training.shards.reader import Game, Shards
+from training.shards.reader import RecordedGame, Shards
 
 Batch = dict[str, NDArray]
 """Field -> [slots, time, ...], as policies take it."""
@@ -32,7 +32,7 @@ def empty_batch(shards: Shards, slots: int, length: int) -> Batch:
 class GameStream:
     """Consecutive frames of one game, as a policy takes them."""
 
-    def __init__(self, shards: Shards, game: Game, frame: int) -> None:
+    def __init__(self, shards: Shards, game: RecordedGame, frame: int) -> None:
         self._atari = shards.env == "atari"
         lead = min(frame, STACK - 1) if self._atari else 0
         self._reader = shards.open(game, frame - lead)

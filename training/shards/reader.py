@@ -26,7 +26,7 @@ _OPEN_FILES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Game:
+class RecordedGame:
     """One recorded game."""
 
     name: str
@@ -92,12 +92,12 @@ class Shards:
         return self.header["identity"]
 
     @cached_property
-    def train(self) -> tuple[Game, ...]:
+    def train(self) -> tuple[RecordedGame, ...]:
         """The games to learn from, ordered by content."""
         return tuple(game for game in self.games if not game.heldout)
 
     @cached_property
-    def heldout(self) -> tuple[Game, ...]:
+    def heldout(self) -> tuple[RecordedGame, ...]:
         """The games kept from training, ordered by content."""
         return tuple(game for game in self.games if game.heldout)
 
@@ -116,7 +116,7 @@ class Shards:
         """Size of the data files."""
         return sum(file["bytes"] for file in self.header["files"])
 
-    def open(self, game: Game, frame: int = 0) -> "GameReader":
+    def open(self, game: RecordedGame, frame: int = 0) -> "GameReader":
         """A reader of the game, at `frame`."""
         return GameReader(self, game, frame)
 
@@ -126,7 +126,7 @@ class Shards:
             for row in range(len(self.rows(game))):
                 self.block(game, self.rows(game), row)
 
-    def rows(self, game: Game) -> pa.RecordBatch:
+    def rows(self, game: RecordedGame) -> pa.RecordBatch:
         """The game's blocks as they lie on disk."""
         path = self.path / f"{game.file:05d}.arrow"
         try:
@@ -143,14 +143,14 @@ class Shards:
             raise damaged(path, "its columns are not those of the header")
         return rows
 
-    def block(self, game: Game, rows: pa.RecordBatch, index: int) -> Deltas:
+    def block(self, game: RecordedGame, rows: pa.RecordBatch, index: int) -> Deltas:
         """Block `index` of a game, decompressed and checked."""
         try:
             return blocks.decode(self.layout, _row(self.layout, rows, index))
         except (DataError, ValueError, OSError, pa.ArrowException) as error:
             raise damaged(self.path / f"{game.file:05d}.arrow", f"game {game.name}: {error}") from None
 
-    def _read_games(self) -> tuple[Game, ...]:
+    def _read_games(self) -> tuple[RecordedGame, ...]:
         split = self.header["split"]
         games = []
         for number, file in enumerate(self.header["files"]):
@@ -165,14 +165,14 @@ class Shards:
                 raise damaged(index, "it does not match its checksum")
             for row in pq.read_table(pa.BufferReader(content), schema=GAMES).to_pylist():
                 heldout = split_key(split["seed"], row["digest"]) <= split["below"]
-                games.append(Game(file=number, heldout=heldout, **row))
+                games.append(RecordedGame(file=number, heldout=heldout, **row))
         return tuple(sorted(games, key=lambda game: game.digest))
 
 
 class GameReader:
     """Reads one game forwards from any frame, with one block's changes and one screen in memory."""
 
-    def __init__(self, shards: Shards, game: Game, frame: int = 0) -> None:
+    def __init__(self, shards: Shards, game: RecordedGame, frame: int = 0) -> None:
         self.game = game
         self._shards, self._layout = shards, shards.layout
         self._rows = shards.rows(game)
