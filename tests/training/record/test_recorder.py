@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from nle import dataset, nethack
 
-from training.errors import ConfigError, MachineError
+from training.errors import ConfigError, DataError, MachineError
 from training.record.nethack import recorder
-from training.record.nethack.folder import read_list, verify, xlog_rows
+from training.record.nethack.folder import cut_to_whole_lines, read_list, verify, xlog_rows
 from training.record.nethack.players import RandomPlayer
 from training.record.nethack.recorder import collect
 from training.record.nethack.session import Rules, Session
@@ -249,6 +249,23 @@ def listed_and_readable(out):
     logs = [row["ttyrecname"] for path in out.glob("*/*.xlogfile") for row in xlog_rows(path)]
     assert len(logs) == len(read_list(out)) == verify(out)[0]
     return logs
+
+
+def test_a_line_that_a_crash_cut_short_spoils_no_other(recorded, tmp_path):
+    out, _ = recorded
+    lines = (out / "games.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "games.jsonl").write_bytes(lines[0] + lines[1][:20])
+    assert [row["number"] for row in read_list(tmp_path)] == [json.loads(lines[0])["number"]]
+    cut_to_whole_lines(tmp_path)
+    with open(tmp_path / "games.jsonl", "ab") as file:
+        file.write(lines[1])
+    assert read_list(tmp_path) == [json.loads(line) for line in lines[:2]]
+
+
+def test_a_damaged_list_of_games_is_refused_by_line(tmp_path):
+    (tmp_path / "games.jsonl").write_text('{"stream": 0}\n{"stream\n')
+    with pytest.raises(DataError, match="line 2 is not JSON"):
+        read_list(tmp_path)
 
 
 def test_sigterm_leaves_every_game_whole(tmp_path):

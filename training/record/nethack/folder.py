@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import DataError
+from training.files import write_atomically
 
 LIST = "games.jsonl"
 
@@ -51,13 +52,31 @@ def verify(out: str | Path) -> tuple[int, int]:
 
 
 def read_list(out: Path) -> list[dict[str, Any]]:
-    """The lines of a folder's list of games; a line cut short by a crash is left out."""
+    """The lines of a folder's list of games; a line cut short by a crash is left out. Raises DataError for no JSON."""
     path = out / LIST
     if not path.exists():
         return []
-    return [
-        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line[-1:] == "\n"
-    ]
+    rows = []
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        if line.endswith(b"\n"):
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                raise DataError(
+                    f"{path}: line {number} is not JSON, so the games recorded here are not known; record into a new "
+                    "folder, or delete that line to play its game again."
+                ) from None
+    return rows
+
+
+def cut_to_whole_lines(out: Path) -> None:
+    """Take a line that a crash cut short off the list of games, so that the next one is not written behind it."""
+    path = out / LIST
+    if path.exists():
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            write_atomically(path, whole)
 
 
 def xlog_rows(path: Path) -> list[dict[str, str]]:

@@ -24,7 +24,7 @@ from training.errors import ConfigError, MachineError
 from training.games.nethack.game import NetHackTask
 from training.games.vector import checked_seed
 from training.interrupts import InterruptedRunError, stop_on_signals
-from training.record.nethack.folder import LIST, read_list, remove_empty, verify
+from training.record.nethack.folder import LIST, cut_to_whole_lines, read_list, remove_empty, verify
 from training.record.nethack.players import describe, make_player
 from training.record.nethack.session import GameRow, Rules
 from training.record.nethack.worker import RecordingWorker, Stream, after
@@ -77,9 +77,9 @@ def collect(
     holds games, and records what is missing of them; a game that was interrupted stays as it is. `progress` is called
     with (done, total) in games or steps.
 
-    Raises ConfigError for settings that cannot be recorded and a folder in use, MachineError for a full disk,
-    InterruptedRunError after SIGINT or SIGTERM; in both latter cases what was recorded is kept and every game in it is
-    whole.
+    Raises ConfigError for settings that cannot be recorded and a folder in use, DataError for a damaged list of games,
+    MachineError for a full disk, InterruptedRunError after SIGINT or SIGTERM; in both latter cases what was recorded is
+    kept and every game in it is whole.
     """
     if (steps is None) == (games is None):
         raise ConfigError(f"ask for either steps or games, got steps = {steps} and games = {games}.")
@@ -95,6 +95,7 @@ def collect(
     NetHackTask(character=task)  # refuses what is no character
     make_player(player)
     out = _folder(Path(out), append)
+    cut_to_whole_lines(out)
     rules = Rules(task=task, seed=seed, max_episode_steps=max_episode_steps)
     label = {"task": task, "seed": seed, "player": describe(player), "counted": "steps" if steps else "games"}
     recording = _Recording(out, rules, player, label, progress)
