@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from training.errors import ConfigError, DataError, MachineError
+from training.files import sync, sync_names, write_atomically
 from training.shards import blocks
 from training.shards.blocks import Layout
 from training.shards.format import FORMAT, GAMES, VERSION, block_schema, header_hash, layout_json, split_key
@@ -97,8 +99,10 @@ class ShardWriter:
 
     A data file is complete once its table of games lies beside it; a writer with the same settings takes up an
     interrupted folder after its last complete file (`done` names the games in it), one with others starts over, and
-    `report` is told which. Raises ConfigError when `out` exists, and
-    MachineError at any time when the folder cannot be written.
+    `report` is told which.
+
+    Raises ConfigError when `out` exists, DataError when an interrupted folder is damaged, and MachineError at any time
+    when the folder cannot be written.
     """
 
     def __init__(
@@ -200,9 +204,11 @@ class ShardWriter:
             "identity": hashlib.sha256(identity.encode()).hexdigest(),
         }
         with self._writing():
-            _write(self._folder / "header.json", json.dumps(header | {"sha256": header_hash(header)}, indent=1))
+            text = json.dumps(header | {"sha256": header_hash(header)}, indent=1)
+            write_atomically(self._folder / "header.json", text)
             (self._folder / "settings.json").unlink()
             os.rename(self._folder, self.out)
+            sync_names(self.out.parent)
         return Shards(self.out)
 
     def __enter__(self) -> Self:
@@ -236,9 +242,15 @@ class ShardWriter:
                 self._report(f"{self._folder} was begun with other settings: starts over.")
                 shutil.rmtree(self._folder)
             self._folder.mkdir(parents=True)
-            _write(settings, expected)
+            write_atomically(settings, expected)
         except OSError as error:
             raise MachineError(f"{self._folder} cannot be written ({error.strerror}); give another folder.") from None
+        except pa.ArrowException as error:
+            reason = " ".join(str(error).split())
+            raise DataError(
+                f"{self._folder}: a file in this interrupted folder is damaged ({reason}); delete the folder and start "
+                "again."
+            ) from None
 
     def _take_up(self) -> None:
         for path in sorted(self._folder.glob("*.parquet")):
@@ -251,7 +263,7 @@ class ShardWriter:
             self.done |= {row["name"] for row in table}
         keep = {f"{number:05d}" for number in range(len(self._files))}
         for path in self._folder.iterdir():
-            if path.name != "settings.json" and (path.stem not in keep or path.suffix == ".tmp"):
+            if path.name != "settings.json" and path.stem not in keep:
                 path.unlink()
 
     def _close_file(self) -> None:
@@ -260,11 +272,10 @@ class ShardWriter:
         self._stream.close()
         self._stream = None
         data, games = self._path("arrow"), self._path("parquet")
-        _flush_to_disk(data)
-        temporary = games.with_suffix(".parquet.tmp")
-        pq.write_table(pa.Table.from_pylist(self._open_games, schema=GAMES), temporary)
-        _flush_to_disk(temporary)
-        temporary.rename(games)
+        sync(data)
+        table = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(self._open_games, schema=GAMES), table)
+        write_atomically(games, table.getvalue())
         self._files.append({"bytes": data.stat().st_size, "games": _sha256(games)})
         self._open_games, self._written = [], 0
 
@@ -280,15 +291,3 @@ def check_holdout(holdout: float) -> None:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    _flush_to_disk(temporary)
-    temporary.rename(path)
-
-
-def _flush_to_disk(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -117,7 +117,7 @@ class ThisMachine:
 def begin(job: Job, gpu: int | None = None) -> "subprocess.Popen[bytes]":
     """The process of a job. gpu: the only one that it sees; None for all there are."""
     job.folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(job.folder / "config.toml", to_toml(job.config).encode())
+    write_atomically(job.folder / "config.toml", to_toml(job.config))
     environment = {**os.environ, "OMP_NUM_THREADS": str(job.threads)}
     if gpu is not None:  # counted among those that this process sees
         seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")

@@ -175,6 +175,14 @@ def test_an_interrupted_folder_never_reads_as_whole_and_is_taken_up(tmp_path):
     assert not (tmp_path / "s.partial").exists()
 
 
+def test_a_damaged_interrupted_folder_is_refused(tmp_path):
+    folder = tmp_path / "s"
+    interrupted(folder, {"a": random_game(0, 20)}, block=16, file_bytes=1)
+    (tmp_path / "s.partial" / "00000.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"s\.partial: a file in this interrupted folder is damaged"):
+        ShardWriter(folder, layout=LAYOUT, env="nethack", actions=["a", "b"], source="test", block=16, file_bytes=1)
+
+
 def test_an_interrupted_folder_of_other_settings_starts_over(tmp_path):
     interrupted(tmp_path / "s", {"a": random_game(0, 20)}, block=8)
     said = []
