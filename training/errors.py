@@ -19,3 +19,9 @@ class MachineError(TrainingError):
 
 class DivergedError(TrainingError):
     """The loss or its gradient is not finite; the same run would diverge again."""
+
+
+def is_bug(error: Exception) -> bool:
+    """Whether the code is to blame: the error is neither one of ours nor one of the system, which numbers its own."""
+    of_system = isinstance(error, OSError) and error.errno is not None
+    return not of_system and not isinstance(error, TrainingError)

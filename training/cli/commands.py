@@ -8,7 +8,7 @@ import typer
 
 from training.cli import demonstrations, design, runs, sweeps
 from training.cli.terminal import say
-from training.errors import TrainingError
+from training.errors import is_bug
 from training.interrupts import InterruptedRunError
 
 app = typer.Typer(
@@ -47,13 +47,13 @@ def main() -> None:
         if done.code == _INTERRUPTED:  # typer's answer to Ctrl-C
             say("training: interrupted; start the same command again.")
         raise
-    except (TrainingError, OSError) as error:
-        say(f"training: {error}")
-        raise SystemExit(2) from None
     except InterruptedRunError as error:
         say(f"training: {error}")
         raise SystemExit(_INTERRUPTED) from None
-    except Exception:
+    except Exception as error:
+        if not is_bug(error):
+            say(f"training: {error}")
+            raise SystemExit(2) from None
         traceback.print_exc()
         say(
             "training: this is a bug of ours, not of your input. Please report it to the authors of game-scaling with "

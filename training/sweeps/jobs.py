@@ -18,14 +18,20 @@ from typing import Any, Protocol
 
 from training.config.base import TrainingConfig, to_toml
 from training.config.read import read_config
-from training.errors import MachineError, TrainingError
+from training.errors import MachineError, is_bug
 from training.files import write_atomically
+from training.interrupts import InterruptedRunError
 
 PATIENCE = 300.0
 """Seconds that a run waits for a process that trains it still: one whose driver was killed and that is about to end."""
-REFUSED, MACHINE, INTERRUPTED = 2, os.EX_TEMPFAIL, 130
-"""Exit codes: of a run that cannot be trained, whoever tries it; of one whose machine failed, which may pass; of one
-that was asked to stop. A bug ends with code 1, its traceback in the log."""
+BUG = 1
+"""Exit code of Python for an error of the code, whose traceback is in the log; also of a Ray task that died."""
+REFUSED = 2
+"""Exit code of a run that cannot be trained, whoever tries it."""
+MACHINE = os.EX_TEMPFAIL
+"""Exit code of a run whose machine failed, which may pass."""
+INTERRUPTED = 130
+"""Exit code of a run that was asked to stop."""
 _LOG = "log.txt"
 
 
@@ -146,21 +152,23 @@ def main() -> None:
     """Train the run in a folder: FOLDER TABLE THREADS PARENT."""
     folder, table, threads, parent = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    from training.interrupts import InterruptedRunError
-
     try:
         config = read_config(folder / "config.toml")
         _train(config, folder, table, threads)
-    except (TrainingError, OSError) as error:
+    except Exception as error:
+        code = exit_code(error)
+        if code == BUG:
+            raise
         print(f"training: {error}", file=sys.stderr)
-        raise SystemExit(exit_code(error)) from None
-    except InterruptedRunError as error:
-        print(f"training: {error}", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
+        raise SystemExit(code) from None
 
 
-def exit_code(error: TrainingError | OSError) -> int:
-    """With what code the process of a job ends after an error that is no bug."""
+def exit_code(error: Exception) -> int:
+    """With what code the process of a job ends after an error."""
+    if isinstance(error, InterruptedRunError):
+        return INTERRUPTED
+    if is_bug(error):
+        return BUG
     return MACHINE if isinstance(error, MachineError | OSError) else REFUSED
 
 

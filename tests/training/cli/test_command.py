@@ -1,5 +1,6 @@
 """The command as people type it: what it prints, what it refuses, and that it never shows a traceback."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -183,7 +184,15 @@ def test_an_interrupted_command_says_so(run, monkeypatch):
     assert (code, out, err) == (130, "", "training: interrupted; start the same command again.\n")
 
 
-@pytest.mark.parametrize(("error", "code"), [(ValueError("numpy's own"), 1), (DataError("mend it."), 2)])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DataError("mend it."), 2),
+        (OSError(errno.ENOSPC, "No space left on device"), 2),
+        (ValueError("numpy's own"), 1),
+        (OSError("a library's own"), 1),
+    ],
+)
 def test_only_a_bug_shows_its_traceback(monkeypatch, capsys, error, code):
     def fail(*_):
         raise error

@@ -240,7 +240,41 @@ def test_the_exit_code_says_whether_to_try_again(data, tmp_path, monkeypatch, ca
     assert str(error) in capsys.readouterr().err
 
 
-def test_a_bug_in_a_job_keeps_its_traceback(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "starts", "words", "traceback"),
+    [
+        ("ValueError('a bug')", 2, "its process ended with code 1 (ValueError: a bug), 2 times", True),
+        (
+            "training.errors.MachineError('the disk is full.')",
+            2,
+            "its machine failed (the disk is full.), 2 times",
+            False,
+        ),
+        ("training.errors.ConfigError('lower params.')", 1, "lower params.", False),
+    ],
+)
+def test_only_what_may_pass_is_started_again(data, tmp_path, monkeypatch, error, starts, words, traceback):
+    # Python runs a sitecustomize at its start: the process of the job is the real one, but for its training.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, training.errors\n"
+        "class Bad:\n"
+        "    def __getattr__(self, name):\n"
+        f"        raise {error}\n"
+        "sys.modules['training.learn.bc'] = Bad()\n"
+    )
+    root = str(Path(__file__).parents[3])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), root]))
+    sweep = Sweep.of(plan(data, sizes=(1e4,)).runs, tmp_path / "sweep", retries=1)
+    sweep.pause = 0.0
+    sweep.go(ThisMachine(1))
+    (run,) = sweep.runs
+    assert (run.state, run.starts, run.reason) == ("failed", starts, words)
+    (row,) = read_rows(tmp_path / "sweep" / "runs.csv")
+    assert row["reason"] == words
+    assert ("Traceback" in (run.job.folder / "log.txt").read_text()) == traceback
+
+
+def test_a_bug_in_a_job_is_no_refusal(data, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="a bug"):  # which ends the process with its traceback in the log, and code 1
         job_that_raises(ValueError("a bug"), data, tmp_path, monkeypatch)
 
