@@ -12,9 +12,10 @@ from training.games.atari import AtariTask, AtariVector
 from training.games.vector import Transition
 from training.play.evaluate import Returns, play
 from training.policies.policy import Policy
+from training.shards.encoder import GameEncoder
 from training.shards.format import ATARI_LAYOUT
 from training.shards.reader import Shards
-from training.shards.writer import GameEncoder, ShardWriter, check_holdout
+from training.shards.writer import ShardWriter, check_holdout
 
 BLOCK = 64
 """Frames a block: short, because shuffled frames are read from anywhere."""

@@ -3,6 +3,7 @@
 A header is written last and names every file with its size, so that an unfinished folder never reads as whole.
 """
 
+import errno
 import hashlib
 import json
 from collections.abc import Mapping
@@ -12,9 +13,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from training.errors import DataError
+from training.errors import DataError, MachineError
 from training.shards.blocks import Layout
 
+_OF_MACHINE = {errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
 FORMAT = "game-scaling shards"
 VERSION = 1
 GAMES = pa.schema(
@@ -63,16 +65,17 @@ def layout_json(layout: Layout) -> dict[str, Any]:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header of the folder `path`. Raises DataError where it is missing, damaged, or of another version."""
+    """The header of the folder `path`. Raises DataError where it is missing, damaged, or of another version,
+    and MachineError where the machine cannot read it.
+    """
     file = path / "header.json"
     try:
         header = json.loads(file.read_bytes())
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         raise DataError(
-            f"{path}: there is no readable header.json, so this is no finished folder of shards; "
-            "make one with `training shard`."
+            f"{path}: there is no header.json, so this is no finished folder of shards; make one with `training shard`."
         ) from None
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise damaged(file, error) from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise DataError(f"{file}: this is not the header of a folder of shards; make one with `training shard`.")
@@ -86,7 +89,9 @@ def read_header(path: Path) -> dict[str, Any]:
     return header
 
 
-def damaged(path: Path, reason: object) -> DataError:
-    """The error for a file that is not as it was written."""
+def damaged(path: Path, reason: object) -> DataError | MachineError:
+    """The error for a file that is not as it was written, or that the machine does not let us read just now."""
+    if isinstance(reason, OSError) and reason.errno in _OF_MACHINE:
+        return MachineError(f"{path}: the shard file cannot be read ({reason.strerror}); start again when it can.")
     reason = " ".join(str(reason).split())
     return DataError(f"{path}: the shard file is damaged ({reason}); convert the demonstrations again.")

@@ -54,13 +54,16 @@ class LeftOut:
     """A game that was not converted."""
 
     name: str
+    """Where it is, within the source."""
     reason: str
+    """Why it was left out."""
 
 
 class Shards:
     """A finished folder of shards, opened for reading; safe to read from several threads.
 
-    Raises DataError, naming the file, when the folder is unfinished, or a file is missing, cut short or altered.
+    Raises DataError, naming the file, when the folder is unfinished, or a file is missing, cut short or altered, and
+    MachineError when the machine does not let it be read.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -158,7 +161,7 @@ class Shards:
             try:
                 size, content = data.stat().st_size, index.read_bytes()
             except OSError as error:
-                raise damaged(Path(error.filename), error.strerror) from None
+                raise damaged(Path(error.filename), error) from None
             if size != file["bytes"]:
                 raise damaged(data, f"{size} bytes instead of {file['bytes']}")
             if hashlib.sha256(content).hexdigest() != file["games"]:

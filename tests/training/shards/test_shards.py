@@ -1,6 +1,8 @@
 """Shards give back what was written, refuse what was damaged, and survive an interruption."""
 
+import errno
 import json
+import os
 import resource
 from pathlib import Path
 
@@ -226,6 +228,18 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, name, how):
     damage(tmp_path / "s" / name, how)
     with pytest.raises(DataError, match="header.json" if name == "header.json" else name):
         Shards(tmp_path / "s").verify()
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.EMFILE, MachineError), (errno.ENOENT, DataError)])
+def test_a_file_that_cannot_be_read_just_now_is_not_damaged(tmp_path, monkeypatch, number, kind):
+    shards = write(tmp_path / "s", {"a": random_game(0, 20), "b": random_game(1, 20)})
+
+    def fail(path):
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr("pyarrow.memory_map", fail)
+    with pytest.raises(kind, match=r"00000\.arrow"):
+        Shards(shards.path).verify()
 
 
 def test_every_flipped_byte_of_the_data_is_found_or_harmless(tmp_path):
