@@ -17,29 +17,39 @@ class Level:
     """What is remembered of one dungeon level. Sets of squares are integers, as in `training.bot.paths`."""
 
     visited: int = 0
+    """Squares that were stood on."""
     blocked: int = 0
     """Squares that cannot be walked on, or must not be."""
     doors: int = 0
+    """Squares with doors."""
     down: int = 0
+    """Stairs down."""
     up: int = 0
+    """Stairs up."""
     branch: int = 0
     """Stairs that lead to the Gnomish Mines."""
     food: int = 0
+    """Squares with food to be eaten."""
     missiles: int = 0
+    """Squares with things to be thrown."""
     looked_at: int = 0
     """Squares whose food or missiles have been seen to."""
     arrived: int = 0
     """Turn of the last arrival."""
     searches: dict[int, int] = field(default_factory=dict)
+    """Square -> searches for hidden doors from there."""
     spot: int | None = None
     """Where to search next."""
     failures: dict[int, int] = field(default_factory=dict)
+    """Square -> steps to it that led nowhere."""
     tries: dict[int, int] = field(default_factory=dict)
+    """Square -> steps on the way to it."""
     peaceful: list[tuple[int, int, int]] = field(default_factory=list)
     """(kind, square, turn) of monsters that the game asked about before attacking them."""
     waits: int = 0
+    """How often something in the way has been given time to move."""
     wait_until: int = 0
-    """How often, and until when, something in the way has been given time to move."""
+    """The turn until which it is given time."""
 
 
 class Explorer:

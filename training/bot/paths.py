@@ -32,12 +32,12 @@ def bits(mask: np.ndarray) -> int:
 
 def squares(held: int) -> list[int]:
     """The squares of a set, in rising order."""
-    found = []
+    numbers = []
     while held:
         low = held & -held
-        found.append(low.bit_length() - 1)
+        numbers.append(low.bit_length() - 1)
         held ^= low
-    return found
+    return numbers
 
 
 def around(held: int) -> int:

@@ -70,6 +70,7 @@ class Monster:
     kind: int
     """Its row in NetHack's table of monsters, if it is seen."""
     at: int
+    """Its square."""
 
     @property
     def seen(self) -> bool:
@@ -195,11 +196,11 @@ class Screen:
     def monsters(self) -> list[Monster]:
         """Monsters in view other than pets and oneself, in map order."""
         rows, columns = np.nonzero((self.glyphs < nethack.GLYPH_PET_OFF) | (self.glyphs == nethack.GLYPH_INVISIBLE))
-        found = (
+        monsters = (
             Monster(kind=int(self.glyphs[row, column]), at=square(int(row), int(column)))
             for row, column in zip(rows, columns, strict=True)
         )
-        return [monster for monster in found if monster.at != self.here]
+        return [monster for monster in monsters if monster.at != self.here]
 
     @cached_property
     def swallowed(self) -> bool:

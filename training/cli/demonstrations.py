@@ -16,11 +16,11 @@ PlayerOpt = Annotated[str, typer.Option(help="bot, which comes with this, random
 
 
 def collect(
-    folder: Annotated[Path, typer.Argument(help="Where the games go; NLD-AA's layout.", metavar="FOLDER")],
+    folder: Annotated[Path, typer.Argument(help="Folder for the games, in NLD-AA's layout.", metavar="FOLDER")],
     env: EnvOpt = "nethack",
     task: TaskOpt = None,
-    steps: Annotated[int | None, typer.Option(help="Record so many actions.")] = None,
-    games: Annotated[int | None, typer.Option(help="Record so many games, in place of --steps.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of actions to record.")] = None,
+    games: Annotated[int | None, typer.Option(help="Number of games to record, in place of --steps.")] = None,
     player: PlayerOpt = "bot",
     max_steps: Annotated[int | None, typer.Option(help="Actions after which a game is ended.")] = None,
     workers: WorkersOpt = None,
@@ -35,8 +35,8 @@ def collect(
             raise ConfigError(
                 "Atari games are recorded whole into a new folder; give --games, not --steps or --append."
             )
-        told = _collect_atari(folder, task, player, games, max_steps, workers, seed, as_json)
-        show(told, as_json, str(folder))
+        summary = _collect_atari(folder, task, player, games, max_steps, workers, seed, as_json)
+        show(summary, as_json, str(folder))
         return
     from training.record.nethack.recorder import collect as record
 
@@ -59,7 +59,7 @@ def collect(
 
 def shard(
     source: Annotated[Path, typer.Argument(help="Games in NLD-AA's layout.", metavar="GAMES")],
-    folder: Annotated[Path, typer.Argument(help="Where the shards go.", metavar="SHARDS")],
+    folder: Annotated[Path, typer.Argument(help="New folder for the shards.", metavar="SHARDS")],
     holdout: Annotated[float, typer.Option(help="Share of the games held out, to measure the loss on.")] = 0.05,
     seed: SeedOpt = 0,
     as_json: JsonOpt = False,
@@ -76,7 +76,7 @@ def shard(
             progress=lambda done, total, frames: bar(done, total) if bar else None,
             report=say,
         )
-    told = {
+    summary = {
         "env": shards.env,
         "games": len(shards.train) + len(shards.heldout),
         "held_out_games": len(shards.heldout),
@@ -85,7 +85,7 @@ def shard(
         "bytes": shards.bytes,
         "identity": shards.identity,
     }
-    show(told, as_json, str(folder))
+    show(summary, as_json, str(folder))
 
 
 def _collect_atari(

@@ -36,17 +36,19 @@ def configure(
     ] = None,
     env: Annotated[str | None, typer.Option(help="nethack or atari; that of --data unless given.")] = None,
     params: Annotated[float | None, typer.Option(help="Model parameters.")] = None,
-    flops: Annotated[float | None, typer.Option(help="Training compute.")] = None,
+    flops: Annotated[float | None, typer.Option(help="Training compute (FLOPs).")] = None,
     init: InitOpt = None,
     kl: KlOpt = None,
     checkpoints: Annotated[str, typer.Option(help="Further budgets (FLOPs) to measure at, with commas.")] = "",
-    batch_size: Annotated[int | None, typer.Option(help="Sequences an update.")] = None,
-    unroll_length: Annotated[int | None, typer.Option(help="Frames a sequence.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Sequences per gradient step.")] = None,
+    unroll_length: Annotated[int | None, typer.Option(help="Frames per sequence.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak step size.")] = None,
-    rules: Annotated[int | None, typer.Option(help="bc: those that the plan of the sweep names.")] = None,
-    max_epochs: Annotated[float | None, typer.Option(help="bc: passes over the demonstrations to accept.")] = None,
+    rules: Annotated[
+        int | None, typer.Option(help="bc: version of the rules for batch and step size, as in the sweep's plan.")
+    ] = None,
+    max_epochs: Annotated[float | None, typer.Option(help="bc: most passes over the demonstrations.")] = None,
     heldout_frames: Annotated[
-        int | None, typer.Option(help="bc: held-out frames to measure the loss on; those of the runs compared with.")
+        int | None, typer.Option(help="bc: held-out frames to measure the loss on; as in the runs it is compared with.")
     ] = None,
     seed: SeedOpt = 0,
     file: Annotated[Path | None, typer.Option("--out", help="Write here in place of stdout.")] = None,
@@ -102,7 +104,7 @@ def configure(
 
 def flops(
     config: ConfigArg,
-    nominal: Annotated[bool, typer.Option("--nominal", help="Count as the published Atari runs did.")] = False,
+    nominal: Annotated[bool, typer.Option("--nominal", help="Count FLOPs as the published Atari runs did.")] = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Print the exact cost of a sample by layer, forward and backward; of a frame that is played too."""

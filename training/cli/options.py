@@ -11,7 +11,7 @@ import typer
 
 from training.errors import ConfigError, MachineError
 
-JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SeedOpt = Annotated[int, typer.Option(help="Same seed, same result.", min=0)]
 EnvOpt = Annotated[str, typer.Option(help="nethack or atari.")]
 TaskOpt = Annotated[str | None, typer.Option(help="NetHack character, NetHackScore[:character], or Atari game.")]
@@ -22,11 +22,11 @@ DataOpt = Annotated[str, typer.Option(help="bc: folder of shards.")]
 EpisodesOpt = Annotated[int | None, typer.Option(help="Games to play at each checkpoint.")]
 CutOffOpt = Annotated[int | None, typer.Option(help="Actions after which such a game is cut off.")]
 InitOpt = Annotated[str | None, typer.Option(help="ppo, vtrace: run or checkpoint to start from.")]
-KlOpt = Annotated[float | None, typer.Option(help="Weight of staying like --init (nats a frame).")]
+KlOpt = Annotated[float | None, typer.Option(help="Weight of KL to the policy of --init (nats per frame).")]
 ScheduleOpt = Annotated[str, typer.Option(help="constant, cosine or wsd.")]
-GroupOpt = Annotated[str | None, typer.Option(help="Name of its rows' group in the run table.")]
+GroupOpt = Annotated[str | None, typer.Option(help="Group of its rows in the run table.")]
 ForceOpt = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
-WorkersOpt = Annotated[int | None, typer.Option(help="Processes; all cores unless given.")]
+WorkersOpt = Annotated[int | None, typer.Option(help="Number of processes; one per core unless given.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +61,8 @@ def takes_run_options(command: Callable[..., None]) -> Callable[..., None]:
     of_run = inspect.signature(RunOptions).parameters
 
     @functools.wraps(command)
-    def wrapper(**given: Any) -> None:
-        command(options=RunOptions(**{name: given.pop(name) for name in of_run}), **given)
+    def wrapper(**arguments: Any) -> None:
+        command(options=RunOptions(**{name: arguments.pop(name) for name in of_run}), **arguments)
 
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "options"]
     shown = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + list(of_run.values())

@@ -23,7 +23,7 @@ from training.config.read import read_config
 from training.errors import ConfigError
 
 FolderOpt = Annotated[Path | None, typer.Option("--out", help="Folder of the run; beside --table unless given.")]
-TableOpt = Annotated[Path, typer.Option(help="Run table that gets a row a checkpoint.")]
+TableOpt = Annotated[Path, typer.Option(help="Run table; each checkpoint adds a row.")]
 WandbOpt = Annotated[bool, typer.Option("--wandb", help="Log to Weights & Biases too.")]
 
 
@@ -62,20 +62,22 @@ def rl(
     run = read_config(config)
     if isinstance(run, CloningConfig):
         raise ConfigError(f"{config}: algorithm = 'bc' clones; use `training bc`, or write algorithm = 'ppo'.")
-    if given := {name: value for name, value in (("init", init), ("kl", kl)) if value is not None}:
+    if changes := {name: value for name, value in (("init", init), ("kl", kl)) if value is not None}:
         from training.design.reinforcement import going_on
 
-        run = going_on(run, **given)
+        run = going_on(run, **changes)
     train(run, out=folder or table.parent / "runs" / run.name, table=table, wandb=wandb)
 
 
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="A checkpoint, the folder of a run, or random.")],
     episodes: Annotated[int, typer.Option(help="Games to play.")] = 30,
-    env: Annotated[str, typer.Option(help="Of random play: nethack or atari.")] = "nethack",
+    env: Annotated[str, typer.Option(help="random: nethack or atari.")] = "nethack",
     task: TaskOpt = None,
     max_steps: Annotated[int | None, typer.Option(help="Actions after which a game is cut off.")] = None,
-    greedy: Annotated[bool, typer.Option("--greedy", help="The likeliest action in place of a drawn one.")] = False,
+    greedy: Annotated[
+        bool, typer.Option("--greedy", help="Take the most likely action instead of a sampled one.")
+    ] = False,
     workers: WorkersOpt = None,
     seed: SeedOpt = 0,
     as_json: JsonOpt = False,
@@ -96,7 +98,7 @@ def evaluate(
         known = task_of(loaded.spec.env, task or loaded.task, loaded.spec.actions, max_steps or 0)
     with progress(as_json, "playing") as bar:
         played = play(policy, known, episodes, seed, workers=workers, greedy=greedy, progress=bar)
-    told = {
+    summary = {
         "episodes": episodes,
         "return_mean": played.mean,
         "return_se": played.standard_error,
@@ -104,7 +106,7 @@ def evaluate(
         "crashed": int(played.crashed.sum()),
         "mean_length": float(played.lengths.mean()),
     }
-    show(told, as_json, checkpoint)
+    show(summary, as_json, checkpoint)
 
 
 def export(

@@ -37,10 +37,10 @@ def plan(
     flops: Annotated[str, typer.Option(help="Budgets (FLOPs), with commas.")],
     env: EnvOpt = "nethack",
     sizes: Annotated[int, typer.Option(help="Model sizes for each budget.")] = 5,
-    spacing: Annotated[float, typer.Option(help="Factor between two sizes.")] = 2.0,
-    centre: Annotated[str, typer.Option(help="Size believed best at a budget, as 1e6@1e16.")] = "",
+    spacing: Annotated[float, typer.Option(help="Ratio of neighbouring sizes.")] = 2.0,
+    centre: Annotated[str, typer.Option(help="Expected best size at a budget, as 1e6@1e16.")] = "",
     seeds: Annotated[int, typer.Option(help="Runs of each size and budget.")] = 1,
-    separate: Annotated[bool, typer.Option("--separate", help="A training for each budget of a size.")] = False,
+    separate: Annotated[bool, typer.Option("--separate", help="Train each size anew for each budget.")] = False,
     parallel: Annotated[int | None, typer.Option(help="Runs side by side, for the estimate of hours.", min=1)] = None,
     file: Annotated[Path | None, typer.Option("--out", help="Write the plan here in place of stdout.")] = None,
     force: ForceOpt = False,
@@ -84,13 +84,17 @@ def sweep(
     folder: Annotated[Path | None, typer.Option("--out", help="Folder of the sweep; named after the plan.")] = None,
     data: Annotated[str | None, typer.Option(help="Folder of shards, in place of the plan's.")] = None,
     on: Annotated[str, typer.Option(help="local or ray.")] = "local",
-    parallel: Annotated[int | None, typer.Option(help="local: most runs side by side; a run a core.", min=1)] = None,
+    parallel: Annotated[
+        int | None, typer.Option(help="local: most runs at a time; one per core unless given.", min=1)
+    ] = None,
     address: Annotated[str, typer.Option(help="ray: address of the cluster.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Cores of each run.", min=1)] = None,
     gpu_share: Annotated[
-        float | None, typer.Option(help="ray: of a GPU, for each run; by memory unless given.")
+        float | None, typer.Option(help="ray: share of a GPU for each run; from its memory unless given.")
     ] = None,
-    retries: Annotated[int, typer.Option(help="Times that a run whose process died is started again.", min=0)] = 2,
+    retries: Annotated[
+        int, typer.Option(help="Times that a run whose process died or whose machine failed is started again.", min=0)
+    ] = 2,
 ) -> None:
     """Make the runs of a plan, each once; started again, it goes on where it was."""
     import torch
@@ -125,8 +129,8 @@ def sweep(
         sweep.go(executor, watch)
     failed = sweep.count("failed")
     table = sweep.folder / "runs.csv"
-    told = f"{table}: {sweep.count('finished')} of {len(sweep.runs)} runs finished"
-    out.print(f"{told}, {failed} failed; their rows say why." if failed else f"{told}; `forecast report {table}`")
+    summary = f"{table}: {sweep.count('finished')} of {len(sweep.runs)} runs finished"
+    out.print(f"{summary}, {failed} failed; their rows say why." if failed else f"{summary}; `forecast report {table}`")
     if failed:
         raise SystemExit(FAILED)
 
@@ -191,13 +195,13 @@ def _watching(sweep: Any) -> Iterator[Callable[[], None]]:
         with Live(console=err, refresh_per_second=2, transient=True) as live:
             yield lambda: live.update(_picture(sweep))
         return
-    told = {run.job.config.name: run.state for run in sweep.runs}
+    states = {run.job.config.name: run.state for run in sweep.runs}
 
     def watch() -> None:
         for run in sweep.runs:
             name, state = run.job.config.name, run.state
-            if told[name] != state:
-                told[name] = state
+            if states[name] != state:
+                states[name] = state
                 if state != "failed":  # the sweep says why
                     say(f"{name}: {state}{' again' if state == 'running' and run.starts > 1 else ''}")
 

@@ -54,24 +54,24 @@ def configure(
         raise ConfigError(f"{shards.path} holds demonstrations of {shards.env}, but env = {env!r}; correct one.")
     core = core or default_core(env)
     choices = {"task": _game(shards) or default_task(env, "bc"), **choices}
-    given = {name: choices.pop(name) for name in ("batch_size", "unroll_length") if name in choices}
+    shape = {name: choices.pop(name) for name in ("batch_size", "unroll_length") if name in choices}
     checked = CloningConfig(
         env=env, core=core, task=choices["task"], flops=flops, samples=_MOST,
         params=round(params) if math.isfinite(params) else params,  # type: ignore[arg-type]
-        **{"batch_size": 1, "unroll_length": 1 if core == "cnn" else 32, **given},
+        **{"batch_size": 1, "unroll_length": 1 if core == "cnn" else 32, **shape},
     )  # fmt: skip
     spec = spec_for(env, core, checked.params, actions=actions_of(env, shards))
     small = core == "lstm" and rules > 1  # smaller batches and larger steps at small budgets
     choices = {"learning_rate": step_size(count_params(spec), below=-0.5 if small else -0.25), **choices}
     # The cost of a sample depends on the unroll, a little, and the unroll on the number of samples.
-    cost = flops_per_sample(spec, given.get("unroll_length", _unroll(core, _MOST_FRAMES)))
+    cost = flops_per_sample(spec, shape.get("unroll_length", _unroll(core, _MOST_FRAMES)))
     least = 64 if small else 256
     frames = 2 ** round(math.log2(min(max(flops / cost / _UPDATES, least), _MOST_FRAMES)))
-    unroll_length = given.get("unroll_length", _unroll(core, frames))
+    unroll_length = shape.get("unroll_length", _unroll(core, frames))
     if core == "transformer":
         spec = replace(spec, context=unroll_length)
     cost = flops_per_sample(spec, unroll_length)
-    batch_size = given.get("batch_size", max(8 if small else 1, frames // unroll_length))
+    batch_size = shape.get("batch_size", max(8 if small else 1, frames // unroll_length))
     samples = math.floor(flops / cost)
     if samples < batch_size * unroll_length:
         raise ConfigError(

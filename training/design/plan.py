@@ -45,6 +45,7 @@ class Plan:
     grid: Mapping[float, Sequence[float]]
     """Budget (FLOPs) -> model sizes (parameters)."""
     seeds: Sequence[int] = (0,)
+    """A training of each size for each."""
     separate: bool = False
     """A training for each row, also where one could give several."""
     rules: int = cloning.RULES[-1]

@@ -17,8 +17,11 @@ class Recommended:
     """What a recommendation.toml asks for: model parameters, samples and training compute (FLOPs)."""
 
     params: float
+    """Model parameters."""
     samples: float
+    """Training samples."""
     flops: float
+    """Training compute (FLOPs)."""
 
 
 def read_recommendation(path: str | Path) -> Recommended | None:

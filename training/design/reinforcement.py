@@ -68,11 +68,11 @@ def configure(
     return dataclasses.replace(draft, samples=samples, checkpoints=rules.get("checkpoints", ()))
 
 
-def going_on(run: ReinforcementConfig, **given: Any) -> ReinforcementConfig:
+def going_on(run: ReinforcementConfig, **changes: Any) -> ReinforcementConfig:
     """The run with another `init` or `kl`, and as many samples as its budget pays for then.
 
     Raises ConfigError for what cannot be run.
     """
-    run = dataclasses.replace(run, **given)
+    run = dataclasses.replace(run, **changes)
     cost = reinforcement_flops(load_policy(Path(run.init)).spec, run)
     return dataclasses.replace(run, samples=math.floor(run.flops / cost))

@@ -40,8 +40,11 @@ class Job:
     """A run to make."""
 
     config: TrainingConfig
+    """The run."""
     folder: Path
+    """Where it saves and logs."""
     table: Path
+    """The run table that gets its rows."""
     threads: int
     """Cores it may keep busy."""
     memory: float = 0.0
@@ -53,7 +56,9 @@ class Ended:
     """How the process of a job ended: its exit code, negative for a signal, and its last words."""
 
     code: int
+    """Exit code, negative for a signal."""
     words: str
+    """The last line of its log."""
 
 
 class Executor(Protocol):
@@ -98,15 +103,15 @@ class ThisMachine:
 
     def ended(self) -> list[tuple[Job, Ended]]:
         """Jobs that ended since the last call."""
-        found = []
+        results = []
         for job, (process, gpu) in list(self._running.items()):
             code = process.poll()
             if code is not None:
                 del self._running[job]
                 if gpu is not None:
                     self._free[gpu] += job.memory
-                found.append((job, Ended(code=code, words=last_words(job.folder))))
-        return found
+                results.append((job, Ended(code=code, words=last_words(job.folder))))
+        return results
 
     def stop(self) -> None:
         """Ask all jobs to save and end, and wait until they have."""

@@ -52,10 +52,10 @@ class Cluster:
 
     def options(self, job: Job) -> dict[str, Any]:
         """What Ray is asked for."""
-        found = {"num_cpus": job.threads, "max_retries": self._retries, "name": job.config.name}
+        resources = {"num_cpus": job.threads, "max_retries": self._retries, "name": job.config.name}
         if self._gpus:  # one that is not asked for is hidden from the task
-            found["num_gpus"] = self._gpu_share or gpu_share(run_memory(job.config), self._gpu_memory)
-        return found
+            resources["num_gpus"] = self._gpu_share or gpu_share(run_memory(job.config), self._gpu_memory)
+        return resources
 
     def ended(self) -> list[tuple[Job, Ended]]:
         """Jobs that ended since the last call."""

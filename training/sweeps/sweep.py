@@ -36,6 +36,7 @@ class Run:
     """What the sweep knows of a run."""
 
     job: Job
+    """What its process is started with."""
     state: str = "waiting"
     """waiting, running, finished or failed."""
     reason: str = ""
@@ -58,12 +59,15 @@ class Sweep:
     """The runs of a plan in a folder, and their table. `go` makes what is missing."""
 
     folder: Path
+    """Holds the run table and a folder for each run."""
     runs: list[Run]
+    """All runs of the plan, finished ones too."""
     retries: int = 2
     """How often a run whose process died, or whose machine failed, is started again."""
     pause: float = 10.0
     """Seconds until a run whose machine failed is started again; twice as many each time."""
     say: Callable[[str], None] = field(default=lambda sentence: None)
+    """Takes a sentence for the user."""
 
     @classmethod
     def of(

@@ -28,9 +28,10 @@ from nle.dataset.populate_db import XLOGFILE_COLUMNS
 from numpy.typing import NDArray
 
 from training.errors import DataError
+from training.shards.encoder import EncodedGame, GameEncoder
 from training.shards.format import NETHACK_LAYOUT
 from training.shards.reader import Shards
-from training.shards.writer import EncodedGame, GameEncoder, ShardWriter, check_holdout
+from training.shards.writer import ShardWriter, check_holdout
 
 ACTIONS = tuple(int(action) for action in nethack.ACTIONS)
 """The key of each action of NetHackChallenge."""
@@ -50,9 +51,13 @@ class _Source:
     """A game as nle's data base lists it."""
 
     id: int
+    """Its number in the data base."""
     file: str
+    """Its recording, below the folder of games."""
     points: int
+    """Final score."""
     character: str
+    """Role, race, alignment and gender."""
 
 
 def convert(

@@ -35,20 +35,20 @@ def verify(out: str | Path) -> tuple[int, int]:
         with contextlib.redirect_stdout(silence):
             add_nledata_directory(str(out), "games", filename=file)
         with sqlite3.connect(file) as connection:
-            found = [row[0] for row in connection.execute("SELECT gameid FROM datasets ORDER BY gameid")]
-        if len(found) != listed:
-            raise DataError(f"{out}: the logs list {listed} games, but nle.dataset finds {len(found)}; record anew.")
+            ids = [row[0] for row in connection.execute("SELECT gameid FROM datasets ORDER BY gameid")]
+        if len(ids) != listed:
+            raise DataError(f"{out}: the logs list {listed} games, but nle.dataset finds {len(ids)}; record anew.")
         empty = []
-        for first in range(0, len(found), 64):
-            part = found[first : first + 64]
+        for first in range(0, len(ids), 64):
+            part = ids[first : first + 64]
             loader = TtyrecDataset(
                 "games", batch_size=len(part), seq_length=4, dbfilename=file, gameids=part, shuffle=False
             )
             frames = next(iter(loader))["gameids"]
             empty += [game for game, row in zip(part, frames, strict=True) if (row != game).all()]
     if empty:
-        raise DataError(f"{out}: {len(empty)} of {len(found)} games hold no frame; delete them and record anew.")
-    return len(found), sum(path.stat().st_size for path in out.glob("*/*.ttyrec3.bz2"))
+        raise DataError(f"{out}: {len(empty)} of {len(ids)} games hold no frame; delete them and record anew.")
+    return len(ids), sum(path.stat().st_size for path in out.glob("*/*.ttyrec3.bz2"))
 
 
 def read_list(out: Path) -> list[dict[str, Any]]:

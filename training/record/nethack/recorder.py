@@ -41,7 +41,9 @@ class Summary:
     """What one call of `collect` recorded."""
 
     games: int
+    """Whole games that were recorded."""
     steps: int
+    """Actions of the player in them."""
     mean_score: float | None
     """None where there was nothing left to record."""
     standard_error: float | None
@@ -49,9 +51,11 @@ class Summary:
     cut_off: int
     """Games ended before their time, by a limit."""
     bytes_per_step: float
+    """Size of the recordings."""
     steps_per_second: float
     """All workers together."""
     seconds: float
+    """Time that the recording took."""
     notes: tuple[str, ...] = ()
     """What went wrong without stopping the recording, a sentence each."""
 

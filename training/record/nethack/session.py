@@ -38,6 +38,7 @@ class GameRow:
     score: int
     """Points, as NetHack's own log has them."""
     turns: int
+    """Game turns at its end, as the log has them."""
     death: str
     """What the log says of its end: a death, or quit."""
     cut_off: str
@@ -51,6 +52,7 @@ class Rules:
     task: str
     """NetHack character."""
     seed: int
+    """Of the recording; a game's own seeds follow from it."""
     max_episode_steps: int
     """Actions after which a game is ended."""
     no_progress: int = 2_000

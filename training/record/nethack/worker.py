@@ -18,6 +18,7 @@ class Stream:
     """Games that one worker plays in a row: one game, or as many as make up `quota` steps."""
 
     stream: int
+    """Its number, from which the seeds of its games follow."""
     number: int = 0
     """The first game's number."""
     quota: int | None = None
