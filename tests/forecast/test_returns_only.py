@@ -173,7 +173,7 @@ def test_a_row_counts_by_its_compute_and_not_by_its_luck(runs):
     assert weights[0].groupby(runs.table["flops"]).first().is_monotonic_increasing
 
 
-def test_returns_and_their_errors_are_relative_to_the_lifted_return():
+def test_returns_and_errors_are_relative_to_the_lifted_return():
     runs = read_runs(pong(0))
     encoding = encode(runs)
     rows = runs.table.loc[encoding.rows]
@@ -188,7 +188,7 @@ def test_returns_and_their_errors_are_relative_to_the_lifted_return():
     assert set(bare.data.episodes[:n]) == {20.0}
 
 
-def test_the_law_is_a_power_of_what_is_scarcer_between_its_bounds(posterior):
+def test_the_law_within_bounds_is_a_power_of_what_is_scarcer(posterior):
     """By hand, for constant exponents: replace each draw's knots by the one in the middle."""
     p, ref = posterior.parameters.law, posterior.reference()
     at = SCALE_KNOTS.below
@@ -273,7 +273,7 @@ def test_flat_returns_give_no_false_certainty(recovered):
         assert inside(posterior.predict([2e6], [8e10]).returns, LEVEL)
 
 
-def test_same_seed_same_draws_whatever_the_order_and_unit_of_rows(posterior):
+def test_same_seed_same_draws_whatever_order_and_unit_of_rows(posterior):
     table = played(0).sample(frac=1.0, random_state=1)
     for one in (table, table.assign(return_mean=table["return_mean"] * 8, return_se=table["return_se"] * 8)):
         again = forecast.fit(read_runs(one), **QUICK)

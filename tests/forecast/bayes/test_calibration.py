@@ -148,7 +148,7 @@ def uniformity(ranks):
     return stats.chisquare(counts).pvalue, stats.kstest((ranks + spread) / (DRAWS + 1), "uniform").pvalue
 
 
-def test_test_of_uniformity_accepts_uniform_ranks_and_refuses_others():
+def test_the_test_of_uniformity_accepts_uniform_ranks_alone():
     rng = np.random.default_rng(1)
     centred = stats.norm.cdf(rng.normal(size=2000))
     p = [uniformity(r) for r in (np.floor(centred * (DRAWS + 1)).astype(int)).reshape(20, 100)]

@@ -134,7 +134,7 @@ def test_chains_that_disagree_or_creep_have_not_converged():
 # ---- rows set aside -----------------------------------------------------------------------------------------------
 
 
-def test_rows_weigh_less_the_further_they_lie_from_the_frontier_and_from_the_largest_compute(planted):
+def test_rows_weigh_less_far_from_frontier_and_largest_compute(planted):
     table = planted(0, noise=1e-3, sizes=9, checkpoints=30)
     runs = read_runs(table)
     best = np.array([table.loc[table["flops"] <= c, "loss"].min() for c in table["flops"]])

@@ -59,7 +59,7 @@ def test_knot_weights_sum_to_one_and_interpolate():
     np.testing.assert_allclose(weights @ rates, rate(POSITIONS, rates), atol=1e-12)
 
 
-def test_integral_weights_equal_quadrature_on_both_sides_and_beyond_the_ends():
+def test_integral_weights_equal_quadrature_and_beyond_the_ends():
     rates = np.random.default_rng(2).uniform(0.1, 2.0, KNOTS.count)
     kinks = KNOTS.spacing * np.arange(-KNOTS.below, KNOTS.above + 1)
 
@@ -109,7 +109,7 @@ def test_level_is_the_log_loss_at_the_reference():
         assert float(log_loss(law, zero, zero, KNOTS)[0]) == pytest.approx(-0.7, abs=1e-12)
 
 
-def test_interaction_of_one_is_additive_and_other_values_bend_as_documented():
+def test_interaction_of_one_is_additive_and_others_bend():
     u, v = points()
     additive = np.asarray(log_loss(make_law(g=1.0), u, v, KNOTS))
     sharper = np.asarray(log_loss(make_law(g=0.5), u, v, KNOTS))
@@ -134,7 +134,7 @@ def test_drifting_exponent_is_the_local_slope():
     np.testing.assert_allclose(slope, -rate(u, rates), rtol=1e-4)
 
 
-def test_saturating_law_stays_below_its_start_and_is_the_law_far_below_it():
+def test_saturating_law_stays_below_its_start():
     u, v = points(count=500, reach=12.0)
     start = 1.2
     free = np.asarray(log_loss(make_law(), u, v, KNOTS))
@@ -216,7 +216,7 @@ def test_return_limits():
     np.testing.assert_allclose(far, [-np.logaddexp(0.0, -6.0), 6.0], atol=1e-9)
 
 
-def test_return_between_its_bounds_is_a_power_of_the_loss_and_the_size():
+def test_return_within_bounds_is_a_power_of_loss_and_size():
     law = make_return_law(level=2.0, floor=-40.0, ceiling=40.0, size=0.3)
     skill, u = np.array([-1.0, 0.0, 2.0]), np.array([0.5, 0.0, -1.0])
     np.testing.assert_allclose(log_return(law, skill, u, KNOTS), 2.0 + 1.5 * skill + 0.3 * u, atol=1e-9)

@@ -18,7 +18,7 @@ PARAMS, SAMPLES = np.array([1e6, 1e7, 1e8]), np.array([1e10, 1e9, 1e11])
 # ---- predictions --------------------------------------------------------------------------------------------------
 
 
-def test_prediction_has_a_draw_for_every_point_and_ordered_quantiles(nethack):
+def test_predictions_have_draws_at_all_points_ordered_quantiles(nethack):
     prediction = nethack.predict(PARAMS, SAMPLES)
     assert prediction.loss.shape == prediction.returns.shape == (400, 3)
     assert (prediction.loss > 0).all()
@@ -63,7 +63,7 @@ def test_equal_questions_have_equal_answers(nethack):
     np.testing.assert_allclose(alone.loss[:, 0], first.loss[:, 2], rtol=1e-12)
 
 
-def test_more_compute_along_the_frontier_is_less_loss_and_less_sure(nethack):
+def test_more_compute_is_less_loss_and_less_certain(nethack):
     budgets = nethack.largest_flops() * 10.0 ** np.arange(6)
     found = [recommend(nethack, flops=c, objective="loss").loss for c in budgets]
     medians = [q["median"] for q in found]

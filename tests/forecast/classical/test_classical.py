@@ -128,7 +128,7 @@ def test_forecast_quantiles_have_the_shape_of_levels_then_points():
         forecast.quantile([0.0, 0.5])
 
 
-def test_return_is_an_exact_line_in_loss_and_left_out_rows_are_counted():
+def test_return_is_a_line_in_loss_and_left_out_rows_are_counted():
     loss = np.array([0.2, 0.3, 0.4, 0.5, 0.7, 0.9, 0.25])
     reward = 120 * loss**-1.8
     reward[4:] = [-3.0, 10.0, np.nan]
@@ -148,7 +148,7 @@ def test_line_refuses_what_it_cannot_fit(x, y):
 # ------------------------------------------------------------------------------------------- frontier
 
 
-def test_profiles_on_exact_budgets_are_the_rows_with_replicates_averaged():
+def test_profiles_on_exact_budgets_average_replicates():
     params, samples, flops = grid()
     loss = np.random.default_rng(3).uniform(0.2, 2, params.size)
     params, samples, flops = (np.append(column, column[5]) for column in (params, samples, flops))
@@ -164,7 +164,7 @@ def test_profiles_on_exact_budgets_are_the_rows_with_replicates_averaged():
     np.testing.assert_array_equal(found.loss, expected[order])
 
 
-def test_unequal_budgets_are_interpolated_in_log_log_within_each_curve():
+def test_unequal_budgets_are_interpolated_in_log_log():
     rng = np.random.default_rng(4)
     params, samples, flops = grid()
     flops = flops * (1 + 0.5 * rng.random(flops.size))  # true compute: no two rows share a budget
@@ -181,7 +181,7 @@ def test_unequal_budgets_are_interpolated_in_log_log_within_each_curve():
         assert reached.max() <= flops[params == size].max()
 
 
-def test_rows_that_miss_a_budget_by_less_than_an_update_are_at_it():
+def test_rows_within_an_update_of_a_budget_are_at_it():
     rng = np.random.default_rng(4)
     params, samples, flops = grid()
     short = flops * (1 - 0.03 * rng.random(flops.size))  # trainings end with a whole update
@@ -431,7 +431,7 @@ def test_bootstrap_repeats_with_its_seed_and_only_then(method):
     np.testing.assert_array_equal(first.theta, method(*arrays(table)).theta)
 
 
-def test_bootstrap_of_trajectories_is_wider_than_of_rows_when_errors_are_shared():
+def test_bootstrap_of_trajectories_is_wider_than_of_rows():
     table = noisy_table(sd=0.03)
     rows = Columns(**dict(zip(("params", "samples", "flops", "loss"), arrays(table), strict=True)))
     by_run, by_row = (bootstrap(varpro, source, replicates=40, seed=1) for source in (table, rows))
@@ -474,7 +474,7 @@ def test_exponents_do_not_depend_on_units(method, unit):
 
 
 @pytest.mark.parametrize("method", list(classical.METHODS))
-def test_every_method_answers_the_same_questions_about_the_published_table(method):
+def test_every_method_answers_the_same_of_the_published_table(method):
     runs = read_runs("nethack-transformer")
     found = fit(runs, method)
     assert found.name == method

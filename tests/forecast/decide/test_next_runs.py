@@ -60,7 +60,7 @@ def test_what_one_experiment_saves_is_known_in_closed_form():
     assert now - after == pytest.approx(saved, rel=0.05)
 
 
-def test_a_perfect_experiment_leaves_no_regret_and_a_useless_one_leaves_all():
+def test_perfect_experiments_leave_no_regret_useless_ones_all():
     rng = np.random.default_rng(2)
     gap = 0.1 * rng.standard_normal(1000)
     f = np.stack([np.zeros(1000), gap], axis=1)
@@ -130,7 +130,7 @@ def test_a_plan_is_sizes_around_the_best_of_one_budget(nethack, plan):
 
 
 @pytest.mark.parametrize(("spend", "target", "count"), [(1e18, 3e19, 1), (1e22, 3e19, 3), (2e14, 3e19, 8)])
-def test_no_run_is_larger_than_the_spend_or_the_target_nor_smaller_than_the_table_s(nethack, spend, target, count):
+def test_runs_stay_within_the_spend_the_target_and_the_table(nethack, spend, target, count):
     found = forecast.next_runs(nethack, target_flops=target, spend=spend, count=count)
     assert len(found.runs) <= count
     assert found.cost <= spend

@@ -48,7 +48,7 @@ def test_recommended_size_minimises_the_expected_loss(additive, times):
     assert found.flops_spent == pytest.approx(flops)
 
 
-def test_recommended_size_maximises_the_expected_return_where_there_are_returns(nethack):
+def test_recommended_size_maximises_the_expected_return(nethack):
     flops = 10 * nethack.largest_flops()
     found = recommend(nethack, flops=flops)
     assert found.objective == "return"
@@ -104,7 +104,7 @@ def test_bad_questions_are_refused_in_one_sentence(additive, choices, told):
 # ---- constraints --------------------------------------------------------------------------------------------------
 
 
-def test_size_limit_that_binds_is_used_up_and_the_rest_goes_into_samples(additive):
+def test_a_size_limit_is_used_up_and_the_rest_goes_into_samples(additive):
     flops = 10 * additive.largest_flops()
     free = recommend(additive, flops=flops)
     found = recommend(additive, flops=flops, max_params=free.params / 10)
@@ -193,7 +193,7 @@ def test_return_regret_is_nonnegative_and_least_at_the_optimum(nethack):
 
 
 @pytest.mark.parametrize("probability", [0.2, 0.5, 0.9])
-def test_required_budget_reaches_the_target_with_the_wanted_probability(additive, probability):
+def test_required_budget_reaches_the_target_as_surely_as_wanted(additive, probability):
     target = recommend(additive, flops=10 * additive.largest_flops()).loss["median"]
     found = required(additive, loss=target, probability=probability)
     there = recommend(additive, flops=found.flops)

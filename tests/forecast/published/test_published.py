@@ -79,7 +79,7 @@ def test_atari_widths_are_exact():
         atari_flops.width_of(1, 18)
 
 
-def test_params_and_flops_agree_with_a_count_over_every_output_cell():
+def test_params_and_flops_agree_with_a_count_over_output_cells():
     """A slow and independent count: slide each kernel over the frame and add up its taps."""
     width, actions = 5, 6
     side, params, macs = 84, 0, []
@@ -102,7 +102,7 @@ def test_published_counter_overcharges_the_forward_pass(width: int, excess: floa
     assert ratio == pytest.approx(excess, rel=0.01)
 
 
-def test_published_samples_follow_exactly_from_the_nominal_counter():
+def test_published_samples_follow_from_the_nominal_counter():
     table = atari()
     want = [
         atari_flops.nominal_samples(c, w, a)

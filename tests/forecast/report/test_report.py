@@ -231,7 +231,7 @@ def test_page_shows_the_outcome_of_the_forecast(
     assert len(page.ids) == len(set(page.ids))
 
 
-def test_outcomes_and_the_frozen_intervals_are_drawn_where_they_are(view: figures.View, score: forecast.Score) -> None:
+def test_outcomes_and_frozen_intervals_are_drawn_in_place(view: figures.View, score: forecast.Score) -> None:
     figure = figures.outcome(view, score)
     assert len(figure.axes) == 2
     for axes, target in zip(figure.axes, ("loss", "return"), strict=True):

@@ -32,7 +32,7 @@ def with_failures(states: dict[int, str], column: str = "state", **cells: object
     ),
     column=st.sampled_from(["state", "State"]),
 )
-def test_rows_of_failed_runs_leave_the_table_and_the_others_keep_their_lines(states: dict[int, str], column: str):
+def test_failed_runs_leave_the_table_and_others_keep_their_lines(states: dict[int, str], column: str):
     table = with_failures(states, column)
     runs = read_runs(table)
     finished = [i + 2 for i, s in enumerate(table[column]) if s == "finished"]
@@ -67,7 +67,7 @@ def test_a_measured_row_of_a_crashed_run_stays():
     assert not any("left out" in note for note in runs.notes)
 
 
-def test_a_row_with_a_return_and_no_loss_is_not_dropped_but_refused():
+def test_a_row_with_a_return_and_no_loss_is_refused():
     table = with_failures({2: "failed"}, return_mean=3.0, episodes=4).assign(params=1e6, samples=1e9, flops=6e15)
     with pytest.raises(TableError, match="line 4, column `loss`"):
         read_runs(table)
@@ -113,7 +113,7 @@ def test_several_sets_of_demonstrations_are_noted():
     assert not any("different data" in note for note in apart.notes)
 
 
-def test_a_table_of_one_outcome_is_read_where_nothing_is_to_be_fitted():
+def test_a_table_of_one_outcome_is_read_when_not_to_be_fitted():
     one = frame().iloc[[4]]
     with pytest.raises(TableError, match="at least 3"):
         read_runs(one)

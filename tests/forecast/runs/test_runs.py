@@ -270,7 +270,7 @@ def test_all_problems_are_reported_together():
     assert sorted(refused(table)) == sorted([((), "flops"), ((3,), "loss"), ((5,), "samples")])
 
 
-def test_long_lists_of_rows_are_short_in_text_and_complete_in_data():
+def test_long_lists_of_rows_are_short_in_text_whole_in_data():
     table = pd.concat([frame(loss=-1.0)] * 4)
     with pytest.raises(TableError) as caught:
         read_runs(table)

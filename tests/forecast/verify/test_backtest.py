@@ -46,7 +46,7 @@ def test_every_near_frontier_row_ahead_is_forecast_and_no_other(found, table):
     assert (np.diff(ends, axis=1) > 0).all()
 
 
-def test_what_lies_ahead_of_a_cutoff_changes_no_forecast_made_there(found, table):
+def test_rows_beyond_a_cutoff_change_no_forecast_made_there(found, table):
     first = found.forecasts["cutoff"].min()
     later = table["flops"] > first * 1.000001
     # Lower by a fifth in a way that keeps the frontier's rows on the frontier.

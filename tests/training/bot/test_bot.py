@@ -111,7 +111,7 @@ def test_a_map_is_read_as_drawn():
     assert [(monster.name, monster.at) for monster in screen.monsters] == [("jackal", 2 * 80 + 3)]
 
 
-def test_walks_the_shortest_way_down_when_strong_and_everything_is_seen():
+def test_walks_the_shortest_way_down_when_all_is_seen():
     assert key(Bot(), observe("------\n|@...|\n|...>|\n------", xp=10)) in "nl"
     assert key(Bot(), observe("---\n|>|\n|@|\n---", xp=10)) == "k"
 

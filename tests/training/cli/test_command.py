@@ -68,7 +68,7 @@ def test_other_cores_cost_their_budget_too(run, tmp_path, core, env):
     assert (found.unroll_length == 1) == (core == "cnn")
 
 
-def test_larger_models_take_smaller_steps_and_larger_budgets_larger_batches(run, tmp_path):
+def test_larger_models_step_less_and_larger_budgets_batch_more(run, tmp_path):
     found = []
     for params, flops in ((3e4, 1e12), (3e4, 1e16), (3e6, 1e16)):
         path = tmp_path / f"{params}-{flops}.toml"

@@ -70,7 +70,7 @@ def test_toml_round_trip(config, tmp_path_factory):
     assert read_config(path) == config
 
 
-def test_a_short_file_takes_the_defaults_and_whole_floats_are_integers(tmp_path):
+def test_a_short_file_takes_defaults_and_whole_floats_are_ints(tmp_path):
     config = read_config(write(tmp_path, GOOD))
     assert config.params == 10_000_000
     assert isinstance(config.params, int)
@@ -133,7 +133,7 @@ def test_every_bad_value_is_refused_by_name(change, words):
     assert "\n" not in message
 
 
-def test_budgets_end_with_the_whole_one_and_updates_stay_within_each():
+def test_budgets_end_with_the_whole_and_updates_stay_within():
     config = CloningConfig(
         params=1000, samples=10_000, flops=1e9, batch_size=10, unroll_length=7, checkpoints=(5e8, 1e8)
     )

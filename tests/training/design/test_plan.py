@@ -42,7 +42,7 @@ def test_what_forecast_next_writes_is_a_plan(tmp_path):
     assert read_plan(tmp_path / "next.toml").grid == {1e12: [2e4], 2e12: [2e4, 4e4]}
 
 
-def test_a_size_trains_once_for_all_its_budgets_where_the_step_size_allows():
+def test_a_size_trains_once_for_all_budgets_if_the_step_allows():
     grid = {1e11: [1e4, 2e4], 4e11: [2e4, 4e4], 1.6e12: [2e4]}
     together = Plan(grid=grid).runs
     assert [run.budgets for run in together] == [(1e11,), (4e11,), (1e11, 4e11, 1.6e12)]

@@ -119,7 +119,7 @@ def test_an_interrupted_recording_goes_on_to_the_same_shards(tmp_path):
     assert [("goes on after" in sentence) for sentence in said] == [True]
 
 
-def test_the_player_that_comes_with_the_package_plays_better_than_chance(tmp_path):
+def test_the_shipped_player_plays_better_than_chance(tmp_path):
     """Out of the box: no checkpoint, no download. It has some 18 points a game; playing at random has 1 to 2."""
     path = expert(AtariTask(game="Breakout"))
     assert sum(file.stat().st_size for file in path.iterdir()) < 1e6

@@ -116,7 +116,7 @@ def test_shards_hold_what_the_player_saw_and_did(recorded, shards):
         assert ours["action"][ours["mask"]].tolist() == indices
 
 
-def test_actions_are_those_of_the_challenge_and_a_key_on_two_of_them_means_the_first(shards):
+def test_actions_are_the_challenges_a_shared_key_means_the_first(shards):
     assert shards.actions == len(ACTIONS) == len(nethack.ACTIONS) == 121
     assert len(set(ACTIONS)) == 118
 
@@ -207,7 +207,7 @@ def test_a_spoilt_recording_is_left_out_by_name(recorded, tmp_path, how, words):
     assert said == [f"{left.name} is left out: {left.reason}."]
 
 
-def test_a_game_without_a_row_and_a_row_that_cannot_be_read_are_left_out(recorded, tmp_path):
+def test_games_without_a_row_and_unreadable_rows_are_left_out(recorded, tmp_path):
     root = tmp_path / "nld"
     shutil.copytree(recorded[0], root)
     xlogfile = next(root.glob("second/*.xlogfile"))
@@ -229,7 +229,7 @@ def test_when_no_game_is_left_nothing_is_written(recorded, tmp_path):
     assert not (tmp_path / "s").exists()
 
 
-def test_a_folder_at_the_wrong_level_gets_a_sentence_that_says_so(recorded, tmp_path):
+def test_a_folder_at_the_wrong_level_is_told_to_be_so(recorded, tmp_path):
     root = recorded[0]
     with pytest.raises(DataError, match=f"itself a session folder; give the folder that holds it, {root}"):
         convert(root / "first", tmp_path / "s")
@@ -248,7 +248,7 @@ def test_a_folder_at_the_wrong_level_gets_a_sentence_that_says_so(recorded, tmp_
         convert(tmp_path / "nao", tmp_path / "s")
 
 
-def test_a_share_that_cannot_be_held_out_is_refused_before_any_work(recorded, tmp_path):
+def test_a_share_that_cannot_be_held_out_is_refused_first(recorded, tmp_path):
     with pytest.raises(ConfigError, match="between 0 and 1, got 2"):
         convert(recorded[0], tmp_path / "s", holdout=2)
     assert not list(tmp_path.iterdir())

@@ -330,7 +330,7 @@ def test_refusals_come_before_any_work(tmp_path, settings, words):
     assert not (tmp_path / "games").exists()
 
 
-def test_a_policy_is_driven_with_its_memory_and_the_action_before(tmp_path):
+def test_a_policy_gets_its_memory_and_the_action_before(tmp_path):
     """A policy that tells what it was given: it always answers with one action more than the one before."""
     torch = pytest.importorskip("torch")
     from recorder_policy import Counting

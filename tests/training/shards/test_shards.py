@@ -58,7 +58,7 @@ def test_games_come_back_whole_and_from_any_frame(tmp_path):
             assert shards.open(game).action_before(first) == (frames["action"][first - 1] if first else 0)
 
 
-def test_games_of_more_files_than_may_be_open_are_read_side_by_side(tmp_path, monkeypatch):
+def test_more_files_than_may_be_open_are_read_side_by_side(tmp_path, monkeypatch):
     monkeypatch.setattr("training.shards.reader._OPEN_FILES", 2)
     games = {str(seed): random_game(seed, 40) for seed in range(12)}
     shards = write(tmp_path / "s", games, file_bytes=1)
@@ -85,7 +85,7 @@ def test_pieces_of_any_length_make_the_same_game(tmp_path):
         assert pieces.rows.column("frames").to_pylist() == [16, 16, 16, 2]
 
 
-def test_split_and_identity_follow_from_content_and_seed_not_order(tmp_path):
+def test_split_and_identity_follow_content_and_seed_not_order(tmp_path):
     games = {str(seed): random_game(seed, 20) for seed in range(20)}
     forward = write(tmp_path / "f", games, holdout=0.2, seed=3)
     backward = write(tmp_path / "b", dict(reversed(games.items())), holdout=0.2, seed=3, file_bytes=1)
@@ -151,7 +151,7 @@ def interrupted(folder, games, **settings):
         record()
 
 
-def test_an_interrupted_folder_never_reads_as_whole_and_is_taken_up(tmp_path):
+def test_an_interrupted_folder_is_never_whole_and_is_taken_up(tmp_path):
     games = {str(seed): random_game(seed, 20) for seed in range(6)}
     folder = tmp_path / "s"
     interrupted(folder, {name: games[name] for name in "0123"}, block=16, file_bytes=1)

@@ -115,7 +115,7 @@ def test_processes_side_by_side_give_the_same_table_in_any_order(undisturbed, da
     pd.testing.assert_frame_equal(table_of(tmp_path / "sweep"), table_of(folder))
 
 
-def test_what_is_finished_is_never_run_again_whoever_finished_it_and_when(undisturbed, data):
+def test_what_is_finished_is_never_run_again(undisturbed, data):
     """Neither the version of the code nor clocks decide, but the rows: a newer code adds what is missing."""
     sweep, folder = undisturbed
     path = folder / "runs.csv"
@@ -144,7 +144,7 @@ def test_what_is_finished_is_never_run_again_whoever_finished_it_and_when(undist
         path.write_text(before)
 
 
-def test_a_failed_run_is_a_row_with_its_reason_and_stops_no_other(data, tmp_path):
+def test_a_failed_run_is_a_row_with_reason_and_stops_no_other(data, tmp_path):
     bad = dataclasses.replace(plan(data).runs[0], max_epochs=0.001)
     told = []
     runs = [*plan(data, budgets=(3e8, 4.5e8, 6e8), sizes=(1e4, 2e4, 4e4)).runs, bad]
@@ -161,7 +161,7 @@ def test_a_failed_run_is_a_row_with_its_reason_and_stops_no_other(data, tmp_path
     assert any("failed" in note for note in found.notes)
 
 
-def test_a_killed_worker_is_started_again_and_ends_with_the_same_weights(undisturbed, data, tmp_path):
+def test_a_killed_worker_starts_again_and_ends_with_same_weights(undisturbed, data, tmp_path):
     _, folder = undisturbed
     runs = plan(data).runs
     sweep = Sweep.of(runs, tmp_path / "sweep", say=print)
@@ -335,7 +335,7 @@ def workers_of(folder: Path) -> list[int]:
     return found
 
 
-def test_a_killed_driver_takes_its_workers_along_and_the_next_goes_on(data, tmp_path):
+def test_a_killed_driver_ends_its_workers_and_the_next_goes_on(data, tmp_path):
     long = plan(data, budgets=(3e8, 6e8), sizes=(1e4, 2e4))
     long = dataclasses.replace(long, grid={**long.grid, 2e10: [2e4]})
     (tmp_path / "plan.toml").write_text(to_toml(long))
