@@ -276,7 +276,7 @@ def test_the_clipped_surrogate_by_hand():
         ({"rollout": 10, "unroll_length": 4}, "multiple of unroll_length"),
         ({"batch_size": 3}, "does not divide the 8 sequences"),
         ({"kl": 0.1}, "kl needs a policy"),
-        ({"episodes": 0}, "episodes must be 1 or more"),
+        ({"episodes": 0}, "episodes must be between 1"),
         ({"lag": 2}, "lag must be 0 or 1"),
         ({"discount": 1.5}, "share from 0 to 1"),
         ({"algorithm": "sarsa"}, "must be bc or ppo or vtrace"),
