@@ -141,10 +141,12 @@ def check(ours: Ours, reference: Reference) -> None:
     """Print how far apart logits and gradients are with equal weights."""
     told = []
     for mode in (True, False):
-        ours.model.train(mode), reference.model.train(mode)
+        ours.model.train(mode)
+        reference.model.train(mode)
         with torch.no_grad():
             told.append((ours.logits() - reference.logits()).abs().max().item())
-    ours.model.train(), reference.model.train()
+    ours.model.train()
+    reference.model.train()
     print(f"  largest difference of logits {told[0]:.1e} (training mode), {told[1]:.1e} (evaluation mode)")
     print(f"  distance of the gradients in double precision {gradient_distance(ours, reference):.1e} of their norm")
 
@@ -198,7 +200,7 @@ def weight_pairs(theirs: nn.Module, ours: nn.Module, buffers: bool = False) -> l
             for index, name in ((0, "first"), (1, "first_norm"), (3, "second"), (4, "second_norm")):
                 modules(source.net[index], getattr(target, name))
     crop = theirs.extract_crop_representation
-    for index, (conv, norm) in enumerate(zip(screen.crop.convs, screen.crop.norms, strict=True)):
+    for index, (conv, norm) in enumerate(zip(list(screen.crop.convs), list(screen.crop.norms), strict=True)):
         modules(crop[3 * index], conv)
         modules(crop[3 * index + 1], norm)
     message, status = theirs.topline_encoder.msg_fwd, theirs.bottomline_encoder
@@ -249,7 +251,7 @@ def load_reference(checkout: Path, width: int) -> nn.Module:
     for name, content in stubs.items():
         sys.modules.setdefault(name, types.ModuleType(name)).__dict__.update(content)
     sys.path.insert(0, str(checkout))
-    from il_scale.nethack.v1.net import NetHackNetTtyrec
+    from il_scale.nethack.v1.net import NetHackNetTtyrec  # pyright: ignore[reportMissingImports]
 
     return NetHackNetTtyrec(
         ACTIONS, h_dim=width, use_lstm=True, il_mode=True, use_prev_action=True, use_crop=True, use_crop_norm=True

@@ -214,9 +214,9 @@ def ours(name: str, vector: Any, config: ReinforcementConfig, spec: PolicySpec) 
 def theirs(task: NetHackTask, config: ReinforcementConfig, spec: PolicySpec) -> list[Contender]:
     """RecurrentPPO over both of stable-baselines3's vectors; nothing, and a sentence, where it is not installed."""
     try:
-        from sb3_contrib import RecurrentPPO
-        from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-        from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
+        from sb3_contrib import RecurrentPPO  # pyright: ignore[reportMissingImports]
+        from stable_baselines3.common.torch_layers import BaseFeaturesExtractor  # pyright: ignore[reportMissingImports]
+        from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         print(f"without RecurrentPPO ({error}); see the head of this file for how to install it beside the project")
         return []
