@@ -27,26 +27,18 @@ def count(number: float) -> str:
 
 
 def digits(number: float, of: int = 3) -> str:
-    """A loss or a return in a sentence, three digits without zeros at the end: 0.14, 5,520, 0.000021."""
-    rounded = float(f"{number:.{of}g}")
-    if 1e-9 < abs(rounded) < 1e-3:
-        return np.format_float_positional(rounded, trim="-")
-    return f"{rounded:,.{max(of, 6)}g}"
-
-
-def three_digits(number: float) -> str:
-    """A loss or a return in a table, always three digits: 0.140, 1.28, 5,520, −0.0300."""
+    """A loss or a return, always so many digits, zeros kept: 0.140, 1.28, 5,520, −0.0300."""
     if not math.isfinite(number):
         return "–"
     if number == 0:
         return "0"
-    places = 2 - math.floor(math.log10(float(f"{abs(number):.2e}")))
+    places = of - 1 - math.floor(math.log10(float(f"{abs(number):.{of - 1}e}")))
     return f"{round(number, places):,.{max(places, 0)}f}".replace("-", "−")
 
 
 def plain(number: float) -> str:
     """A loss or a return on an axis, three digits without zeros at the end: 0.14, 5, 18,300, −0.03."""
-    text = three_digits(number)
+    text = digits(number)
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

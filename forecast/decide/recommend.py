@@ -12,7 +12,7 @@ from forecast.bayes.posterior import Posterior, Provenance
 from forecast.bayes.prediction import QUANTILE_NAMES, QUANTILES
 from forecast.decide.weigh import weigh
 from forecast.errors import ForecastError
-from forecast.numbers import count, scientific, toml
+from forecast.numbers import count, digits, scientific, toml
 
 LEVELS = np.arange(1, 100) / 100
 """Of the quantiles that a recommendation keeps for its score."""
@@ -58,9 +58,9 @@ class Recommendation:
     @property
     def sentence(self) -> str:
         """The recommendation in one sentence."""
-        parts = [f"loss {_span(self.loss, '.3g')}"] if self.loss is not None else []
+        parts = [f"loss {_span(self.loss)}"] if self.loss is not None else []
         if self.returns is not None:
-            parts.append(f"return {_span({k: float(f'{v:.3g}') for k, v in self.returns.items()}, ',.6g')}")
+            parts.append(f"return {_span(self.returns)}")
         what = " and ".join(parts)
         intervals = "medians with 90% intervals" if len(parts) > 1 else "the median with its 90% interval"
         low, high = self.optimum_params["q05"], self.optimum_params["q95"]
@@ -196,5 +196,5 @@ def _quantiles(draws: np.ndarray) -> dict[str, float]:
     return {"median": values.pop("median"), **values}
 
 
-def _span(q: Mapping[str, float], form: str) -> str:
-    return f"{q['median']:{form}} ({q['q05']:{form}} to {q['q95']:{form}})"
+def _span(q: Mapping[str, float]) -> str:
+    return f"{digits(q['median'])} ({digits(q['q05'])} to {digits(q['q95'])})"

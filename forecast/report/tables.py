@@ -14,7 +14,7 @@ from forecast.bayes.prediction import QUANTILES
 from forecast.classical import Columns, Interval, ReturnFrontier
 from forecast.decide.recommend import Recommendation
 from forecast.errors import FitError
-from forecast.numbers import count, rounded_share, scientific, three_digits
+from forecast.numbers import count, digits, rounded_share, scientific
 from forecast.report.figures import View
 from forecast.report.figures.style import METHOD_NAMES, method_name
 from forecast.verify.backtest import Backtest
@@ -46,9 +46,9 @@ def recommended(rec: Recommendation) -> Table:
         ("samples D", count(rec.samples), *_spread(rec.optimum_samples, count)),
     ]
     if rec.loss is not None:
-        rows.append(("loss of the new run", "", *_spread(rec.loss, three_digits)))
+        rows.append(("loss of the new run", "", *_spread(rec.loss, digits)))
     if rec.returns is not None:
-        rows.append(("return of the new run", "", *_spread(rec.returns, three_digits)))
+        rows.append(("return of the new run", "", *_spread(rec.returns, digits)))
     return Table(head=("", "to train", "median", "50% interval", "90% interval"), rows=rows)
 
 
@@ -72,7 +72,7 @@ def overview(recommendations: Sequence[Recommendation]) -> Table:
 
 def _median(q: Mapping[str, float] | None) -> tuple[str, str]:
     """Median and 90% interval."""
-    return ("–", "–") if q is None else (three_digits(q["median"]), _between(q["q05"], q["q95"], three_digits))
+    return ("–", "–") if q is None else (digits(q["median"]), _between(q["q05"], q["q95"], digits))
 
 
 def sources(view: View) -> Table:
@@ -126,7 +126,7 @@ def methods(view: View) -> Table:
         returned = isinstance(fit, ReturnFrontier)
         found = fit.forecast_return(flops) if returned else fit.forecast_loss(params, samples, flops)
         low, middle, high = found.quantile([0.05, 0.5, 0.95])
-        forecast = f"{three_digits(float(middle))} ({_between(float(low), float(high), three_digits)})"
+        forecast = f"{digits(float(middle))} ({_between(float(low), float(high), digits)})"
         rows.append((method_name(name, view.posterior.has_losses), *cells, forecast, count(float(params))))
     what = ("loss", "least loss") if view.posterior.has_losses else ("best return", "best return")
     head = ("method", f"exponent of {what[0]}", "of N*", "of D*", f"{what[1]} at the budget", "N* there")
@@ -151,7 +151,7 @@ def _own_exponents(view: View) -> tuple[str, ...]:
     i = int(np.argmin(np.abs(log_flops - np.log(view.recommendation.flops))))
     params = np.median(frontier.params[:, i])
     there = frontier.best[:, [i]]
-    return (*cells, f"{three_digits(float(np.median(there)))} ({_interval(there)})", count(float(params)))
+    return (*cells, f"{digits(float(np.median(there)))} ({_interval(there)})", count(float(params)))
 
 
 def past(found: Backtest, group: str) -> Table:
@@ -165,12 +165,12 @@ def past(found: Backtest, group: str) -> Table:
         if target != "loss":
             continue
         cells = [
-            three_digits(score["crps"]),
+            digits(score["crps"]),
             *(rounded_share(score[c]) for c in ("cover90", "cover50", "error", "regret")),
         ]
         if returns:
             of_return = by_key.get(("return", method), {"crps": np.nan, "cover90": np.nan})
-            cells += [three_digits(of_return["crps"]), rounded_share(of_return["cover90"])]
+            cells += [digits(of_return["crps"]), rounded_share(of_return["cover90"])]
         rows.append((METHOD_NAMES.get(method, "this forecast"), *cells, f"{score['cutoffs']:.0f}"))
     head = ("method", "CRPS, log loss", "in 90%", "in 50%", "error", "N* regret")
     head += ("CRPS, log return", "in 90%") if returns else ()
@@ -201,7 +201,7 @@ def parameters(posterior: Posterior, group: str) -> Table:
     if "memory" in noise:
         found.append(("over what log samples a run's noise persists", noise["memory"]))
     found += _return_parameters(posterior, k)
-    rows = [(name, three_digits(float(np.median(x))), _interval(np.asarray(x)[:, None])) for name, x in found]
+    rows = [(name, digits(float(np.median(x))), _interval(np.asarray(x)[:, None])) for name, x in found]
     return Table(head=("parameter", "median", "90% interval"), rows=rows)
 
 
@@ -238,7 +238,7 @@ def _site(posterior: Posterior, name: str) -> np.ndarray:
 def checks(found: pd.DataFrame) -> Table:
     """The diagnostics, one by one."""
     cells = zip(found["check"], found["value"], found["wanted"], found["passed"], strict=True)
-    rows = [(c, three_digits(float(v)), str(w), "passed" if ok else "FAILED") for c, v, w, ok in cells]
+    rows = [(c, digits(float(v)), str(w), "passed" if ok else "FAILED") for c, v, w, ok in cells]
     return Table(head=("check", "value", "wanted", "verdict"), rows=rows)
 
 
@@ -284,7 +284,7 @@ def aside(posterior: Posterior) -> Table:
     measured = "loss" if posterior.has_losses else "return_mean"
     columns = (table[c].tolist() for c in ("params", "samples", "flops", measured, "group"))
     rows = [
-        (str(row), f"{n:,.0f}", count(d), scientific(c), three_digits(loss), str(group), str(reason))
+        (str(row), f"{n:,.0f}", count(d), scientific(c), digits(loss), str(group), str(reason))
         for row, n, d, c, loss, group, reason in zip(table.index, *columns, reasons, strict=True)
     ]
     head = ("row", "parameters N", "samples D", "FLOPs", measured.removesuffix("_mean"), "group", "reason")
@@ -303,7 +303,7 @@ def _between(low: float, high: float, form: Any) -> str:
 def _interval(draws: np.ndarray) -> str:
     """90% interval of draws [S, 1]."""
     low, high = np.quantile(draws, (QUANTILES[0], QUANTILES[-1]))
-    return _between(float(low), float(high), three_digits)
+    return _between(float(low), float(high), digits)
 
 
 def _exponent(found: Interval) -> str:

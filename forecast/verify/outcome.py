@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.errors import ForecastError
-from forecast.numbers import count, digits, scientific, share
+from forecast.numbers import count, digits, plain, scientific, share
 from forecast.runs.table import Runs
 from forecast.verify.crps import crps
 from forecast.verify.frozen import Frozen, read_frozen
@@ -119,7 +119,7 @@ class Score:
     def sentence(self) -> str:
         """Hit or miss, in one sentence; of several runs, how many hit."""
         frozen, ahead = self.frozen, self.frozen.beyond_table
-        where = f"{digits(ahead)} times the largest compute" if ahead > 1.05 else "within the compute"
+        where = f"{plain(ahead)} times the largest compute" if ahead > 1.05 else "within the compute"
         about = f"{count(frozen.params)} parameters and {scientific(frozen.flops)} FLOPs, {where} of {frozen.source}"
         coarse = "" if frozen.fine else "; the file holds only five quantiles, so percentile and CRPS are approximate"
         if len(self.outcomes) == 1:

@@ -11,7 +11,7 @@ import pytest
 
 import forecast
 from forecast.bayes.diagnostics import Diagnostics
-from forecast.numbers import count, plain, power, scientific, three_digits
+from forecast.numbers import count, digits, plain, power, scientific
 from forecast.report import figures
 from forecast.report.figures.returns import return_axis
 from forecast.report.figures.style import blank, spread
@@ -108,8 +108,8 @@ def test_page_holds_the_recommendation(page: _Page, recommendation: forecast.Rec
     at = page.cells.index("return of the new run")
     q = recommendation.returns
     wanted = [
-        three_digits(q["median"]),
-        *(f"{three_digits(q[a])} to {three_digits(q[b])}" for a, b in (("q25", "q75"), ("q05", "q95"))),
+        digits(q["median"]),
+        *(f"{digits(q[a])} to {digits(q[b])}" for a, b in (("q25", "q75"), ("q05", "q95"))),
     ]
     assert page.cells[at + 2 : at + 5] == wanted
     assert recommendation.sentence in page.source
@@ -118,7 +118,7 @@ def test_page_holds_the_recommendation(page: _Page, recommendation: forecast.Rec
 def test_sources_of_uncertainty_add_up(page: _Page, recommendation: forecast.Recommendation) -> None:
     at = page.cells.index("… and the noise of a run")
     q = recommendation.loss
-    assert page.cells[at + 1] == f"{three_digits(q['q05'])} to {three_digits(q['q95'])}"
+    assert page.cells[at + 1] == f"{digits(q['q05'])} to {digits(q['q95'])}"
     widths = []
     for name in (
         "the law and the drift of its exponents",
@@ -364,7 +364,7 @@ def test_numbers_as_people_read_them() -> None:
     assert [count(x) for x in (725, 999.6, 188793, 31e6, 5.6e9, 171e9, 999_900)] == [
         "725", "1 k", "189 k", "31 M", "5.6 B", "171 B", "1 M",
     ]  # fmt: skip
-    assert [three_digits(x) for x in (0.14, 1.28, 5517, -0.03, 0, 0.9996, float("nan"))] == [
+    assert [digits(x) for x in (0.14, 1.28, 5517, -0.03, 0, 0.9996, float("nan"))] == [
         "0.140", "1.28", "5,520", "−0.0300", "0", "1.00", "–",
     ]  # fmt: skip
     assert [plain(x) for x in (0.14, 5.0, 1000, 17500, 0.0005)] == ["0.14", "5", "1,000", "17,500", "0.0005"]
