@@ -13,13 +13,17 @@ from training.policies.family import count_params, spec_for
 from training.sweeps.memory import CONTEXT, run_memory
 
 STEPS = """
-import os, resource, sys
+import sys
 import torch
 from training.design.cloning import configure, spec_in
 from training.design.throughput import noise
 from training.policies.arithmetic import to_device
 from training.policies.family import build
 from training.policies.losses import cloning_loss
+
+def of_process(name):  # not getrusage, whose peak begins with that of the process which started this one
+    line = next(line for line in open("/proc/self/status") if line.startswith(name))
+    return 1024 * int(line.split()[1])
 
 def learn(run):
     spec = spec_in(run)
@@ -36,9 +40,9 @@ def learn(run):
 torch.set_num_threads(1)
 settings = dict(params=1e6, flops=1e14, **eval(sys.argv[1]))
 learn(configure(**{**settings, "batch_size": 2}))  # what torch takes once does not count
-before = int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+before = of_process("VmRSS")
 learn(configure(**settings))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+print(of_process("VmHWM") - before)
 """
 """Prints the bytes that two training steps add to a process at their peak."""
 
