@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +26,9 @@ from training.config.cloning import CloningConfig
 from training.config.read import read_config
 from training.config.reinforcement import ReinforcementConfig
 from training.errors import ConfigError
+
+if TYPE_CHECKING:
+    from training.shards.reader import Shards
 
 
 @takes_run_options
@@ -55,9 +58,8 @@ def configure(
     force: ForceOpt = False,
 ) -> None:
     """Print the run of a size on a budget: width, samples, batch, step size, and hours on this machine."""
-    from training.design import cloning, reinforcement
-    from training.design.recommendation import recommended
     from training.design.throughput import remarks
+    from training.shards.reader import Shards
 
     check_new(file, force)
     of_command = {
@@ -74,23 +76,9 @@ def configure(
     choices = {**options.fields(), **{name: value for name, value in of_command.items() if value is not None}}
     choices |= {"seed": seed, "checkpoints": numbers("--checkpoints", checkpoints)}
     algorithm = options.algorithm
-    others = ("init", "kl") if algorithm == "bc" else ("data", "rules", "max_epochs", "heldout_frames")
-    foreign = [k for k in others if k in choices]
-    if foreign:
-        raise ConfigError(f"a run with algorithm {algorithm} takes no --{foreign[0].replace('_', '-')}; leave it out.")
-    if recommendation is not None:
-        if params is not None or flops is not None:
-            raise ConfigError("a recommendation settles params and flops; leave out --params and --flops.")
-        if algorithm != "bc":
-            raise ConfigError("a recommendation describes a cloning run; give --params and --flops for others.")
-        run = recommended(recommendation, choices, say)
-    elif algorithm != "bc" and flops is not None:
-        run = reinforcement.configure(algorithm=algorithm, params=params, flops=flops, **choices)
-    elif params is None or flops is None:
-        raise ConfigError("give --params and --flops, or the recommendation.toml that `forecast recommend` wrote.")
-    else:
-        run = cloning.configure(params=params, flops=flops, **choices)
-    text = (remarks(run) if isinstance(run, CloningConfig) else "") + to_toml(run)
+    shards = Shards(options.data) if options.data and algorithm == "bc" else None
+    run = _design(algorithm, recommendation, params, flops, choices, shards)
+    text = (remarks(run, shards) if isinstance(run, CloningConfig) else "") + to_toml(run)
     if file is None:
         typer.echo(text, nl=False)
         return
@@ -100,6 +88,38 @@ def configure(
         f"{file}: {run.params:,} parameters, {run.samples:,} samples, {run.flops:.3g} FLOPs; "
         f"`training {command} {file}`"
     )
+
+
+def _design(
+    algorithm: str,
+    recommendation: Path | None,
+    params: float | None,
+    flops: float | None,
+    choices: dict[str, Any],
+    shards: "Shards | None",
+) -> CloningConfig | ReinforcementConfig:
+    """The run that the options describe. shards: the demonstrations in `data`, open already.
+
+    Raises ConfigError for options that do not go together, or for a size or a budget that is missing.
+    """
+    from training.design import cloning, reinforcement
+    from training.design.recommendation import recommended
+
+    others = ("init", "kl") if algorithm == "bc" else ("data", "rules", "max_epochs", "heldout_frames")
+    foreign = [k for k in others if k in choices]
+    if foreign:
+        raise ConfigError(f"a run with algorithm {algorithm} takes no --{foreign[0].replace('_', '-')}; leave it out.")
+    if recommendation is not None:
+        if params is not None or flops is not None:
+            raise ConfigError("a recommendation settles params and flops; leave out --params and --flops.")
+        if algorithm != "bc":
+            raise ConfigError("a recommendation describes a cloning run; give --params and --flops for others.")
+        return recommended(recommendation, choices, say, shards)
+    if algorithm != "bc" and flops is not None:
+        return reinforcement.configure(algorithm=algorithm, params=params, flops=flops, **choices)
+    if params is None or flops is None:
+        raise ConfigError("give --params and --flops, or the recommendation.toml that `forecast recommend` wrote.")
+    return cloning.configure(params=params, flops=flops, shards=shards, **choices)
 
 
 def flops(

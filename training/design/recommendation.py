@@ -9,6 +9,7 @@ from typing import Any
 from training.config.cloning import CloningConfig
 from training.design.cloning import configure
 from training.errors import ConfigError
+from training.shards.reader import Shards
 from training.toml import read_toml
 
 
@@ -38,19 +39,21 @@ def read_recommendation(path: str | Path) -> Recommended | None:
     return Recommended(params=params, samples=samples, flops=_number(path, section, "flops"))
 
 
-def recommended(path: Path, choices: dict[str, Any], say: Callable[[str], None]) -> CloningConfig:
+def recommended(
+    path: Path, choices: dict[str, Any], say: Callable[[str], None], shards: Shards | None = None
+) -> CloningConfig:
     """The run of a recommendation.toml: its size and its budget; samples follow from the exact cost of our policy.
 
-    `choices` as for `configure`. Raises ConfigError for a file that is none.
+    `choices` and `shards` as for `configure`. Raises ConfigError for a file that is none.
     """
-    asked = read_recommendation(path)
-    if asked is None:
+    recommendation = read_recommendation(path)
+    if recommendation is None:
         raise ConfigError(
             f"{path}: there is no table [recommendation]; write the file with `forecast recommend --out`."
         )
-    run = configure(params=asked.params, flops=asked.flops, **choices)
-    if abs(run.samples / asked.samples - 1) > 0.1:
-        say(f"{path} recommends {asked.samples:.3g} samples; this policy's cost makes them {run.samples:.3g}.")
+    run = configure(params=recommendation.params, flops=recommendation.flops, shards=shards, **choices)
+    if abs(run.samples / recommendation.samples - 1) > 0.1:
+        say(f"{path} recommends {recommendation.samples:.3g} samples; this policy's cost makes them {run.samples:.3g}.")
     return run
 
 

@@ -30,9 +30,12 @@ def flops_per_second(run: TrainingConfig, threads: int, shards: Shards | None = 
         torch.set_num_threads(before)
 
 
-def remarks(run: CloningConfig) -> str:
-    """Comments for the top of its TOML: width, cost, and hours on this machine from a rate measured now."""
-    spec = spec_in(run)
+def remarks(run: CloningConfig, shards: Shards | None = None) -> str:
+    """Comments for the top of its TOML: width, cost, and hours on this machine from a rate measured now.
+
+    shards: those in the run's `data`, where they are open already.
+    """
+    spec = spec_in(run, shards)
     speed = frames_per_second(spec, run)
     return (
         f"# width {spec.width}, {flops_per_sample(spec, run.unroll_length):.4g} FLOPs a sample, "

@@ -15,6 +15,7 @@ from training.config.read import read_config
 from training.errors import DataError
 from training.policies.family import count_params, spec_for
 from training.policies.flops import flops_per_sample
+from training.shards.reader import Shards
 
 RECOMMENDATION = """\
 schema = 1
@@ -163,12 +164,16 @@ def test_random_play_is_seeded_and_has_a_standard_error(run):
     assert 0 < found["mean_length"] <= 60
 
 
-def test_demonstrations_settle_the_game(run, tmp_path):
+def test_demonstrations_settle_the_game(run, tmp_path, monkeypatch):
     shards, path = tmp_path / "shards", tmp_path / "run.toml"
     told = run("collect", shards, "--env", "atari", "--task", "MsPacman", "--player", "random",
                "--games", 2, "--max-steps", 20)  # fmt: skip
     assert told[0] == 0, told
-    assert run("configure", "--params", "1e5", "--flops", "1e12", "--data", shards, "--out", path)[0] == 0
+    opened, open_shards = [], Shards.__init__
+    with monkeypatch.context() as patch:
+        patch.setattr(Shards, "__init__", lambda self, folder: open_shards(self, opened.append(folder) or folder))
+        assert run("configure", "--params", "1e5", "--flops", "1e12", "--data", shards, "--out", path)[0] == 0
+    assert opened == [str(shards)]  # a large folder takes long to open
     found = read_config(path)
     assert (found.env, found.core, found.task) == ("atari", "cnn", "MsPacman")
     asked = ("configure", "--params", "1e5", "--flops", "1e12", "--data", shards, "--env", "nethack")
