@@ -25,7 +25,7 @@ from training.interrupts import InterruptedRunError
 PATIENCE = 300.0
 """Seconds that a run waits for a process that trains it still: one whose driver was killed and that is about to end."""
 BUG = 1
-"""Exit code of Python for an error of the code, whose traceback is in the log; also of a Ray task that died."""
+"""Exit code of Python for an error of the code, whose traceback is in the log; the same run would meet it again."""
 REFUSED = 2
 """Exit code of a run that cannot be trained, whoever tries it."""
 MACHINE = os.EX_TEMPFAIL
@@ -134,7 +134,7 @@ def begin(job: Job, gpu: int | None = None) -> "subprocess.Popen[bytes]":
         seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         environment["CUDA_VISIBLE_DEVICES"] = seen[gpu] if len(seen) > gpu and seen[gpu] else str(gpu)
     arguments = [str(job.folder), str(job.table), str(job.threads), str(os.getpid())]
-    with open(job.folder / _LOG, "ab") as log:
+    with open(log_of(job.folder), "ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "training.sweeps.jobs", *arguments],
             stdin=subprocess.DEVNULL,
@@ -145,11 +145,21 @@ def begin(job: Job, gpu: int | None = None) -> "subprocess.Popen[bytes]":
         )
 
 
+def log_of(folder: Path) -> Path:
+    """The file that the process of a job writes to."""
+    return folder / _LOG
+
+
 def last_words(folder: Path) -> str:
     """The last line of a job's log."""
+    return last_lines(folder, 1).removeprefix("training: ")
+
+
+def last_lines(folder: Path, count: int) -> str:
+    """The last lines of a job's log, at most so many; nothing where there is none."""
     with contextlib.suppress(OSError):
-        lines = (folder / _LOG).read_text(errors="replace").strip().splitlines()
-        return lines[-1].removeprefix("training: ") if lines else ""
+        lines = log_of(folder).read_text(errors="replace").strip().splitlines()
+        return "\n".join(lines[-count:])
     return ""
 
 
@@ -164,7 +174,7 @@ def main() -> None:
         code = exit_code(error)
         if code == BUG:
             raise
-        print(f"training: {error}", file=sys.stderr)
+        print(f"training: {str(error) or type(error).__name__}", file=sys.stderr)
         raise SystemExit(code) from None
 
 
@@ -172,6 +182,8 @@ def exit_code(error: Exception) -> int:
     """With what code the process of a job ends after an error."""
     if isinstance(error, InterruptedRunError):
         return INTERRUPTED
+    if isinstance(error, MemoryError):
+        return MACHINE
     if is_bug(error):
         return BUG
     return MACHINE if isinstance(error, MachineError | OSError) else REFUSED

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import ConfigError, MachineError
-from training.sweeps.jobs import Ended, Job, begin, last_words
+from training.sweeps.jobs import MACHINE, Ended, Job, begin, exit_code, last_words
 from training.sweeps.memory import FILLED, run_memory
 
 
@@ -76,7 +76,14 @@ class Cluster:
         try:
             return self._ray.get(task)
         except self._ray.exceptions.RayError as error:
-            return Ended(code=1, words=" ".join(str(error).split())[:300])
+            cause = getattr(error, "cause", None)  # what `_work` raised; a task that Ray lost has none
+            if isinstance(cause, Exception):
+                return Ended(code=exit_code(cause), words=_one_line(f"{type(cause).__name__}: {cause}"))
+            return Ended(code=MACHINE, words=_one_line(str(error)))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:300]
 
 
 def _knock(address: str) -> None:

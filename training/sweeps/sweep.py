@@ -3,7 +3,7 @@
 What is done is known from the table alone: a run is finished when it has a row at each of its budgets. So a sweep that
 was killed goes on where it was, runs that other versions of the code finished stay finished, and neither clocks nor the
 order in which runs end matter. A run whose process dies is started again, from its last checkpoint; one that cannot be
-trained, or dies too often, gets a row that says why, and is tried again when the sweep is.
+trained, meets a bug, or dies too often, gets a row that says why, and is tried again when the sweep is.
 """
 
 import contextlib
@@ -25,10 +25,21 @@ from training.interrupts import InterruptedRunError, stop_on_signals
 from training.learn.monitor import PROGRESS
 from training.learn.rows import failure_row
 from training.learn.run_table import append_row, check_table, read_rows
-from training.sweeps.jobs import INTERRUPTED, MACHINE, REFUSED, Ended, Executor, Job
+from training.sweeps.jobs import (
+    BUG,
+    INTERRUPTED,
+    MACHINE,
+    REFUSED,
+    Ended,
+    Executor,
+    Job,
+    last_lines,
+    log_of,
+)
 
 TABLE = "runs.csv"
 _EVERY = 0.3  # seconds between two looks at the jobs
+_TRACEBACK = 12  # last lines of a log that are shown after a bug
 
 
 @dataclass(kw_only=True)
@@ -147,6 +158,8 @@ class Sweep:
             )
         elif ended.code == REFUSED:
             run.reason = ended.words
+        elif ended.code == BUG:
+            run.reason = f"a bug ended it ({ended.words or 'without a word'}); its log is {log_of(run.job.folder)}"
         elif run.starts <= self.retries:
             run.state = "waiting"
             if ended.code == MACHINE:
@@ -157,6 +170,8 @@ class Sweep:
             run.reason = f"{_died(ended)}, {run.starts} times"
         run.state = "failed"
         self.say(f"{config.name} failed: {run.reason}")
+        if ended.code == BUG and (lines := last_lines(run.job.folder, _TRACEBACK)):
+            self.say(lines)
         try:
             append_row(run.job.table, failure_row(config, run.reason))
         except TrainingError as error:

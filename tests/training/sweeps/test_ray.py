@@ -1,5 +1,6 @@
 """A sweep on a Ray cluster of two nodes, one of which is killed in mid-sweep: nothing lost, nothing run twice."""
 
+import errno
 import os
 import time
 
@@ -10,6 +11,7 @@ from letter_game import write_letters
 from training.design.plan import Plan
 from training.errors import MachineError
 from training.policies.checkpoint import latest_checkpoint
+from training.sweeps import jobs
 from training.sweeps.sweep import Sweep
 
 ray = pytest.importorskip("ray")
@@ -73,6 +75,28 @@ def test_where_a_cluster_has_gpus_each_run_asks_for_its_share(cluster, tmp_path)
     assert (asked["num_gpus"], asked["num_cpus"]) == (1.0, 1)
     ray.shutdown()
     assert Cluster(cluster.address, gpu_share=0.25).options(job)["num_gpus"] == 0.25
+
+
+def test_a_lost_task_is_tried_again_and_a_bug_is_not(cluster):
+    from training.sweeps.ray import Cluster
+
+    executor = Cluster(cluster.address)
+
+    def bug():
+        raise ValueError("a bug")
+
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def lost():
+        os._exit(1)
+
+    tasks = [ray.remote(function).options(max_retries=0).remote() for function in (bug, full, lost)]
+    ended = [executor._result(task) for task in tasks]
+    assert [one.code for one in ended] == [jobs.BUG, jobs.MACHINE, jobs.MACHINE]
+    assert ended[0].words == "ValueError: a bug"
+    assert "No space left" in ended[1].words
+    assert ended[2].words
 
 
 def test_a_cluster_that_does_not_answer_is_one_sentence():

@@ -231,6 +231,7 @@ def test_a_full_disk_loses_nothing(undisturbed, data, tmp_path, monkeypatch, ret
         (DivergedError("lower learning_rate."), jobs.REFUSED),
         (MachineError("make room."), jobs.MACHINE),
         (OSError(errno.ENOSPC, "No space left on device"), jobs.MACHINE),
+        (MemoryError("no room"), jobs.MACHINE),
     ],
 )
 def test_the_exit_code_says_whether_to_try_again(data, tmp_path, monkeypatch, capsys, error, code):
@@ -243,7 +244,7 @@ def test_the_exit_code_says_whether_to_try_again(data, tmp_path, monkeypatch, ca
 @pytest.mark.parametrize(
     ("error", "starts", "words", "traceback"),
     [
-        ("ValueError('a bug')", 2, "its process ended with code 1 (ValueError: a bug), 2 times", True),
+        ("ValueError('a bug')", 1, "a bug ended it (ValueError: a bug); its log is {folder}/log.txt", True),
         (
             "training.errors.MachineError('the disk is full.')",
             2,
@@ -254,24 +255,48 @@ def test_the_exit_code_says_whether_to_try_again(data, tmp_path, monkeypatch, ca
     ],
 )
 def test_only_what_may_pass_is_started_again(data, tmp_path, monkeypatch, error, starts, words, traceback):
-    # Python runs a sitecustomize at its start: the process of the job is the real one, but for its training.
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys, training.errors\n"
-        "class Bad:\n"
-        "    def __getattr__(self, name):\n"
-        f"        raise {error}\n"
-        "sys.modules['training.learn.bc'] = Bad()\n"
-    )
-    root = str(Path(__file__).parents[3])
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), root]))
+    plant(error, "sys.argv", tmp_path, monkeypatch)
     sweep = Sweep.of(plan(data, sizes=(1e4,)).runs, tmp_path / "sweep", retries=1)
     sweep.pause = 0.0
     sweep.go(ThisMachine(1))
     (run,) = sweep.runs
+    words = words.format(folder=run.job.folder)
     assert (run.state, run.starts, run.reason) == ("failed", starts, words)
     (row,) = read_rows(tmp_path / "sweep" / "runs.csv")
     assert row["reason"] == words
     assert ("Traceback" in (run.job.folder / "log.txt").read_text()) == traceback
+
+
+def test_a_bug_is_shown_at_once_and_stops_no_other(data, tmp_path, monkeypatch):
+    runs = plan(data, budgets=(3e8,)).runs
+    plant("ValueError('a bug')", f"{runs[0].name!r} in sys.argv[1]", tmp_path, monkeypatch)
+    sentences = []
+    sweep = Sweep.of(runs, tmp_path / "sweep", say=sentences.append)
+    sweep.go(ThisMachine(1))
+    assert [(run.state, run.starts) for run in sweep.runs] == [("failed", 1), ("finished", 1)]
+    verdict, lines = sentences
+    assert verdict.startswith(f"{runs[0].name} failed: a bug ended it (ValueError: a bug)")
+    log = sweep.runs[0].job.folder / "log.txt"
+    assert verdict.endswith(str(log))
+    assert log.read_text().endswith(f"{lines}\n")
+    assert "sitecustomize.py" in lines  # where it was raised
+    assert lines.endswith("ValueError: a bug")
+
+
+def plant(error: str, where: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let training raise an error in the processes of jobs for which an expression holds; the rest of them is real."""
+    (folder / "sitecustomize.py").write_text(  # which Python runs at its start
+        "import importlib, sys, training.errors\n"
+        "class Bad:\n"
+        "    def __getattr__(self, name):\n"
+        f"        if {where}:\n"
+        f"            raise {error}\n"
+        "        del sys.modules['training.learn.bc']\n"
+        "        return getattr(importlib.import_module('training.learn.bc'), name)\n"
+        "sys.modules['training.learn.bc'] = Bad()\n"
+    )
+    root = str(Path(__file__).parents[3])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), root]))
 
 
 def test_a_bug_in_a_job_is_no_refusal(data, tmp_path, monkeypatch):
