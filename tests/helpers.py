@@ -13,6 +13,8 @@ import pytest
 if TYPE_CHECKING:
     import torch
 
+    from training.games.vector import Vector
+
 
 def frame(**changes: object) -> pd.DataFrame:
     """Nine valid rows of a run table: three sizes at three budgets, in file order lines 2 to 10."""
@@ -37,6 +39,19 @@ def same(a: dict[str, "torch.Tensor"], b: dict[str, "torch.Tensor"]) -> bool:
     import torch
 
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def record_steps(vector: "Vector", actions: np.ndarray) -> dict[str, np.ndarray]:
+    """Everything that a vector says from its reset on, [steps + 1, count, ...], given actions [steps, count]."""
+    rows = []
+    transition = vector.reset()
+    for action in [None, *actions]:
+        if action is not None:
+            transition = vector.step(action)
+        others = ("start", "game", "reward", "terminated", "truncated")
+        row = {**transition.fields, **{name: getattr(transition, name) for name in others}}
+        rows.append({name: values.copy() for name, values in row.items()})
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def command(

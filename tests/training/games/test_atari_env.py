@@ -3,21 +3,10 @@
 import numpy as np
 import pytest
 from ale_py import ALEInterface, roms
+from helpers import record_steps
 
 from training.errors import ConfigError
 from training.games.atari import AtariTask, AtariVector
-
-
-def record(vector: AtariVector, actions: np.ndarray) -> dict[str, np.ndarray]:
-    rows = []
-    transition = vector.reset()
-    for action in [None, *actions]:
-        if action is not None:
-            transition = vector.step(action)
-        others = ("start", "game", "reward", "terminated", "truncated")
-        row = {**transition.fields, **{name: getattr(transition, name) for name in others}}
-        rows.append({name: values.copy() for name, values in row.items()})
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def overlaps(size: int, target: int) -> np.ndarray:
@@ -39,7 +28,7 @@ def test_frames_are_those_of_a_single_emulator() -> None:
     choices, rows, columns = emulator.getMinimalActionSet(), overlaps(210, 84), overlaps(160, 84)
     actions = np.random.default_rng(0).integers(0, 4, 150)
     with AtariVector(AtariTask(game="Breakout", sticky=0.0), count=1) as vector:
-        seen = record(vector, actions[:, None])
+        seen = record_steps(vector, actions[:, None])
     steps = 0
     for step, action in enumerate(actions, 1):
         reward, screens = 0, []
@@ -62,7 +51,7 @@ def test_any_number_of_threads_plays_the_same_games() -> None:
     runs = []
     for threads, seed in ((1, 4), (2, 4), (2, 5)):
         with AtariVector("Breakout", count=2, threads=threads, seed=seed) as vector:
-            runs.append(record(vector, actions))
+            runs.append(record_steps(vector, actions))
     one, two, other = runs
     assert all(np.array_equal(one[name], two[name]) for name in one)
     assert not np.array_equal(one["pixels"], other["pixels"])
@@ -109,29 +98,11 @@ def test_actions_stick_a_quarter_of_the_time() -> None:
 
 def test_a_limit_truncates_after_so_many_actions() -> None:
     with AtariVector(AtariTask(game="Pong", max_steps=30), count=2) as vector:
-        seen = record(vector, np.zeros((65, 2), int))
+        seen = record_steps(vector, np.zeros((65, 2), int))
     assert np.flatnonzero(seen["truncated"][:, 0]).tolist() == [30, 60]
     assert np.flatnonzero(seen["start"][:, 0]).tolist() == [0, 30, 60]
     assert not seen["terminated"].any()
     assert seen["game"][[0, 30, 60], 0].tolist() == [0, 2, 4]
-
-
-@pytest.mark.parametrize("games", [None, 2])
-def test_a_game_cut_off_shows_its_last_frame(games: int | None) -> None:
-    """That of the same game where it may go on."""
-    actions = np.random.default_rng(0).integers(0, 4, (30, 2))
-    with AtariVector(AtariTask(game="Breakout"), count=2, seed=3) as vector:
-        longer = record(vector, actions)
-    with AtariVector(AtariTask(game="Breakout", max_steps=30), count=2, seed=3, games=games) as vector:
-        transition = vector.reset()
-        for action in actions:
-            assert not transition.final
-            transition = vector.step(action)
-        pixels = transition.fields["pixels"]
-    assert sorted(transition.final) == [0, 1]
-    for slot in range(2):
-        assert np.array_equal(transition.final[slot]["pixels"], longer["pixels"][30, slot])
-        assert not np.array_equal(transition.final[slot]["pixels"], pixels[slot])
 
 
 def test_a_game_that_ended_by_itself_shows_no_last_frame() -> None:
@@ -166,16 +137,8 @@ def test_games_go_by_either_spelling() -> None:
     assert all(AtariTask(game=name).game == rom for rom, name in camel.items())
 
 
-def test_wrong_use_is_refused_in_a_sentence() -> None:
+def test_a_wrong_task_is_refused_in_a_sentence() -> None:
     with pytest.raises(ConfigError, match="breakout"):
         AtariTask(game="Brekout")
     with pytest.raises(ConfigError, match="sticky"):
         AtariTask(game="Breakout", sticky=1.5)
-    with AtariVector("Breakout", count=1) as vector:
-        with pytest.raises(RuntimeError, match="reset"):
-            vector.step(np.zeros(1, int))
-        vector.reset()
-        with pytest.raises(ValueError, match="0 to 3"):
-            vector.step(np.array([4]))
-    with pytest.raises(RuntimeError, match="closed"):
-        vector.reset()

