@@ -25,6 +25,7 @@ class Place:
     world: int
     """How many processes train together."""
     device: torch.device
+    """Where it computes."""
 
     @property
     def leads(self) -> bool:

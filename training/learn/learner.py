@@ -28,15 +28,19 @@ class Learner:
     """The state of a run; `begin` makes or restores it, `save` writes it."""
 
     config: TrainingConfig
+    """The run."""
     spec: PolicySpec
+    """What the policy is."""
     here: Place
     """Which process this is, and its device."""
     policy: FamilyPolicy
+    """What learns to act."""
     critic: Critic | None
     """Predicts the return from a frame; None where actions are cloned."""
     optimizer: torch.optim.Optimizer
+    """Adam over the weights of policy and critic."""
     memory: tuple[Tensor, ...]
-    """Recurrent memory of this process's rows of the batch; empty where an update does not take it from the last."""
+    """Recurrent memory [rows, ...] of this process's part of a batch; empty where none is carried on."""
     update: int = 0
     """How many updates are done."""
     measured: int = 0

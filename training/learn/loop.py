@@ -65,12 +65,17 @@ class Loop:
     """A run under way. After each update: `finish_update`, then `report` where `report_due`, then `save_if_due`."""
 
     config: TrainingConfig
+    """The run."""
     learner: Learner
+    """What changes as it learns."""
     monitor: Monitor
+    """What shows where it is."""
     dtype: torch.dtype
     """Of matrix products."""
     stop: StopFlag
+    """Raised by a signal."""
     here: Place
+    """Which process this is, and its device."""
     table: Path
     """The run table."""
     checkpoints: Path

@@ -72,8 +72,8 @@ def heldout_loss(
     was_training = policy.training
     policy.eval()
     memory = None
-    read, asked = 0, sum(game.frames for game in shards.heldout)
-    asked = asked if frames is None else min(asked, frames)
+    read, total = 0, sum(game.frames for game in shards.heldout)
+    total = total if frames is None else min(total, frames)
     for arrays in heldout(shards, batch_size=batch_size, unroll_length=unroll_length, frames=frames):
         _check_stop(stop)
         batch = to_device(arrays, device)
@@ -86,7 +86,7 @@ def heldout_loss(
         sums += np.bincount(game[mask], each.double().cpu().numpy()[mask], minlength=sums.size)
         counts += np.bincount(game[mask], minlength=counts.size)
         read += int((game >= 0).sum())
-        tell("held-out loss", min(read, asked), asked)
+        tell("held-out loss", min(read, total), total)
     policy.train(was_training)
     return _mean_over_games(sums, counts, shards)
 

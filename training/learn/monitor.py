@@ -33,12 +33,20 @@ _GAMES = 100  # the last ones, whose mean return is shown
 
 
 class Monitor:
-    """A context manager; `quiet` for processes that do not lead."""
+    """Shows a run while it goes; a context manager."""
 
     def __init__(
         self, config: TrainingConfig, out: Path, *, start: int, peak: float, quiet: bool, wandb: bool = False
     ) -> None:
-        """start: update to go on from. peak: measured matrix rate of the device (FLOP/s)."""
+        """Nothing is shown before the context is entered.
+
+        config: the run.
+        out: its folder.
+        start: update to go on from.
+        peak: measured matrix rate of the device (FLOP/s).
+        quiet: of a process that does not lead, which shows and writes nothing.
+        wandb: log to Weights & Biases too.
+        """
         self._config, self._peak, self._quiet = config, peak, quiet
         self._progress, self._state = out / PROGRESS, dict[str, Any](update=start, updates=config.updates)
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -154,21 +154,23 @@ class Minibatch:
     memory: tuple[Tensor, ...]
     """Before each sequence: [batch_size, ...]."""
     action: Tensor
+    """What was chosen."""
     log_prob: Tensor
-    """Of the action, when it was chosen."""
+    """Of the action, when it was chosen (nats)."""
     next_value: Tensor
-    """Of the frame that followed in the same game."""
+    """Of the frame that followed in the same game, in units of reward."""
     reward: Tensor
+    """Of the action, cut to `reward_clip` where the run asks for it."""
     done: Tensor
     """The game ended, by its rules or cut off."""
     terminated: Tensor
     """The game ended by its rules."""
     advantage: Tensor
-    """How much more the action brought than was expected; zeros for V-trace, which computes it anew."""
+    """How much more the action brought than was expected, in units of reward; zeros for V-trace."""
     target: Tensor
     """What the value should have been, in units of reward; zeros for V-trace."""
     imitated: Tensor | None
-    """Log probabilities [batch_size, unroll_length, actions] of the policy to stay like."""
+    """Log probabilities (nats) [batch_size, unroll_length, actions] of the policy to stay like."""
 
 
 def minibatches(

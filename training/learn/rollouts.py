@@ -29,11 +29,11 @@ class Rollout:
     action: Tensor
     """What was chosen."""
     log_prob: Tensor
-    """Of the action, when it was chosen."""
+    """Of the action, when it was chosen (nats)."""
     value: Tensor
-    """Of the frame, in units of reward, as are the next two."""
+    """Of the frame, in units of reward."""
     next_value: Tensor
-    """Of the frame that followed in the same game; of a game cut off, its last."""
+    """Of the frame that followed in the same game, in units of reward; of a game cut off, its last."""
     reward: Tensor
     """Of the action, cut to `reward_clip` where the run asks for it."""
     done: Tensor
@@ -43,7 +43,7 @@ class Rollout:
     memory: tuple[Tensor, ...]
     """Before each sequence of `unroll_length` frames: [B, T / unroll_length, ...]."""
     imitated: Tensor | None
-    """Log probabilities [B, T, actions] of the policy to stay like."""
+    """Log probabilities (nats) [B, T, actions] of the policy to stay like."""
     results: tuple[GameResult, ...]
     """Games that ended."""
     waited: float
@@ -64,7 +64,17 @@ class Actor:
         seed: int,
         imitated: Policy | None = None,
     ) -> None:
-        """seed: of the choice of actions. imitated: another policy, that looks on; None for none."""
+        """The games begin.
+
+        vector: the games, B of them.
+        config: the run.
+        policy: what acts.
+        critic: predicts the return from what the policy sees.
+        device: where both compute.
+        dtype: of their matrix products.
+        seed: of the choice of actions.
+        imitated: another policy, that looks on; None for none.
+        """
         self._vector, self._config, self._device, self._dtype = vector, config, device, dtype
         self._policy, self._critic, self._imitated = policy, critic, imitated
         self._generator = torch.Generator(device).manual_seed(seed)

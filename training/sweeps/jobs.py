@@ -85,7 +85,11 @@ class ThisMachine:
     """Processes on this machine: as many as have cores, and, where there are GPUs, as fit into their memory."""
 
     def __init__(self, parallel: int, gpus: Sequence[float] = ()) -> None:
-        """parallel: most jobs at a time. gpus: memory of each (bytes) that jobs may fill; none: compute on the CPU."""
+        """No process is started yet.
+
+        parallel: most jobs at a time.
+        gpus: memory of each that jobs may fill (bytes); none: compute on the CPU.
+        """
         self._parallel, self._free = parallel, list(gpus)
         self._gpus = list(gpus)
         self._running: dict[Job, tuple[subprocess.Popen[bytes], int | None]] = {}

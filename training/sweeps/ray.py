@@ -16,7 +16,11 @@ class Cluster:
     """Jobs as Ray tasks. A task whose node dies is started again on another, where it goes on from its checkpoint."""
 
     def __init__(self, address: str = "auto", *, retries: int = 2, gpu_share: float | None = None) -> None:
-        """address: of the cluster. gpu_share: of a GPU for each job, where the cluster has any; by its memory if None.
+        """Connect to a cluster.
+
+        address: of the cluster, or auto for the one that runs already.
+        retries: how often Ray starts a task again whose node died.
+        gpu_share: of a GPU for each job, where the cluster has any; by its memory if None.
 
         Raises ConfigError without ray, MachineError where no cluster answers.
         """

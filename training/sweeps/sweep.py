@@ -91,7 +91,17 @@ class Sweep:
         retries: int = 2,
         say: Callable[[str], None] = lambda sentence: None,
     ) -> "Sweep":
-        """threads: cores of each run. memory: GPU memory that one needs (bytes). Raises DataError for a bad table."""
+        """The runs of these configs, as far as the table in the folder has them.
+
+        configs: the runs, in the order in which they are started.
+        folder: of the sweep.
+        threads: cores of each run.
+        memory: GPU memory that one needs (bytes).
+        retries: how often a run whose process died, or whose machine failed, is started again.
+        say: takes a sentence for the user.
+
+        Raises DataError for a bad table.
+        """
         folder = folder.absolute()
         check_table(folder / TABLE)
         rows = read_rows(folder / TABLE)

@@ -140,10 +140,10 @@ class NetHackVector:
         for _ in range(_ATTEMPTS):
             for slot in todo:
                 self._deal_to(slot)
-            asked = [w for w in self._workers if self._shared["dealt"][w.first : w.last].any()]
-            for worker in asked:
+            beginning = [w for w in self._workers if self._shared["dealt"][w.first : w.last].any()]
+            for worker in beginning:
                 worker.send(serving.BEGIN)
-            lost = self._wait(asked)
+            lost = self._wait(beginning)
             if not lost:
                 return
             todo = [slot for worker in lost for slot in self._replace(worker, results)]
