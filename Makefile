@@ -42,11 +42,16 @@ lint: setup-training
 smoke: setup-training
 	tests/smoke_wheel.sh $(BIN)/python
 
-# What is claimed about speed and accuracy, and the table of the README: backtest.py alone takes about ten minutes on two
-# cores. `make bench-readme` writes the table from the back-tests in the package, in seconds.
+# What the README claims about speed and accuracy, and its tables: about an hour on two cores, of which backtest.py,
+# rules.py and each replay of next_runs.py take about ten minutes. `make bench-readme` writes the table of back-tests from
+# those in the package, in seconds.
 bench: setup-training
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/backtest.py --readme
+	$(BIN)/python benchmarks/next_runs.py --seeds 0 1
+	$(BIN)/python benchmarks/next_runs.py atari-cnn --starts 100 --targets 1 10
+	$(BIN)/python benchmarks/shards.py --readme
+	$(BIN)/python benchmarks/rules.py
 	$(BIN)/python benchmarks/stepping.py
 	$(BIN)/python benchmarks/policies.py
 	$(BIN)/python benchmarks/expert.py

@@ -1,11 +1,11 @@
 """What the rules of `training configure` for step size and batch give away: the same run with others beside it.
 
-    python benchmarks/rules.py SHARDS [--out demo/rules] [--cells 2e4@3.2e11 …] [--times 1 2] [--shapes 8x16 …]
+    python benchmarks/rules.py [SHARDS] [--out demo/rules] [--cells 2e4@3.2e11 …] [--times 1 2] [--shapes 8x16 …]
 
 A cell is a size and a budget. Each is trained by the rules, and with their step size times each of --times and batches
 of each of --shapes (sequences x frames), on the same demonstrations and seeds; runs go side by side, a core each.
-What is there already is not made again. Printed is each held-out loss (nats), and what the rules give away beside the
-best that was tried.
+What is there already is not made again. Without SHARDS the built-in player records some. Printed is each held-out loss
+(nats), and what the rules give away beside the best that was tried.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from games import shards
 from training.config.cloning import CloningConfig
 from training.design.cloning import RULES, configure
 from training.sweeps.jobs import ThisMachine
@@ -26,7 +27,7 @@ OWN = "own"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shards")
+    parser.add_argument("shards", nargs="?", help="games of the built-in player unless given")
     parser.add_argument("--out", type=Path, default=Path("demo/rules"))
     parser.add_argument("--cells", nargs="+", default=CELLS, help="sizes at budgets")
     parser.add_argument("--times", type=float, nargs="+", default=(0.5, 1, 2, 4), help="the rules' step size")
@@ -34,9 +35,10 @@ def main() -> None:
     parser.add_argument("--rules", type=int, default=RULES[-1], help="version of the rules")
     parser.add_argument("--seeds", type=int, nargs="+", default=(0,))
     given = parser.parse_args()
+    demonstrations = given.shards or str(shards())
     cells = {
         cell: {
-            (shape, times): [run_of(cell, given.shards, shape, times, seed, given.rules) for seed in given.seeds]
+            (shape, times): [run_of(cell, demonstrations, shape, times, seed, given.rules) for seed in given.seeds]
             for shape in (OWN, *given.shapes)
             for times in given.times
         }

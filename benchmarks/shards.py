@@ -1,11 +1,12 @@
 """Frames/s of shards against nle's TtyrecDataset, what conversion costs, and bytes a frame of both.
 
-    python benchmarks/shards.py FOLDER [--games 8] [--shards OUT]
+    python benchmarks/shards.py [FOLDER] [--games 8] [--shards OUT] [--readme]
 
-FOLDER holds games in the layout of NLD-AA. Both loaders give batches of 32 games × 32 frames; TtyrecDataset gives
-chars, colours, cursor, key, score and time, ours what a policy takes (chars, colours, cursor, actions, mask). The four
-measurements take turns, and ratios are of the medians. Background work on the machine slows all of them alike; CPU
-seconds are printed beside the wall's.
+FOLDER holds games in the layout of NLD-AA; without one the built-in player records some. Both loaders give batches of
+32 games × 32 frames; TtyrecDataset gives chars, colours, cursor, key, score and time, ours what a policy takes (chars,
+colours, cursor, actions, mask). The four measurements take turns, and ratios are of the medians. Background work on the
+machine slows all of them alike; CPU seconds are printed beside the wall's. --readme writes the table of the README.
+About two minutes on two cores.
 """
 
 import argparse
@@ -22,6 +23,8 @@ from pathlib import Path
 from nle import dataset
 from nle.dataset import db as database
 
+from games import recorded
+from readme import replace_block
 from training.batches.training import training_batches
 from training.record.nethack.convert import convert
 from training.shards.reader import Shards
@@ -50,12 +53,14 @@ def rate(batches: Iterator[object], seconds: float) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", help="games of the built-in player unless given")
     parser.add_argument("--games", type=int, help="convert only so many games")
     parser.add_argument("--shards", type=Path, help="measure this folder of shards instead of converting")
     parser.add_argument("--seconds", type=float, default=5, help="length of one measurement")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--readme", action="store_true", help="write the table of the README")
     options = parser.parse_args()
+    options.folder = options.folder or recorded()
     with tempfile.TemporaryDirectory() as scratch:
         file = f"{scratch}/games.db"
         with contextlib.redirect_stdout(io.StringIO()):
@@ -75,10 +80,22 @@ def main() -> None:
             )
         theirs = sum((options.folder / game.name).stat().st_size for game in shards.games)
         print(f"bytes a frame: ttyrec {theirs / frames:.1f}, shards {shards.bytes / frames:.1f}")
-        measure(options, file, shards)
+        medians = measure(options, file, shards)
+    if options.readme:
+        replace_block("shards", readme_table(medians))
 
 
-def measure(options: argparse.Namespace, file: str, shards: Shards) -> None:
+def readme_table(medians: dict[tuple[str, int], float]) -> str:
+    """Frames/s of both loaders by number of threads, in Markdown."""
+    lines = ["| frames/s of batches of 32 × 32 | one thread | two threads |", "|---|---|---|"]
+    for name, title in (("ttyrec", "ttyrecs, by nle's `TtyrecDataset`"), ("shards", "**shards**")):
+        lines.append(f"| {title} | {medians[name, 1]:,.0f} | {medians[name, 2]:,.0f} |")
+    ratios = (medians["shards", threads] / medians["ttyrec", threads] for threads in (1, 2))
+    return "\n".join([*lines, f"| ratio | {' | '.join(f'{ratio:.1f}' for ratio in ratios)} |"])
+
+
+def measure(options: argparse.Namespace, file: str, shards: Shards) -> dict[tuple[str, int], float]:
+    """Print the rates of both loaders; their medians by name and number of threads (frames/s)."""
     loaders: dict[str, Callable[[int], Iterator[object]]] = {
         "ttyrec": lambda threads: ttyrec_batches(options.folder, file, threads),
         "shards": lambda threads: training_batches(shards, batch_size=BATCH, unroll_length=UNROLL, threads=threads),
@@ -99,6 +116,7 @@ def measure(options: argparse.Namespace, file: str, shards: Shards) -> None:
             f"ratio {wall['shards'] / wall['ttyrec']:.1f}; a CPU second: ttyrec {cpu['ttyrec']:.0f}, "
             f"shards {cpu['shards']:.0f}, ratio {cpu['shards'] / cpu['ttyrec']:.1f}"
         )
+    return {key: statistics.median(wall for wall, _ in pairs) for key, pairs in rates.items()}
 
 
 if __name__ == "__main__":
