@@ -16,6 +16,17 @@ MAX_DIVERGENT = 0.005
 HIGH_PARETO_K = 0.7
 MAX_HIGH_K = 0.25  # share of trainings so influential that the fit without them cannot be estimated
 MIN_COVERAGE = 0.80  # of 90% intervals over the fitted rows
+_LONGER = "sample longer (--draws, --warmup)"
+_ADVICE = {
+    "largest R-hat": _LONGER,
+    "smallest effective sample size": _LONGER,
+    "share of divergent draws": "lengthen the warm-up (--warmup), or fit a simpler law (--law additive)",
+    f"share of trainings with Pareto k over {HIGH_PARETO_K}": "a few trainings decide the fit: train more sizes or "
+    "seeds, or name the training of each checkpoint in a column `run`",
+    "share of fitted rows inside their 90% interval": "the rows do not follow one law: look in the table for games "
+    "or recipes that are mixed, and for wrong units",
+}
+"""What mends a failed check, by its name."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,7 +50,9 @@ class Diagnostics:
         if failed.empty:
             return "The sampler converged and the fitted rows agree with the model."
         reasons = ", ".join(f"{r.check} is {r.value:.3g} (should be {r.wanted})" for r in failed.itertuples())
-        return f"DO NOT TRUST this forecast yet: {reasons}; sample longer (--draws, --warmup), or check the run table."
+        advice = list(dict.fromkeys(_ADVICE[check] for check in failed["check"]))
+        advice[0] = advice[0][0].upper() + advice[0][1:]
+        return f"DO NOT TRUST this forecast yet: {reasons}. {'; '.join(advice)}."
 
 
 class Convergence(NamedTuple):

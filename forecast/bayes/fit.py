@@ -186,9 +186,9 @@ def _left_out(runs: Runs, spec: Spec, encoding: Encoding, draws: Mapping[str, np
     """
     table = runs.table.loc[encoding.rows]
     blocks = table["group"] + " " + (table["run"] if runs.has_trajectories else table["params"].astype(str))
-    likelihoods = row_likelihoods(spec, encoding.data, draws)[..., : len(table)]
-    powered = likelihoods * encoding.chain_weights(len(likelihoods))[:, None, : len(table)]
-    views = min(len(LOCALITIES), len(likelihoods))
+    weights = encoding.chain_weights(len(next(iter(draws.values()))))
+    powered = row_likelihoods(spec, encoding.data, draws, weights)[..., : len(table)]
+    views = min(len(LOCALITIES), len(powered))
     return [leave_out(powered[k :: len(LOCALITIES)], blocks.to_numpy(str)) for k in range(views)]
 
 

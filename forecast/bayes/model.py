@@ -4,15 +4,19 @@ One posterior for everything. For row i of group k, with u, v the log distances 
 
     log loss_i   = law_k(u_i, v_i) + noise_i · r_i
     r_i          = c_i · r_before + sqrt(1 - c_i²) · t_i     t_i ~ StudentT(dof); r_before: the run's checkpoint before
-    c_i          = exp(-log(D_i / D_before) / memory)        0 for the first checkpoint of a run
+    c_i          = w_before · exp(-log(D_i / D_before) / memory)     0 for the first checkpoint of a run
     noise_i      = noise_k · exp(noise_growth · rise_i)      rise: predicted log loss above the reference, >= 0
     log return_i ~ StudentT(dof', return_k(latent loss_i, u_i), sqrt(spread_k² + se'_i²))
 
 The noise is relative, grows where losses are high (early checkpoints scatter) and has heavy tails. It belongs to a
 training: it is autoregressive in log samples along a run, so that a run that lies above the law stays above it for a
-while, and its checkpoints carry less information than as many separate runs. Replicates and new runs have independent
-noise. `latent loss` is the run's true loss: the measured one, shrunk towards the law as far as its standard error
-allows. `spread` is the run-to-run spread of returns beyond the error of a finite number of episodes.
+while, and its checkpoints carry less information than as many separate runs. w_before is the weight of the checkpoint
+before (`forecast.bayes.weights`): a row that does not count tells nothing about the noise of the next. By its prior the
+noise persists over a short range of samples. With a long memory the model would take the effect of model size for noise
+where each size was trained once, and the smooth misfit along samples that all runs have in common for noise of each.
+Replicates and new runs have independent noise. `latent loss` is the run's true loss: the measured one, shrunk towards
+the law as far as its standard error allows. `spread` is the run-to-run spread of returns beyond the error of a finite
+number of episodes.
 
 In a table without losses the return itself follows the law: `log loss` is then minus the log of the shifted return,
 since the reciprocal of a return obeys the law of a loss (`forecast.bayes.laws`), and its standard error is that of the
@@ -34,9 +38,9 @@ Priors (n% to m% are 90% intervals):
   to twice the best loss of the smallest budget, where the frontier begins (half-normal in log, 0.1 or 0.4).
 - pace: beyond the data the frontier may fall faster or slower than the law predicts; see `PACE`. The data cannot
   determine it.
-- noise: relative scatter of a checkpoint at the reference, log-normal around 2%; 0.6% to 6%. noise_growth: half-normal,
-  scale 1 (at 1, noise is proportional to the loss's rise). dof: 2 + log-normal around 5.
-- memory: the factor of samples over which a run's noise persists, log-normal around e; 0.2 to 5 in log samples.
+- noise: relative scatter of a checkpoint at the reference, log-normal around 0.5%; 0.1% to 2.6%. noise_growth:
+  half-normal, scale 1 (at 1, noise is proportional to the loss's rise). dof: 2 + log-normal around 5.
+- memory: log samples over which a run's noise persists, log-normal around 0.37; 0.16 to 0.84, a factor of 1.2 to 2.3.
 - return_level: log return at the reference, standard deviation 1 around what was observed there. elasticity: log-normal
   around 1.5; 0.5 to 4.7, its log drifting by a standard deviation around 0.4 over a factor of two of loss. return_size:
   standard deviation 0.15 per factor e of size.
@@ -99,12 +103,14 @@ class Scales(NamedTuple):
     """Standard deviation of log exponents."""
     noise: float
     """Median of the noise."""
+    noise_sd: float
+    """Standard deviation of the log of the noise."""
     noise_growth: float
     """Scale of the growth of the noise."""
 
 
-OF_LOSSES = Scales(exponents=0.5, noise=0.02, noise_growth=1.0)
-OF_RETURNS = Scales(exponents=0.8, noise=0.3, noise_growth=0.3)
+OF_LOSSES = Scales(exponents=0.5, noise=0.005, noise_sd=1.0, noise_growth=1.0)
+OF_RETURNS = Scales(exponents=0.8, noise=0.3, noise_sd=0.7, noise_growth=0.3)
 
 
 class Parameters(NamedTuple):
@@ -149,12 +155,12 @@ def sample_parameters(spec: Spec, data: Data) -> Parameters:
         start=start,
     )
     noise = {
-        "noise": jnp.exp(_pooled("log_noise", groups, np.log(scales.noise), 0.7, between=0.5)),
+        "noise": jnp.exp(_pooled("log_noise", groups, np.log(scales.noise), scales.noise_sd, between=0.5)),
         "noise_growth": _draw("noise_growth", dist.HalfNormal(scales.noise_growth)),
         "dof": 2 + _draw("dof_above_2", dist.LogNormal(np.log(5.0), 0.8)),
     }
     if spec.trajectories:
-        noise["memory"] = _draw("memory", dist.LogNormal(0.0, 1.0))
+        noise["memory"] = _draw("memory", dist.LogNormal(-1.0, 0.5))
     if not spec.losses:
         noise["episode_cv"] = _draw("episode_cv", dist.LogNormal(0.0, 0.5))
     if not (spec.returns and spec.losses):
@@ -280,7 +286,9 @@ def run_model(data: Data, spec: Spec) -> None:
     total = jnp.sqrt(scale**2 + data.log_loss_se**2)
     if not spec.losses:
         total = jnp.hypot(total, episode_sd(noise["episode_cv"], data))
-    kept = jnp.exp(-data.gap / noise["memory"]) if spec.trajectories else jnp.zeros_like(data.u)
+    kept = jnp.zeros_like(data.u)
+    if spec.trajectories:
+        kept = jnp.roll(data.weight, 1) * jnp.exp(-data.gap / noise["memory"])
     residual = (data.log_loss - predicted) / total
     location = predicted + total * kept * jnp.roll(residual, 1)
     with _powered(data.weight):

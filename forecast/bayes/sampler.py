@@ -66,8 +66,8 @@ class Settings:
     """Warm-up iterations of each chain."""
     target_accept: float = 0.8
     """Acceptance probability that the step size is adapted to."""
-    max_tree_depth: tuple[int, int] = (6, 8)
-    """In warm-up and after it; lower in warm-up, whose early steps are short."""
+    max_tree_depth: tuple[int, int] = (10, 10)
+    """In warm-up and after it. Less does not cross the long ridges of a clean table in warm-up (benchmarks/LOG.md)."""
 
 
 def keep_compilations() -> None:
@@ -194,10 +194,14 @@ def prior_parameters(spec: Spec, data: Data, count: int, seed: int) -> Parameter
         return jax.tree.map(np.asarray, jax.jit(jax.vmap(draw))(jax.random.split(jax.random.PRNGKey(seed), count)))
 
 
-def row_likelihoods(spec: Spec, data: Data, draws: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Log density of each row's log loss given the run's previous checkpoint, [chain, draw, n], padding 0."""
+def row_likelihoods(spec: Spec, data: Data, draws: Mapping[str, np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """Log density of each row's log loss given the run's previous checkpoint, to the power of its weight.
+
+    weights: one set of row weights a chain [chain, n], as in `sample`.
+    Returns [chain, draw, n], rows of weight 0 at 0.
+    """
     with jax.enable_x64(True):
-        return np.asarray(_likelihoods(spec)(dict(draws), _as_jax(data)))
+        return np.asarray(_likelihoods(spec)(dict(draws), _as_jax(data), jnp.asarray(weights)))
 
 
 def row_forecasts(parameters: Parameters, data: Data) -> tuple[np.ndarray, np.ndarray]:
@@ -226,7 +230,11 @@ def _joined(draws: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=16)
 def _likelihoods(spec: Spec) -> Callable:
-    return jax.jit(lambda values, data: log_likelihood(run_model, values, data, spec, batch_ndims=2)["log_loss"])
+    def of_chain(values: Any, data: Data, weight: Any) -> Any:
+        # numpyro leaves out the power, which is a scale of the site.
+        return weight * log_likelihood(run_model, values, data._replace(weight=weight), spec)["log_loss"]
+
+    return jax.jit(jax.vmap(of_chain, (0, None, 0)))
 
 
 @functools.lru_cache(maxsize=16)

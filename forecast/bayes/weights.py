@@ -15,8 +15,15 @@ LOCALITIES = ((0.15, 0.7), (0.4, np.inf))
 The data cannot determine how fast weights should decay, and the forecast depends on it: a law fitted to all rows misses
 the frontier, and one fitted only to the end of the frontier has few rows. The posterior is therefore averaged over a
 narrow and a wide view, and its intervals are wide where the two disagree."""
+MOST_ROWS = 448
+"""Rows of a group that a fit uses; of more, those that are spaced in log samples along their training."""
+_LEAST_MOST = 192  # rows of a group, however many groups there are
 _LEAST = 0.01  # a smaller weight is set to 0
 _WIDEN = 8  # doublings of a locality, at most
+
+
+NEIGHBOUR = "a checkpoint nearby on the same curve stands for it"
+"""Reason why a row of a large table is left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +68,8 @@ class RowWeights:
     """By group: how each of `LOCALITIES` weighs its rows."""
     weights: pd.DataFrame
     """Power of each row's likelihood, by row number, a column for each of `LOCALITIES`, between 0 and 1."""
+    represented: pd.Index
+    """Numbers of the rows that have weight 0 because a later row of their training stands for them."""
 
     @cached_property
     def set_aside(self) -> pd.Series:
@@ -72,7 +81,9 @@ class RowWeights:
             "loss above the best loss of the smallest budget, where the frontier begins",
             "loss too far above the best loss at the same compute",
         )
-        return pd.Series(reasons, index=self.loss.index[unused], dtype="string")
+        reasons = pd.Series(reasons, index=self.loss.index[unused], dtype="string")
+        reasons[self.represented] = NEIGHBOUR
+        return reasons
 
 
 def weigh_rows(runs: Runs) -> RowWeights:
@@ -85,6 +96,9 @@ def weigh_rows(runs: Runs) -> RowWeights:
     would sum to less than 10 (or half its rows, if fewer than 20) or leave fewer than 3 sizes, all its losses count and
     its scales are doubled until enough is left.
 
+    Of the rows that have a weight a group keeps at most `MOST_ROWS` (fewer where there are several groups): a curve of
+    thousands of checkpoints tells no more about the law than some tens of them, spaced in log samples.
+
     Without losses, weights depend on compute alone: seeds of one configuration differ in return by tens of percent, so
     rows near the best are lucky, and a law fitted to lucky rows is too optimistic.
     """
@@ -92,14 +106,50 @@ def weigh_rows(runs: Runs) -> RowWeights:
     table = runs.table.assign(loss=loss, excess=excess if runs.has_losses else 0.0)
     weights = pd.DataFrame(1.0, index=table.index, columns=range(len(LOCALITIES)))
     localities, begun = {}, {}
+    most = max(MOST_ROWS // table["group"].nunique(), _LEAST_MOST)
+    represented = []
     for name, rows in table.groupby("group"):
         begun[name] = _first_loss(rows)
         localities[name] = _localities(rows, begun[name] if runs.has_losses else np.inf)
         columns = [rows[c].to_numpy(float) for c in ("loss", "excess", "flops")]
         weights.loc[rows.index] = np.stack([view.weigh(*columns) for view in localities[name]], axis=1)
+        counted = rows[(weights.loc[rows.index] > 0).any(axis=1)]
+        curve = counted["run"] if runs.has_trajectories else counted["params"].astype(str)
+        spaced = _spaced(np.log(counted["samples"].to_numpy()), pd.factorize(curve, sort=True)[0], most)
+        represented.append(counted.index[~spaced])
+    weights.loc[represented[0].append(represented[1:])] = 0.0
     return RowWeights(
-        loss=loss, excess=excess, group=table["group"], begun=begun, localities=localities, weights=weights
+        loss=loss,
+        excess=excess,
+        group=table["group"],
+        begun=begun,
+        localities=localities,
+        weights=weights,
+        represented=represented[0].append(represented[1:]),
     )
+
+
+def _spaced(log_samples: np.ndarray, curve: np.ndarray, most: int) -> np.ndarray:
+    """Whether to keep each row [n]: all, or at most `most` of them, spaced in log samples along their curve.
+
+    The last row of a curve is kept, and the last one before each step back from it. Where there are more curves than
+    `most`, evenly spaced ones are kept, in their order.
+
+    curve: number of each row's curve [n].
+    """
+    if len(curve) <= most:
+        return np.ones(len(curve), dtype=bool)
+    rows = pd.DataFrame({"curve": curve, "log_samples": log_samples}).sort_values("log_samples", ascending=False)
+    behind = rows.groupby("curve")["log_samples"].transform("max") - rows["log_samples"]
+    kept = rows["curve"]
+    for step in np.geomspace(1e-3, 1e3, 200):
+        kept = rows["curve"][~rows.assign(bin=np.floor(behind / step)).duplicated(["curve", "bin"])]
+        if len(kept) <= most:
+            break
+    if len(kept) > most:
+        curves = np.unique(curve)
+        kept = kept[kept.isin(curves[np.linspace(0, len(curves) - 1, most).astype(int)])]
+    return np.isin(np.arange(len(curve)), kept.index)
 
 
 def _localities(rows: pd.DataFrame, first_loss: float) -> tuple[Locality, ...]:

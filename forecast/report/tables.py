@@ -11,6 +11,7 @@ from forecast import classical
 from forecast.bayes.model import SCALE_KNOTS, SKILL_KNOTS
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.prediction import QUANTILES
+from forecast.bayes.weights import NEIGHBOUR
 from forecast.classical import Columns, Interval, ReturnFrontier
 from forecast.decide.recommend import Recommendation
 from forecast.errors import FitError
@@ -278,8 +279,9 @@ def _refit(table: pd.DataFrame, method: str, flops: str) -> tuple[str, ...]:
 
 
 def aside(posterior: Posterior) -> Table:
-    """Every row that was set aside and why."""
+    """Every row that was set aside and why, except those of a large table that a neighbour stands for."""
     reasons = posterior.set_aside.sort_index()
+    reasons = reasons[reasons != NEIGHBOUR]
     table = posterior.runs.table.loc[reasons.index]
     measured = "loss" if posterior.has_losses else "return_mean"
     columns = (table[c].tolist() for c in ("params", "samples", "flops", measured, "group"))
