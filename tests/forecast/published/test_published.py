@@ -21,10 +21,10 @@ def atari() -> pd.DataFrame:
 
 
 def test_datasets_have_provenance():
-    assert list(datasets()) == ["atari-cnn", "nethack-transformer"]
+    assert list(datasets()) == ["atari-cnn", "chinchilla", "constant-rate", "nethack-transformer"]
     for name, dataset in datasets().items():
         assert dataset.name == name
-        assert "princeton-nlp/il-scaling-in-games" in dataset.source
+        assert "arXiv" in dataset.source
         assert dataset.url.startswith("https://")
         assert dataset.expert_return is None
         assert read_runs(name).notes[0].startswith(dataset.title)
@@ -32,7 +32,16 @@ def test_datasets_have_provenance():
 
 
 def test_bundled_files_are_small():
-    assert sum(d.path.stat().st_size for d in datasets().values()) < 100_000
+    assert sum(d.path.stat().st_size for d in datasets().values()) < 120_000
+
+
+@pytest.mark.parametrize(("name", "rows", "sizes", "runs"), [("chinchilla", 240, 62, None), ("constant-rate", 121, 16, 16)])
+def test_tables_of_language_models(name, rows, sizes, runs):
+    table = read_runs(name)
+    summary = table.summary()
+    assert (summary["rows"], summary["sizes"], summary["runs"]) == (rows, sizes, runs)
+    assert not table.has_returns
+    assert np.median(table.table["flops"] / table.table["params"] / table.table["samples"]) == pytest.approx(6, rel=0.1)
 
 
 def test_nethack_table():
