@@ -48,18 +48,18 @@ def recommend(
     if spend is None:
         raise ForecastError("no budget was given; add --flops 1e19, or --gpu-hours 24 --device h200 --mfu 0.3.")
     posterior = options.posterior(runs, quiet=as_json)
-    found = forecast.recommend(
+    recommendation = forecast.recommend(
         posterior, flops=spend, group=group, objective=objective, max_params=max_params, max_samples=max_samples
     )
-    regret = None if params is None else found.regret_of(params)
+    regret = None if params is None else recommendation.regret_of(params)
     if out is not None:
-        out.write_text(found.to_toml(), encoding="utf-8")
+        out.write_text(recommendation.to_toml(), encoding="utf-8")
     terminal.warn(posterior)
     if as_json:
-        terminal.print_json({**found.to_dict(), "regret": regret})
+        terminal.print_json({**recommendation.to_dict(), "regret": regret})
         return
-    terminal.out.print(found.sentence)
-    terminal.print_table(found.table(), None)
+    terminal.out.print(recommendation.sentence)
+    terminal.print_table(recommendation.table(), None)
     if params is not None and regret is not None:
         lost = ", ".join(f"{v:.2%} of {k.removesuffix('_regret')}" for k, v in regret.items())
         terminal.out.print(f"Training {params:.3g} parameters instead gives away an expected {lost}.")
@@ -79,12 +79,12 @@ def required(
     if (loss is None) == (returns is None):
         raise ForecastError("give one target, --loss or --return.")
     posterior = options.posterior(runs, quiet=as_json)
-    found = forecast.required(posterior, loss=loss, returns=returns, probability=probability, group=group)
+    answer = forecast.required(posterior, loss=loss, returns=returns, probability=probability, group=group)
     terminal.warn(posterior)
     if as_json:
-        terminal.print_json(found.to_dict())
+        terminal.print_json(answer.to_dict())
     else:
-        terminal.out.print(found.sentence)
+        terminal.out.print(answer.sentence)
 
 
 @takes_fit_options
@@ -101,15 +101,15 @@ def next_runs(
     """Plan the runs to train next: those that most improve the recommendation for a larger budget."""
     check_folder(out)
     posterior = options.posterior(runs, quiet=as_json)
-    found = forecast.next_runs(posterior, target_flops=target_flops, spend=spend, group=group, count=count)
+    plan = forecast.next_runs(posterior, target_flops=target_flops, spend=spend, group=group, count=count)
     if out is not None:
-        if found.runs.empty:
-            raise ForecastError(f"{found.sentence} So {out} was not written.")
-        out.write_text(found.to_toml(), encoding="utf-8")
+        if plan.runs.empty:
+            raise ForecastError(f"{plan.sentence} So {out} was not written.")
+        out.write_text(plan.to_toml(), encoding="utf-8")
     terminal.warn(posterior)
     if as_json:
-        terminal.print_json(found.to_dict())
+        terminal.print_json(plan.to_dict())
         return
-    terminal.out.print(found.sentence)
-    if not found.runs.empty:
-        terminal.print_table(found.table(), "Sizes around the one that is expected to be the best at their budget")
+    terminal.out.print(plan.sentence)
+    if not plan.runs.empty:
+        terminal.print_table(plan.table(), "Sizes around the one that is expected to be the best at their budget")

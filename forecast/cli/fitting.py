@@ -20,15 +20,15 @@ from forecast.cli.options import (
 
 def datasets(as_json: JsonOpt = False) -> None:
     """List the bundled run tables and where they come from."""
-    found = [
+    tables = [
         {"name": d.name, "title": d.title, "description": d.description.strip(), "source": d.source, "url": d.url,
          "notes": list(d.notes), **forecast.read_runs(d.name).summary()}
         for d in forecast.datasets().values()
     ]  # fmt: skip
     if as_json:
-        terminal.print_json(found)
+        terminal.print_json(tables)
         return
-    for d in found:
+    for d in tables:
         terminal.out.print(f"{d['name']}: {d['rows']} rows, {d['sizes']} sizes, groups {', '.join(d['groups'])}")
         terminal.out.print(f"  {' '.join(d['description'].split())}\n  {d['source']}")
 

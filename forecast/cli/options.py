@@ -70,11 +70,11 @@ class FitOptions:
         """A saved posterior, or that of a run table."""
         if Path(source).suffix != ".nc":
             return self.fit(self.read(source), quiet=quiet)
-        given = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
-        if given:
-            told = ", ".join("--" + name.replace("_", "-") for name in given)
+        changed = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
+        if changed:
+            names = ", ".join("--" + name.replace("_", "-") for name in changed)
             raise ForecastError(
-                f"{source} is a saved posterior, which {told} cannot change; leave it out or fit again."
+                f"{source} is a saved posterior, which {names} cannot change; leave it out or fit again."
             )
         return forecast.load_posterior(source)
 
@@ -89,8 +89,8 @@ def takes_fit_options(command: Callable[..., None]) -> Callable[..., None]:
     of_fit = inspect.signature(FitOptions).parameters
 
     @functools.wraps(command)
-    def wrapper(**given: Any) -> None:
-        command(options=FitOptions(**{k: given.pop(k) for k in of_fit}), **given)
+    def wrapper(**arguments: Any) -> None:
+        command(options=FitOptions(**{k: arguments.pop(k) for k in of_fit}), **arguments)
 
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "options"]
     shown = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + list(of_fit.values())

@@ -63,42 +63,42 @@ def report(
         )
     scores = []
     if scored and outcome is not None:
-        told = FitOptions() if Path(runs).suffix == ".nc" else options
-        carried_out = told.read(outcome, to_fit=False)
+        reading = FitOptions() if Path(runs).suffix == ".nc" else options
+        carried_out = reading.read(outcome, to_fit=False)
         scores = [forecast.score(frozen, carried_out) for frozen in scored]
     posterior = options.posterior(runs, quiet=as_json)
-    wanted = posterior.groups if group is None else (posterior.group_name(group),)
-    found = [_asked(posterior, g, spend, scores) for g in wanted]
+    groups = posterior.groups if group is None else (posterior.group_name(group),)
+    recommendations = [_recommendation(posterior, g, spend, scores) for g in groups]
     compared = forecast.compare(posterior.runs, **options.of_sampler) if compare else None
     past = forecast.backtest.bundled_backtest(posterior.runs)
     if backtest:
         with terminal.progress(as_json, "back-testing") as bar:
             past = forecast.backtest.backtest(posterior.runs, seed=options.seed, progress=bar)
     shown: dict[str, Any] = {"comparison": compared, "backtest": past, "scores": scores}
-    page = write_report(posterior, found, out, **shown, command=_typed(posterior, runs))
-    for one in found:
-        name = "recommendation.toml" if len(found) == 1 else f"recommendation-{one.group}.toml"
+    page = write_report(posterior, recommendations, out, **shown, command=_typed(posterior, runs))
+    for one in recommendations:
+        name = "recommendation.toml" if len(recommendations) == 1 else f"recommendation-{one.group}.toml"
         (out / name).write_text(one.to_toml(), encoding="utf-8")
     terminal.warn(posterior)
     if as_json:
-        told = {"recommendations": [one.to_dict() for one in found], "scores": [score.to_dict() for score in scores]}
-        terminal.print_json({"page": str(page), **told})
+        content = {"recommendations": recommendations, "scores": scores}
+        terminal.print_json({"page": str(page), **{k: [one.to_dict() for one in v] for k, v in content.items()}})
         return
-    for one in found:
-        terminal.out.print((f"{one.group}: " if len(found) > 1 else "") + one.sentence)
+    for one in recommendations:
+        terminal.out.print((f"{one.group}: " if len(recommendations) > 1 else "") + one.sentence)
     for score in scores:
         terminal.out.print(score.sentence)
     terminal.out.print(f"The report is {page}; open it in a browser.")
 
 
-def _asked(
+def _recommendation(
     posterior: forecast.Posterior, group: str, spend: float | None, scores: list[forecast.Score]
 ) -> forecast.Recommendation:
     """The recommendation that a report is about: for the budget given, as frozen, or for ten times the largest."""
     score = next((score for score in scores if score.frozen.group == group), None)
     if spend is None and score is not None:
-        asked: dict[str, Any] = {"objective": score.frozen.objective, **score.frozen.constraints}
-        return forecast.recommend(posterior, flops=score.frozen.budget, group=group, **asked)
+        choice: dict[str, Any] = {"objective": score.frozen.objective, **score.frozen.constraints}
+        return forecast.recommend(posterior, flops=score.frozen.budget, group=group, **choice)
     return forecast.recommend(posterior, flops=spend or 10 * posterior.largest_flops(group), group=group)
 
 

@@ -22,10 +22,10 @@ def by_method(scores: pd.DataFrame) -> pd.DataFrame:
     """CRPS by horizon, and the rest at one horizon, a row a method."""
     crps = scores.pivot(index="method", columns="horizon", values="crps")
     rest = scores[scores["horizon"] == 30].set_index("method")
-    found = pd.DataFrame({f"{h}×": crps[h] for h in crps.columns}).reindex(rest.index)
+    table = pd.DataFrame({f"{h}×": crps[h] for h in crps.columns}).reindex(rest.index)
     for name, column in (("in 90%", "cover90"), ("in 50%", "cover50"), ("error", "error"), ("regret", "regret")):
-        found[name] = rest[column].map(lambda x: "" if pd.isna(x) else f"{100 * x:.3g}%")
-    return found.reset_index()
+        table[name] = rest[column].map(lambda x: "" if pd.isna(x) else f"{100 * x:.3g}%")
+    return table.reset_index()
 
 
 @contextmanager

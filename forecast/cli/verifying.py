@@ -31,14 +31,14 @@ def score(
     """Score a frozen forecast against the run that carried it out; several seeds each by itself."""
     check_folder(out)
     table = FitOptions(columns=columns, column=column).read(runs, to_fit=False)
-    found = forecast.score(recommendation, table, group=group)
+    result = forecast.score(recommendation, table, group=group)
     if out is not None:
-        out.write_text(terminal.as_json(found.to_dict()), encoding="utf-8")
+        out.write_text(terminal.as_json(result.to_dict()), encoding="utf-8")
     if as_json:
-        terminal.print_json(found.to_dict())
+        terminal.print_json(result.to_dict())
         return
-    terminal.out.print(found.sentence)
-    head, rows = found.cells()
+    terminal.out.print(result.sentence)
+    head, rows = result.cells()
     terminal.print_table(pd.DataFrame(rows, columns=list(head)), None)
 
 
@@ -60,37 +60,37 @@ def backtest(
     table = FitOptions(columns=columns, column=column).read(runs)
     methods = tuple(method) if method else forecast.backtest.METHODS
     with terminal.progress(as_json, "back-testing") as report:
-        found = forecast.backtest.backtest(
+        result = forecast.backtest.backtest(
             table, methods=methods, cutoffs=cutoffs, law=law, seed=seed, workers=workers, progress=report
         )
-    scores = found.scores()
+    scores = result.scores()
     pooled = forecast.backtest.pooled(scores)
     if forecasts is not None:
         names = list(forecast.backtest.COLUMNS) + (["group"] if len(table.groups) > 1 else [])
-        found.forecasts[names].to_csv(forecasts, index=False)
+        result.forecasts[names].to_csv(forecasts, index=False)
     if out is not None:
-        found.save(out)
-        _draw_past(table, found, out)
+        result.save(out)
+        _draw_past(table, result, out)
     if as_json:
-        told = {"scores": scores, "pooled": pooled, "refusals": found.refusals}
-        terminal.print_json({"source": table.source, **{k: v.to_dict(orient="records") for k, v in told.items()}})
+        frames = {"scores": scores, "pooled": pooled, "refusals": result.refusals}
+        terminal.print_json({"source": table.source, **{k: v.to_dict(orient="records") for k, v in frames.items()}})
         return
     over = f", over {len(table.groups)} groups" if len(table.groups) > 1 else ""
     for target in pooled["target"].unique():
         terminal.print_table(terminal.by_method(pooled[pooled["target"] == target]), f"Forecasts of {target}{over}")
     terminal.out.print("CRPS of the log, by how far beyond the cut-off; the other columns up to 30 times beyond it.")
-    refused = found.refusals.groupby("method", sort=False).size()
+    refused = result.refusals.groupby("method", sort=False).size()
     for name, count in refused.items():
-        terminal.out.print(f"{name} gave no answer at {count} cut-offs; the first: {_first_reason(found, str(name))}")
+        terminal.out.print(f"{name} gave no answer at {count} cut-offs; the first: {_first_reason(result, str(name))}")
 
 
-def _first_reason(found: Any, method: str) -> str:
-    return str(found.refusals.loc[found.refusals["method"] == method, "reason"].iloc[0])
+def _first_reason(result: Any, method: str) -> str:
+    return str(result.refusals.loc[result.refusals["method"] == method, "reason"].iloc[0])
 
 
-def _draw_past(runs: forecast.Runs, found: Any, out: Path) -> None:
+def _draw_past(runs: forecast.Runs, result: Any, out: Path) -> None:
     from forecast.report import figures  # matplotlib is slow to import
 
     for group in runs.groups:
-        figure = figures.past_forecasts(runs.group_table(group), runs.frontier_excess(), found, group)
+        figure = figures.past_forecasts(runs.group_table(group), runs.frontier_excess(), result, group)
         (out / f"{group.replace('/', '-')}.png").write_bytes(figures.png(figure))

@@ -56,19 +56,19 @@ def regrets(views: Sequence[ViewDraws], order: Sequence[int], *, rising: bool = 
     parts = np.array([len(view.f) for view in views]) / sum(len(view.f) for view in views)
     measured = []
     for view, rank in zip(views, ranks, strict=True):
-        heard = np.isfinite(view.noise[columns])
-        sd = np.sqrt(np.where(heard, view.noise[columns], 0.0))
+        informative = np.isfinite(view.noise[columns])
+        sd = np.sqrt(np.where(informative, view.noise[columns], 0.0))
         # Equal luck for equal ranks: one measurement is seen by all views.
-        seen = view.y[:, columns] + sd * luck[(rank * count).astype(int)]
-        measured.append(np.where(heard, seen, 0.0))
-    found = []
+        results = view.y[:, columns] + sd * luck[(rank * count).astype(int)]
+        measured.append(np.where(informative, results, 0.0))
+    expected_regrets = []
     for made in range(len(columns) + 1):
-        means = [expected(view.f, seen[:, :made])[t] for view, seen, t in zip(views, measured, truths, strict=True)]
-        taken = np.argmin(sum(part * mean for part, mean in zip(parts, means, strict=True)), axis=1)
-        lost = [view.f[t, taken] - view.f[t].min(axis=1) for view, t in zip(views, truths, strict=True)]
-        away = [(-np.expm1(-x) if rising else np.expm1(x)).mean() for x in lost]
-        found.append(float(parts @ away))
-    return np.array(found)
+        means = [expected(view.f, y[:, :made])[t] for view, y, t in zip(views, measured, truths, strict=True)]
+        choice = np.argmin(sum(part * mean for part, mean in zip(parts, means, strict=True)), axis=1)
+        excess = [view.f[t, choice] - view.f[t].min(axis=1) for view, t in zip(views, truths, strict=True)]
+        regret_by_view = [(-np.expm1(-x) if rising else np.expm1(x)).mean() for x in excess]
+        expected_regrets.append(float(parts @ regret_by_view))
+    return np.array(expected_regrets)
 
 
 def expected(f: np.ndarray, measured: np.ndarray) -> np.ndarray:
@@ -76,20 +76,20 @@ def expected(f: np.ndarray, measured: np.ndarray) -> np.ndarray:
 
     Quadratic in the leading principal components of what is measured, as many as the draws allow.
     """
-    told = measured[:, measured.std(axis=0) > 0]
-    if not told.shape[1]:
+    varying = measured[:, measured.std(axis=0) > 0]
+    if not varying.shape[1]:
         return np.repeat(f.mean(axis=0)[None], len(f), axis=0)
-    found = np.empty_like(f)
+    means = np.empty_like(f)
     for own, others in ((slice(0, None, 2), slice(1, None, 2)), (slice(1, None, 2), slice(0, None, 2))):
-        centre, spread = told[others].mean(axis=0), told[others].std(axis=0)
-        x = (told - centre) / np.where(spread > 0, spread, 1.0)
+        centre, spread = varying[others].mean(axis=0), varying[others].std(axis=0)
+        x = (varying - centre) / np.where(spread > 0, spread, 1.0)
         axes = np.linalg.svd(x[others], full_matrices=False)[2][: _components(len(x[others]))]
         z = x @ axes.T
         z = np.clip(z / np.maximum(z[others].std(axis=0), 1e-12), -_FAR, _FAR)
         pairs = [z[:, i] * z[:, j] for i in range(z.shape[1]) for j in range(i + 1)]
         terms = np.column_stack([np.ones(len(z)), z, *pairs])
-        found[own] = terms[own] @ np.linalg.lstsq(terms[others], f[others], rcond=None)[0]
-    return found
+        means[own] = terms[own] @ np.linalg.lstsq(terms[others], f[others], rcond=None)[0]
+    return means
 
 
 def _components(draws: int) -> int:

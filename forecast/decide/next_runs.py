@@ -199,19 +199,20 @@ def _views(posterior: Posterior, name: str, f: np.ndarray, runs: pd.DataFrame) -
     params, samples, flops = (runs[c].to_numpy() for c in ("params", "samples", "flops"))
     y = posterior.log_loss(params, samples, group=name)
     k, parameters = posterior.groups.index(name), posterior.parameters
-    noise, level = parameters.noise, np.asarray(parameters.law.level)[:, k, None]
-    scale = noise_scale(noise["noise"][:, k, None], noise["noise_growth"][:, None], y - level)
-    dof = np.asarray(noise["dof"])[:, None]
+    noise_parameters, level = parameters.noise, np.asarray(parameters.law.level)[:, k, None]
+    scale = noise_scale(noise_parameters["noise"][:, k, None], noise_parameters["noise_growth"][:, None], y - level)
+    dof = np.asarray(noise_parameters["dof"])[:, None]
     precision = (dof + 1) / (dof + 3) / np.asarray(scale) ** 2
     chains, length = next(iter(posterior.draws.values())).shape[:2]
     view, excess = np.repeat(np.arange(chains) % len(LOCALITIES), length), _excess(posterior, name, y, flops)
-    found = []
+    views = []
     for v, locality in enumerate(posterior.encoding.row_weights.localities[name][: view.max() + 1]):
         own = view == v
-        told = (locality.weigh(np.exp(y[own]), excess[own], flops) * precision[own]).mean(axis=0)
-        heard = told > 1e-6 * precision[own].mean(axis=0)
-        found.append(ViewDraws(f=f[own], y=y[own], noise=np.where(heard, 1 / np.where(heard, told, 1.0), np.inf)))
-    return found
+        information = (locality.weigh(np.exp(y[own]), excess[own], flops) * precision[own]).mean(axis=0)
+        informative = information > 1e-6 * precision[own].mean(axis=0)
+        noise = np.where(informative, 1 / np.where(informative, information, 1.0), np.inf)
+        views.append(ViewDraws(f=f[own], y=y[own], noise=noise))
+    return views
 
 
 def _excess(posterior: Posterior, name: str, y: np.ndarray, flops: np.ndarray) -> np.ndarray:

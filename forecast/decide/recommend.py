@@ -157,11 +157,11 @@ def recommend(
     weighed = weigh(posterior, name, flops, objective, max_params, max_samples)
     best = int(np.argmax(weighed.score))
     params, samples = float(weighed.params[best]), float(weighed.samples[best])
-    there = posterior.predict(params, samples, group=name)
+    predicted = posterior.predict(params, samples, group=name)
     top = weighed.best_of_each_draw()
     spent = float(posterior.cost[name](params) * samples)
     bound = {k: v for k, v in limits.items() if v is not None}
-    drawn = {"loss": there.loss, "return": there.returns}
+    draws = {"loss": predicted.loss, "return": predicted.returns}
     return Recommendation(
         group=name,
         flops=float(flops),
@@ -170,9 +170,9 @@ def recommend(
         samples=samples,
         optimum_params=_quantiles(np.exp(np.interp(top, np.arange(weighed.params.size), np.log(weighed.params)))),
         optimum_samples=_quantiles(np.exp(np.interp(top, np.arange(weighed.params.size), np.log(weighed.samples)))),
-        loss=None if there.loss is None else _quantiles(there.loss[:, 0]),
-        returns=None if there.returns is None else _quantiles(there.returns[:, 0]),
-        quantiles={k: np.quantile(v[:, 0], LEVELS) for k, v in drawn.items() if v is not None},
+        loss=None if predicted.loss is None else _quantiles(predicted.loss[:, 0]),
+        returns=None if predicted.returns is None else _quantiles(predicted.returns[:, 0]),
+        quantiles={k: np.quantile(v[:, 0], LEVELS) for k, v in draws.items() if v is not None},
         regret=weighed.regret(),
         flops_spent=spent,
         constraints=bound,

@@ -85,14 +85,17 @@ def required(
         flops = posterior.largest_flops(name) * 10**step
         weighed = weigh(few, name, flops, objective, None, None)
         best = int(np.argmax(weighed.score))
-        there = few.predict(weighed.params[best], weighed.samples[best], group=name)
-        hit = np.asarray(there.loss) <= loss if loss is not None else np.asarray(there.returns) >= cast(float, returns)
+        predicted = few.predict(weighed.params[best], weighed.samples[best], group=name)
+        if loss is not None:
+            hit = np.asarray(predicted.loss) <= loss
+        else:
+            hit = np.asarray(predicted.returns) >= cast(float, returns)
         rows.append((flops, float(weighed.params[best]), float(weighed.samples[best]), float(np.mean(hit))))
     curve = pd.DataFrame(rows, columns=["flops", "params", "samples", "probability"])
-    found = _first_crossing(curve, probability)
+    crossing = _first_crossing(curve, probability)
     target, value = ("loss", loss) if loss is not None else ("return", returns)
     assert value is not None
-    return Required(group=name, target=target, value=value, probability=probability, curve=curve, **found)
+    return Required(group=name, target=target, value=value, probability=probability, curve=curve, **crossing)
 
 
 def _first_crossing(curve: pd.DataFrame, probability: float) -> dict[str, float | None]:

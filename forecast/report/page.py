@@ -134,7 +134,7 @@ def _section(view: View, past: Backtest | None, score: Score | None) -> dict[str
     if past is not None and view.group not in set(past.paths["group"]):
         past = None
     losses = view.posterior.has_losses
-    drawn = {
+    drawings = {
         "headline": figures.headline,
         "isoflop": figures.isoflop,
         "minimal_loss" if losses else "best_return": figures.frontier,
@@ -144,9 +144,9 @@ def _section(view: View, past: Backtest | None, score: Score | None) -> dict[str
     }
     slug = _slug(view.group)
     if score is not None:
-        drawn["outcome"] = lambda view: figures.outcome(view, score)
+        drawings["outcome"] = lambda view: figures.outcome(view, score)
     if past is not None:
-        drawn["past"] = lambda view: figures.past_forecasts(view.table, view.table["excess"], past, view.group)
+        drawings["past"] = lambda view: figures.past_forecasts(view.table, view.table["excess"], past, view.group)
     return {
         "slug": slug,
         "view": view,
@@ -154,7 +154,7 @@ def _section(view: View, past: Backtest | None, score: Score | None) -> dict[str
         "reference": view.posterior.reference(view.group),
         "pictures": {
             name: Picture(name=name, file=f"figures/{slug}-{name}.svg", svg=figures.svg(draw(view)))
-            for name, draw in drawn.items()
+            for name, draw in drawings.items()
             if draw is not None
         },
         "score": score,
@@ -172,9 +172,9 @@ def fit_options(posterior: Posterior) -> list[str]:
     """Options of the command that make this posterior again."""
     chains, draws = posterior.diagnostics.diverging.shape
     options = {"law": posterior.spec.law, "seed": posterior.seed, "chains": chains, "draws": draws, "max-draws": draws}
-    for name, given in (("expert-return", posterior.expert_return), ("start-loss", posterior.start_loss)):
-        if len(set(given.values())) == 1:
-            options[name] = next(iter(given.values()))
+    for name, by_group in (("expert-return", posterior.expert_return), ("start-loss", posterior.start_loss)):
+        if len(set(by_group.values())) == 1:
+            options[name] = next(iter(by_group.values()))
     return [part for name, value in options.items() for part in (f"--{name}", str(value))]
 
 
@@ -190,8 +190,8 @@ def _slug(group: str) -> str:
 def _marked(text: str) -> Markup:
     """Text with its addresses as links and its `names` as code."""
     parts, at = [], 0
-    for found in _MARKED.finditer(text):
-        pattern = "<code>{0}</code>" if found["code"] else '<a href="{0}">{0}</a>'
-        parts += [escape(text[at : found.start()]), Markup(pattern).format(found["code"] or found["url"])]
-        at = found.end()
+    for match in _MARKED.finditer(text):
+        pattern = "<code>{0}</code>" if match["code"] else '<a href="{0}">{0}</a>'
+        parts += [escape(text[at : match.start()]), Markup(pattern).format(match["code"] or match["url"])]
+        at = match.end()
     return Markup("").join([*parts, escape(text[at:])])

@@ -82,16 +82,16 @@ def sources(view: View) -> Table:
     point = np.array([rec.params]), np.array([rec.samples])
     law, paced = (posterior.log_loss(*point, group=view.group, pace=pace) for pace in (False, True))
     run = posterior.predict(*point, group=view.group)
-    known = "the law and the drift of its exponents" if posterior.spec.law == "drifting" else "the law"
+    first = "the law and the drift of its exponents" if posterior.spec.law == "drifting" else "the law"
     head: tuple[str, ...] = ("what is uncertain",)
-    rows: list[tuple[str, ...]] = [(known,), ("… and its pace beyond the data",), ("… and the noise of a run",)]
+    rows: list[tuple[str, ...]] = [(first,), ("… and its pace beyond the data",), ("… and the noise of a run",)]
     if run.loss is not None:
         head = (*head, "loss, 90% interval")
         rows = [(*row, _interval(x)) for row, x in zip(rows, [np.exp(law), np.exp(paced), run.loss], strict=True)]
     if run.returns is not None:
-        given = [posterior.returns_at(x, point[0], group=view.group, new_run=False) for x in (law, paced)]
+        returns = [posterior.returns_at(x, point[0], group=view.group, new_run=False) for x in (law, paced)]
         head = (*head, "return, 90% interval")
-        rows = [(*row, _interval(r)) for row, r in zip(rows, [*given, run.returns], strict=True)]
+        rows = [(*row, _interval(r)) for row, r in zip(rows, [*returns, run.returns], strict=True)]
     return Table(head=head, rows=rows)
 
 
@@ -100,14 +100,14 @@ def rounding(rec: Recommendation) -> Table:
     sizes = rec.params * np.array([0.25, 0.5, 1.0, 2.0, 4.0])
     sizes = sizes[(sizes >= rec.regret["params"].iloc[0]) & (sizes <= rec.regret["params"].iloc[-1])]
     columns = {"loss_regret": "higher loss", "return_regret": "lower return"}
-    known = {c: name for c, name in columns.items() if c in rec.regret}
+    shown = {c: name for c, name in columns.items() if c in rec.regret}
     rows = []
     for size in sizes:
         log_samples = np.interp(np.log(size), np.log(rec.regret["params"]), np.log(rec.regret["samples"]))
-        given = rec.regret_of(float(size))
-        cells = [f"{100 * given[c]:.1f}%" for c in known]
+        regret = rec.regret_of(float(size))
+        cells = [f"{100 * regret[c]:.1f}%" for c in shown]
         rows.append((count(float(size)), count(float(np.exp(log_samples))), *cells))
-    return Table(head=("parameters N", "samples D", *known.values()), rows=rows, text=0)
+    return Table(head=("parameters N", "samples D", *shown.values()), rows=rows, text=0)
 
 
 def methods(view: View) -> Table:
@@ -125,8 +125,8 @@ def methods(view: View) -> Table:
         cells += [_exponent(exponents[key]) for key in ("params", "samples")]
         params, samples = fit.optimal(flops)
         returned = isinstance(fit, ReturnFrontier)
-        found = fit.forecast_return(flops) if returned else fit.forecast_loss(params, samples, flops)
-        low, middle, high = found.quantile([0.05, 0.5, 0.95])
+        predicted = fit.forecast_return(flops) if returned else fit.forecast_loss(params, samples, flops)
+        low, middle, high = predicted.quantile([0.05, 0.5, 0.95])
         forecast = f"{digits(float(middle))} ({_between(float(low), float(high), digits)})"
         rows.append((method_name(name, view.posterior.has_losses), *cells, forecast, count(float(params))))
     what = ("loss", "least loss") if view.posterior.has_losses else ("best return", "best return")
@@ -155,9 +155,9 @@ def _own_exponents(view: View) -> tuple[str, ...]:
     return (*cells, f"{digits(float(np.median(there)))} ({_interval(there)})", count(float(params)))
 
 
-def past(found: Backtest, group: str) -> Table:
+def past(backtest: Backtest, group: str) -> Table:
     """Scores of the forecasts made at past cut-offs, up to 30 times beyond each."""
-    scores = found.scores()
+    scores = backtest.scores()
     scores = scores[(scores["group"] == group) & (scores["horizon"] == 30)]
     by_key = {(str(r["target"]), str(r["method"])): r for r in scores.to_dict(orient="records")}
     returns = any(target == "return" for target, _ in by_key)
@@ -184,25 +184,27 @@ def parameters(posterior: Posterior, group: str) -> Table:
     drifts, losses = law.params_exponents.shape[-1] > 1, posterior.has_losses
     at = SCALE_KNOTS.below if drifts else 0
     removable = "the removable loss" if losses else "what may still be gained"
-    found: list[tuple[str, Any]] = [
+    quantities: list[tuple[str, Any]] = [
         *_bounds(posterior, k),
         (f"share of {removable} owed to model size", law.share[:, k]),
         ("exponent of model size, α, at the reference", law.params_exponents[:, k, at]),
         ("exponent of samples, β, at the reference", law.samples_exponents[:, k, at]),
     ]
     if posterior.spec.law in ("interaction", "drifting"):
-        found.append(("interaction of the two, g (1: they add)", law.interaction[:, k]))
+        quantities.append(("interaction of the two, g (1: they add)", law.interaction[:, k]))
     for site, what in (("params_drift", "size"), ("samples_drift", "samples")):
         if drifts:
             name = f"drift of the exponent of {what}: standard deviation of its log for a factor of ten"
-            found.append((name, _site(posterior, site)))
+            quantities.append((name, _site(posterior, site)))
     if law.start is not None and losses:
-        found.append(("loss that the law never exceeds, where the frontier starts (nats)", np.exp(law.start[:, k])))
-    found.append(("relative noise of a run at the reference", noise["noise"][:, k]))
+        quantities.append(
+            ("loss that the law never exceeds, where the frontier starts (nats)", np.exp(law.start[:, k]))
+        )
+    quantities.append(("relative noise of a run at the reference", noise["noise"][:, k]))
     if "memory" in noise:
-        found.append(("over what log samples a run's noise persists", noise["memory"]))
-    found += _return_parameters(posterior, k)
-    rows = [(name, digits(float(np.median(x))), _interval(np.asarray(x)[:, None])) for name, x in found]
+        quantities.append(("over what log samples a run's noise persists", noise["memory"]))
+    quantities += _return_parameters(posterior, k)
+    rows = [(name, digits(float(np.median(x))), _interval(np.asarray(x)[:, None])) for name, x in quantities]
     return Table(head=("parameter", "median", "90% interval"), rows=rows)
 
 
@@ -236,9 +238,9 @@ def _site(posterior: Posterior, name: str) -> np.ndarray:
     return posterior.draws[name].reshape(-1)
 
 
-def checks(found: pd.DataFrame) -> Table:
+def checks(table: pd.DataFrame) -> Table:
     """The diagnostics, one by one."""
-    cells = zip(found["check"], found["value"], found["wanted"], found["passed"], strict=True)
+    cells = zip(table["check"], table["value"], table["wanted"], table["passed"], strict=True)
     rows = [(c, digits(float(v)), str(w), "passed" if ok else "FAILED") for c, v, w, ok in cells]
     return Table(head=("check", "value", "wanted", "verdict"), rows=rows)
 
@@ -308,10 +310,10 @@ def _interval(draws: np.ndarray) -> str:
     return _between(float(low), float(high), digits)
 
 
-def _exponent(found: Interval) -> str:
-    if found.lower is None or found.upper is None:
-        return _signed(found.value)
-    return f"{_signed(found.value)} ({_signed(found.lower)} to {_signed(found.upper)})"
+def _exponent(interval: Interval) -> str:
+    if interval.lower is None or interval.upper is None:
+        return _signed(interval.value)
+    return f"{_signed(interval.value)} ({_signed(interval.lower)} to {_signed(interval.upper)})"
 
 
 def _signed(number: float) -> str:

@@ -31,9 +31,9 @@ def crps(levels: ArrayLike, quantiles: ArrayLike, value: float) -> float:
     """
     z, q = ndtri(np.asarray(levels, float)), np.asarray(quantiles, float)
     at = ndtri(LEVELS)
-    known = np.interp(at, z, q)
+    interpolated = np.interp(at, z, q)
     for end, slope in ((at < z[0], (q[1] - q[0]) / (z[1] - z[0])), (at > z[-1], (q[-1] - q[-2]) / (z[-1] - z[-2]))):
         edge = 0 if end[0] else -1
-        known = np.where(end, q[edge] + slope * (at - z[edge]), known)
-    error = value - known
+        interpolated = np.where(end, q[edge] + slope * (at - z[edge]), interpolated)
+    error = value - interpolated
     return float(2 * np.maximum(LEVELS * error, (LEVELS - 1) * error).mean())

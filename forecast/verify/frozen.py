@@ -57,7 +57,7 @@ def read_frozen(path: str | Path) -> Frozen:
         recommended, table = content["recommendation"], content["table"]
         five = {t: {k: float(recommended[t][k]) for k in QUANTILE_NAMES} for t in TARGETS if t in recommended}
         fine = content.get("quantiles", {})
-        kept = {t: np.asarray(fine[t], float) if fine else np.array(list(five[t].values())) for t in five}
+        quantiles = {t: np.asarray(fine[t], float) if fine else np.array(list(five[t].values())) for t in five}
         levels = np.asarray(fine["levels"], float) if fine else np.array(QUANTILES)
         frozen = Frozen(
             path=str(path),
@@ -69,7 +69,7 @@ def read_frozen(path: str | Path) -> Frozen:
             flops=float(recommended.get("flops_spent", recommended["flops"])),
             beyond_table=float(recommended["beyond_table"]),
             levels=levels,
-            quantiles=kept,
+            quantiles=quantiles,
             five=five,
             source=str(table["source"]),
             sha256=str(table["sha256"]),
@@ -84,9 +84,9 @@ def read_frozen(path: str | Path) -> Frozen:
         raise SavedFileError(
             f"{path} is not a recommendation ({error}); write one with `forecast recommend --out`."
         ) from None
-    for target, values in kept.items():
+    for target, values in quantiles.items():
         if values.shape != levels.shape or np.any(np.diff(levels) <= 0) or np.any(np.diff(values) < 0) or not five:
             raise SavedFileError(f"{path} is damaged: its quantiles of the {target} do not rise with their levels.")
-    if not kept:
+    if not quantiles:
         raise SavedFileError(f"{path} is not a recommendation: it forecasts neither loss nor return.")
     return frozen

@@ -62,7 +62,7 @@ class Scored:
         return self.q05 <= self.outcome <= self.q95
 
     @property
-    def percentile_told(self) -> str:
+    def percentile_text(self) -> str:
         """63%, <1%."""
         return f"{self.beyond}{100 * self.percentile:.0f}%"
 
@@ -155,7 +155,7 @@ class Score:
             "median": lambda s: digits(s.median),
             "50% interval": lambda s: f"{digits(s.q25)} to {digits(s.q75)}: {_hit(s.in_50)}",
             "90% interval": lambda s: f"{digits(s.q05)} to {digits(s.q95)}: {_hit(s.in_90)}",
-            "percentile of the outcome": lambda s: s.percentile_told,
+            "percentile of the outcome": lambda s: s.percentile_text,
             "outcome over median": lambda s: "–" if s.log_ratio is None else f"{np.exp(s.log_ratio):.3f}",
             "its log": lambda s: "–" if s.log_ratio is None else f"{s.log_ratio:+.3f}".replace("-", "−"),
             "CRPS": lambda s: digits(s.crps) + (" (log loss)" if s.target == "loss" else " (return)"),
@@ -204,16 +204,16 @@ def score(recommendation: str | Path, runs: Runs, *, group: str | None = None) -
     last = _last_rows(runs, frozen, group)
     off = np.log(last[["params", "flops"]].to_numpy(float) / [frozen.params, frozen.flops])
     near = (np.abs(np.expm1(off)) <= np.array([SIZE_SLACK, COMPUTE_SLACK]) * (1 + 1e-9)).all(axis=1)
-    wanted = f"{count(frozen.params)} parameters and {scientific(frozen.flops)} FLOPs"
+    configuration = f"{count(frozen.params)} parameters and {scientific(frozen.flops)} FLOPs"
     if not near.any():
         order = np.argsort(np.abs(off).sum(axis=1), kind="stable")[:_NEAREST]
-        named = [
+        nearest = [
             f"line {row} ({count(n)} parameters, {scientific(c)} FLOPs)"
             for row, n, c in zip(last.index[order], last["params"].iloc[order], last["flops"].iloc[order], strict=True)
         ]
         raise ForecastError(
             f"no run of {runs.source} carried out {frozen.path}: none ends within 10% of {count(frozen.params)} "
-            f"parameters and 5% of {scientific(frozen.flops)} FLOPs; the nearest end at {', '.join(named)}."
+            f"parameters and 5% of {scientific(frozen.flops)} FLOPs; the nearest end at {', '.join(nearest)}."
         )
     carried = last[near]
     if runs.sha256 == frozen.sha256:
@@ -225,8 +225,8 @@ def score(recommendation: str | Path, runs: Runs, *, group: str | None = None) -
     scored = tuple(o for o in outcomes if o.scores)
     if not scored:
         raise ForecastError(
-            f"the runs of {runs.source} with {wanted} have no {' and no '.join(frozen.quantiles)}, which was forecast; "
-            "add what was measured."
+            f"the runs of {runs.source} with {configuration} have no {' and no '.join(frozen.quantiles)}, which was "
+            "forecast; add what was measured."
         )
     return Score(frozen=frozen, source=runs.source, outcomes=scored)
 

@@ -16,12 +16,12 @@ _SIDE_BY_SIDE = ("ours", "power_law")
 
 
 @house_style
-def past_forecasts(table: pd.DataFrame, excess: pd.Series, found: Backtest, group: str) -> Figure:
+def past_forecasts(table: pd.DataFrame, excess: pd.Series, backtest: Backtest, group: str) -> Figure:
     """Fans of least loss made at a few cut-offs, this forecast's beside the power law's, over all rows of a group.
 
     table: the group's rows; excess: their log loss above the best that the same compute bought.
     """
-    paths = found.paths[found.paths["group"] == group]
+    paths = backtest.paths[backtest.paths["group"] == group]
     methods = [m for m in _SIDE_BY_SIDE if (paths["method"] == m).any()]
     figure, panels = blank(columns=len(methods), height=3.9)
     near = excess.reindex(table.index) < NEAR

@@ -144,7 +144,7 @@ def _name_profile(
 def frontier(view: View) -> Figure:
     """Least loss (best return) against compute: the fan of the law, the classical lines, and the rows."""
     figure, (axes,) = blank(height=4.8)
-    flops, wanted = view.frontier.flops, view.recommendation.flops
+    flops, budget = view.frontier.flops, view.recommendation.flops
     q = fan(axes, flops, view.frontier.best)
     ends = [EndLabel(float(q[2, -1]), "this forecast", FORECAST)]
     for name, fit in view.fits.items():
@@ -152,16 +152,16 @@ def frontier(view: View) -> Figure:
         axes.plot(flops, line, color=METHOD_COLOURS[name], linewidth=1.0, zorder=2.5)
         ends.append(EndLabel(float(line[-1]), method_name(name, view.posterior.has_losses), METHOD_COLOURS[name]))
     _rows(axes, view)
-    seen = view.fitted[view.measured].to_numpy()
+    values = view.fitted[view.measured].to_numpy()
     if view.posterior.has_losses:
-        label_log(axes.yaxis, min(q[0].min(), seen.min()) / 1.5, float(seen.max()) * 1.6, plain)
+        label_log(axes.yaxis, min(q[0].min(), values.min()) / 1.5, float(values.max()) * 1.6, plain)
     else:
-        return_axis(axes, seen, q[[0, 4]])
+        return_axis(axes, values, q[[0, 4]])
     label_log(axes.xaxis, flops[0] / 1.3, flops[-1], power)
     beyond(axes, view.largest)
-    axes.axvline(wanted, color=CHOSEN, linewidth=0.9, linestyle=(0, (1, 2)), zorder=2)
-    low, high = (float(np.interp(np.log(wanted), np.log(flops), q[i])) for i in (0, 4))
-    axes.plot([wanted, wanted], [low, high], color=CHOSEN, linewidth=2.2, solid_capstyle="butt", zorder=4)
+    axes.axvline(budget, color=CHOSEN, linewidth=0.9, linestyle=(0, (1, 2)), zorder=2)
+    low, high = (float(np.interp(np.log(budget), np.log(flops), q[i])) for i in (0, 4))
+    axes.plot([budget, budget], [low, high], color=CHOSEN, linewidth=2.2, solid_capstyle="butt", zorder=4)
     label_ends(axes, ends)
     axes.set_xlabel("compute C (FLOPs)")
     axes.set_ylabel("least loss (nats per action)" if view.posterior.has_losses else "best return")

@@ -65,7 +65,7 @@ def _vertices(axes: Axes, view: View, column: str) -> None:
 def regret(view: View) -> Figure:
     """What is given away, in expectation, by training another size on the same budget."""
     figure, (axes,) = blank(height=3.6)
-    wanted, table = view.recommendation, view.recommendation.regret
+    recommendation, table = view.recommendation, view.recommendation.regret
     low, high = _within(view, _WORTH_A_LOOK, room=1.2)
     inside = table[(table["params"] >= low) & (table["params"] <= high)]
     shown = {c: named for c, named in _REGRETS.items() if c in table}
@@ -77,10 +77,10 @@ def regret(view: View) -> Figure:
     axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}%")
     label_ends(axes, [EndLabel(100 * float(inside[c].iloc[-1]), *named) for c, named in shown.items()])
     axes.axvspan(*_within(view, _TOLERABLE), color=CHOSEN, alpha=0.08, linewidth=0, zorder=0)
-    axes.axvline(wanted.params, color=CHOSEN, linewidth=1.0, linestyle=(0, (1, 2)), zorder=2)
-    text = f"recommended: {count(wanted.params)}; shaded: within 1% of it"
+    axes.axvline(recommendation.params, color=CHOSEN, linewidth=1.0, linestyle=(0, (1, 2)), zorder=2)
+    text = f"recommended: {count(recommendation.params)}; shaded: within 1% of it"
     at = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "bottom"}
-    axes.text(wanted.params, 1.015, text, color=CHOSEN, fontsize=7.5, **at)
+    axes.text(recommendation.params, 1.015, text, color=CHOSEN, fontsize=7.5, **at)
     sizes = np.unique(view.table["params"])
     for size in sizes[(sizes > low) & (sizes < high)]:
         axes.plot(size, 0, marker="|", color=QUIET, markersize=9, clip_on=False, zorder=4)
@@ -91,8 +91,8 @@ def regret(view: View) -> Figure:
 
 def _within(view: View, share: float, room: float = 1.0) -> tuple[float, float]:
     """From which to which size the objective gives away at most `share` more than the recommended size does."""
-    table, wanted = view.recommendation.regret, view.recommendation
-    column = "return_regret" if wanted.objective == "return" else "loss_regret"
-    at = float(np.interp(np.log(wanted.params), np.log(table["params"]), table[column]))
+    table, recommendation = view.recommendation.regret, view.recommendation
+    column = "return_regret" if recommendation.objective == "return" else "loss_regret"
+    at = float(np.interp(np.log(recommendation.params), np.log(table["params"]), table[column]))
     near = table.loc[table[column] <= at + share, "params"]
-    return min(near.min(), wanted.params) / room, max(near.max(), wanted.params) * room
+    return min(near.min(), recommendation.params) / room, max(near.max(), recommendation.params) * room

@@ -40,11 +40,11 @@ def outcome(view: View, score: Score) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, view: View, target: str, scored: list[tuple[Outcome, Scored]], wanted: float) -> None:
+def _panel(axes: Axes, view: View, target: str, scored: list[tuple[Outcome, Scored]], flops: float) -> None:
     column = "loss" if target == "loss" else "return_mean"
     draws = view.path.loss if target == "loss" else view.path.returns
     assert draws is not None
-    reach = max(wanted, *(o.flops for o, _ in scored)) * _AHEAD
+    reach = max(flops, *(o.flops for o, _ in scored)) * _AHEAD
     least = max(float(view.frontier.flops[0]), reach / 10**_DECADES)
     shown = (view.frontier.flops <= reach * 1.001) & (view.frontier.flops >= least / 1.5)
     q = fan(axes, view.frontier.flops[shown], draws[:, shown])
@@ -57,14 +57,14 @@ def _panel(axes: Axes, view: View, target: str, scored: list[tuple[Outcome, Scor
     promised = scored[0][1]
     values = np.array([x for _, s in scored for x in (s.outcome, s.q05, s.q95)])
     best = fitted[near & (fitted["flops"] >= least / 1.01)][column].to_numpy()
-    seen = np.concatenate([best, values, q[2]])
+    heights = np.concatenate([best, values, q[2]])
     if target == "loss":
-        label_log(axes.yaxis, min(seen.min(), q[0].min()) / 1.1, seen.max() * 1.4, plain)
+        label_log(axes.yaxis, min(heights.min(), q[0].min()) / 1.1, heights.max() * 1.4, plain)
     else:
-        return_axis(axes, seen, np.append(q[[0, 4]], values))
+        return_axis(axes, heights, np.append(q[[0, 4]], values))
     label_log(axes.xaxis, least / 1.3, float(view.frontier.flops[shown][-1]), power, most=5)
     beyond(axes, view.largest)
-    _promise(axes, promised, wanted)
+    _promise(axes, promised, flops)
     for one, s in scored:
         _mark(axes, one, s)
     names = zip(q[:, -1], ("", "", "median", "50%", "90%"), strict=True)
@@ -91,13 +91,13 @@ def _mark(axes: Axes, one: Outcome, s: Scored) -> None:
 def _tell(axes: Axes, scores: list[Scored]) -> None:
     """Forecast and outcome in words, above the panel."""
     s = scores[0]
-    told = f"outcome {s.measured}: {s.place}" if len(scores) == 1 else _listed(scores)
-    lines = ((f"forecast {plain(s.median)}, 90% interval {plain(s.q05)} to {plain(s.q95)}", CHOSEN), (told, OUTCOME))
+    outcome = f"outcome {s.measured}: {s.place}" if len(scores) == 1 else _listed(scores)
+    lines = ((f"forecast {plain(s.median)}, 90% interval {plain(s.q05)} to {plain(s.q95)}", CHOSEN), (outcome, OUTCOME))
     for k, (text, colour) in enumerate(lines):
         place = {"transform": axes.transAxes, "va": "bottom", "fontsize": 8}
         axes.text(0.0, 1.075 - 0.06 * k, text, color=colour, **place)
 
 
 def _listed(scores: list[Scored]) -> str:
-    told = ", ".join(plain(s.outcome) for s in scores[:_LISTED])
-    return f"outcomes {told}" + (", …" if len(scores) > _LISTED else "")
+    values = ", ".join(plain(s.outcome) for s in scores[:_LISTED])
+    return f"outcomes {values}" + (", …" if len(scores) > _LISTED else "")

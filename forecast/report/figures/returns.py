@@ -81,14 +81,14 @@ def _size_bar(figure: Figure, axes: Axes, sizes: LogNorm) -> None:
     bar.ax.tick_params(length=2, labelsize=7.5)
 
 
-def return_axis(axes: Axes, seen: np.ndarray, band: np.ndarray) -> None:
+def return_axis(axes: Axes, values: np.ndarray, band: np.ndarray) -> None:
     """Logarithmic where the positive returns seen span over a factor of five, with room for a zero; else plain.
 
     Plain, too, where returns are seen further below zero than the least positive one lies above it.
     """
-    low, high = float(np.min(seen)), float(max(np.max(seen), np.max(band)))
-    least = float(np.min(seen[seen > 0], initial=np.inf))
-    if low > -least and np.max(seen) / least > 5:
+    low, high = float(np.min(values)), float(max(np.max(values), np.max(band)))
+    least = float(np.min(values[values > 0], initial=np.inf))
+    if low > -least and np.max(values) / least > 5:
         if low > 0:
             label_log(axes.yaxis, max(min(low, float(np.min(band))), low / 2) / 1.2, high * 1.2, plain)
         else:
@@ -111,11 +111,11 @@ def headline(view: View) -> Figure:
     rows = view.table[view.table[target].notna()]
     _headline_rows(axes, view, target)
     near = 0.3 if view.posterior.has_losses else _FAR
-    seen = rows.loc[rows["aside"].isna() & (rows["excess"] < near), target].to_numpy()
+    values = rows.loc[rows["aside"].isna() & (rows["excess"] < near), target].to_numpy()
     if target == "loss":
-        label_log(axes.yaxis, min(seen.min(), q[0].min()) / 1.15, max(seen.max(), q[4].max()) * 1.15, plain)
+        label_log(axes.yaxis, min(values.min(), q[0].min()) / 1.15, max(values.max(), q[4].max()) * 1.15, plain)
     else:
-        return_axis(axes, seen, q[[0, 4]])
+        return_axis(axes, values, q[[0, 4]])
     label_log(axes.xaxis, view.frontier.flops[0] / 1.3, view.frontier.flops[-1], power)
     beyond(axes, view.largest)
     _recommended(axes, view)
@@ -137,22 +137,31 @@ def _headline_rows(axes: Axes, view: View, target: str) -> None:
 
 def _recommended(axes: Axes, view: View) -> None:
     """The recommended run as a point with its 50% and 90% intervals, and what it is in words."""
-    wanted = view.recommendation
-    q = wanted.returns if wanted.returns is not None else wanted.loss
+    recommendation = view.recommendation
+    q = recommendation.returns if recommendation.returns is not None else recommendation.loss
     assert q is not None
     for low, high, width in (("q05", "q95", 1.3), ("q25", "q75", 3.6)):
-        axes.plot([wanted.flops] * 2, [q[low], q[high]], color=CHOSEN, linewidth=width, solid_capstyle="butt", zorder=6)
-    axes.plot(wanted.flops, q["median"], marker="D", markersize=7, color=CHOSEN, markeredgecolor="white", zorder=7)
-    name = "return" if wanted.returns is not None else "loss"
+        axes.plot(
+            [recommendation.flops] * 2,
+            [q[low], q[high]],
+            color=CHOSEN,
+            linewidth=width,
+            solid_capstyle="butt",
+            zorder=6,
+        )
+    axes.plot(
+        recommendation.flops, q["median"], marker="D", markersize=7, color=CHOSEN, markeredgecolor="white", zorder=7
+    )
+    name = "return" if recommendation.returns is not None else "loss"
     text = (
-        f"{power(wanted.flops)} FLOPs: train {count(wanted.params)} parameters\n"
-        f"on {count(wanted.samples)} samples, for a {name} of\n"
+        f"{power(recommendation.flops)} FLOPs: train {count(recommendation.params)} parameters\n"
+        f"on {count(recommendation.samples)} samples, for a {name} of\n"
         f"{plain(q['median'])}  (90%: {plain(q['q05'])} to {plain(q['q95'])})"
     )
     low = name == "return"  # the corner that the fan leaves free
     axes.annotate(
         text,
-        (wanted.flops, q["q05" if low else "q95"]),
+        (recommendation.flops, q["q05" if low else "q95"]),
         xytext=(0.985, 0.3 if low else 0.8),
         textcoords="axes fraction",
         ha="right",

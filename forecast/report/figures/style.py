@@ -85,8 +85,8 @@ def blank(*, columns: int = 1, height: float = HEIGHT) -> tuple[Figure, list[Axe
 
 def svg(figure: Figure) -> bytes:
     """The figure as SVG: equal figures, equal bytes. Paths are rounded to a hundredth of a point."""
-    drawn = _bytes(figure, format="svg", metadata={"Date": None, "Creator": None})
-    return _PATH.sub(lambda path: _DIGITS.sub(rb"\1", path[0]), drawn)
+    content = _bytes(figure, format="svg", metadata={"Date": None, "Creator": None})
+    return _PATH.sub(lambda path: _DIGITS.sub(rb"\1", path[0]), content)
 
 
 def png(figure: Figure) -> bytes:
@@ -95,10 +95,10 @@ def png(figure: Figure) -> bytes:
 
 
 def _bytes(figure: Figure, **how: Any) -> bytes:
-    held = io.BytesIO()
+    buffer = io.BytesIO()
     with rc_context(_STYLE):
-        figure.savefig(held, **how)
-    return held.getvalue()
+        figure.savefig(buffer, **how)
+    return buffer.getvalue()
 
 
 def fan(axes: Axes, x: np.ndarray, draws: np.ndarray, colour: str = FORECAST, **line: Any) -> np.ndarray:

@@ -29,16 +29,16 @@ def log_ticks(low: float, high: float, most: int = 8) -> list[float]:
         return [10.0**e for e in decades if e % stride == 0]
     for steps in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
         every = chain.from_iterable((float(f"{s}e{e}") for s in steps) for e in range(first, last + 1))
-        found = [x for x in every if _inside(x, low, high)]
-        if len(found) >= _FEWEST:
-            return found
-    found = []
+        ticks = [x for x in every if _inside(x, low, high)]
+        if len(ticks) >= _FEWEST:
+            return ticks
+    ticks = []
     for bins in (6, 9):
         even = MaxNLocator(nbins=bins, steps=[1, 2, 5, 10]).tick_values(low, high)
-        found = [float(f"{x:.10g}") for x in even if _inside(float(x), low, high)]
-        if len(found) >= _FEWEST:
+        ticks = [float(f"{x:.10g}") for x in even if _inside(float(x), low, high)]
+        if len(ticks) >= _FEWEST:
             break
-    return found
+    return ticks
 
 
 def label_log(axis: Axis, low: float, high: float, form: Callable[[float], str], most: int = 8) -> None:

@@ -126,7 +126,7 @@ def look(posterior: Posterior, recommendation: Recommendation, *, replicates: in
 
 def find_frontier(posterior: Posterior, group: str, budgets: np.ndarray, recommendation: Recommendation) -> Frontier:
     """Each draw's optimum on each budget, and the size that the recommendation's objective and constraints choose."""
-    found, limits = [], recommendation.constraints
+    optima, limits = [], recommendation.constraints
     for budget in budgets:
         sizes = posterior.sizes(group, budget)
         samples = budget / posterior.cost[group](sizes)
@@ -136,9 +136,9 @@ def find_frontier(posterior: Posterior, group: str, budgets: np.ndarray, recomme
         weighed = weigh(posterior, group, float(budget), recommendation.objective, *most)
         top = int(np.argmax(weighed.score))
         optimum = np.exp(np.interp(at, np.arange(sizes.size), np.log(sizes)))
-        found.append((optimum, best, weighed.params[top], weighed.samples[top]))
-    params, best = (np.stack([f[i] for f in found], axis=1) for i in (0, 1))
-    chosen_params, chosen_samples = (np.array([f[i] for f in found]) for i in (2, 3))
+        optima.append((optimum, best, weighed.params[top], weighed.samples[top]))
+    params, best = (np.stack([f[i] for f in optima], axis=1) for i in (0, 1))
+    chosen_params, chosen_samples = (np.array([f[i] for f in optima]) for i in (2, 3))
     return Frontier(
         flops=budgets,
         params=params,
@@ -158,7 +158,7 @@ def classical_fits(posterior: Posterior, group: str, replicates: int) -> dict[st
     """Every classical method on all rows of a group, or the reason why it refused; without losses, those of returns."""
     runs = posterior.runs
     own = runs.subset(runs.table["group"] == group)
-    found: dict[str, ClassicalFit | ReturnFrontier | str] = {}
+    fits: dict[str, ClassicalFit | ReturnFrontier | str] = {}
     for method in classical.METHODS if posterior.has_losses else classical.RETURN_METHODS:
         options = {"replicates": replicates} if method in ("huber_lse", "varpro") else {}
         try:
@@ -167,7 +167,7 @@ def classical_fits(posterior: Posterior, group: str, replicates: int) -> dict[st
             else:
                 fit = classical.best_return(own, method=method)
             fit.optimal(posterior.largest_flops(group))
-            found[method] = fit
+            fits[method] = fit
         except FitError as error:
-            found[method] = str(error)
-    return found
+            fits[method] = str(error)
+    return fits

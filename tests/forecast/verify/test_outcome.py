@@ -100,14 +100,14 @@ def test_hit_and_miss_are_told(frozen, path, place, told, inside):
     loss = found.outcomes[0].scores[0]
     assert loss.in_90 is inside
     assert loss.percentile == pytest.approx(place, abs=0.002)
-    assert loss.percentile_told == f"{100 * place:.0f}{told}"
+    assert loss.percentile_text == f"{100 * place:.0f}{told}"
     assert ("inside" if inside else "below" if place < 0.5 else "above") in found.sentence
 
 
 def test_beyond_all_quantiles_is_told_as_such(frozen, path):
     found = forecast.score(path, table_of(outcome(frozen, loss=1e-3, return_mean=1e7)))
     loss, returned = found.outcomes[0].scores
-    assert (loss.percentile_told, returned.percentile_told) == ("<1%", ">99%")
+    assert (loss.percentile_text, returned.percentile_text) == ("<1%", ">99%")
     assert "below the 1st percentile" in found.sentence
     assert "above the 99th percentile" in found.sentence
 
@@ -173,7 +173,7 @@ def test_files_of_five_quantiles_are_scored_and_say_so(frozen, path):
         assert b.crps == pytest.approx(a.crps, rel=0.15)
         assert b.percentile == pytest.approx(a.percentile, abs=0.05)
     far = forecast.score(path, table_of(outcome(frozen, loss=1e-3)))
-    assert far.outcomes[0].scores[0].percentile_told == "<5%"
+    assert far.outcomes[0].scores[0].percentile_text == "<5%"
 
 
 def test_a_forecast_of_loss_alone_scores_loss_alone(additive, tmp_path):
