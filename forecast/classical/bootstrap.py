@@ -38,7 +38,8 @@ def bootstrap(fit_fn: ParametricFitter, runs: Runs | Columns, *, replicates: int
     correlated; otherwise rows are. A resample enters as row weights, and each refit starts from the full fit beside a
     few grid starts. Resamples that cannot determine the law (too few sizes) are drawn again.
 
-    Raises ForecastError when the table has a single trajectory, or more than half of all resamples are unusable.
+    Raises FitError when the table has a single trajectory, or more than half of all resamples are unusable, and
+    ForecastError for fewer than two replicates.
     """
     if replicates < 2:
         raise ForecastError(f"a bootstrap needs at least 2 replicates, got {replicates}; 200 is usual.")

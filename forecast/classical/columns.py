@@ -17,7 +17,8 @@ class Columns:
     params (parameters N), samples (D), flops (training compute C) and loss (nats) are finite and positive. `run` names
     the trajectory of each row, or is None when every row is its own training.
 
-    Raises ForecastError naming the first offending column and row (counted from 0).
+    Raises ForecastError for columns of other shapes, and FitError for a value that is not finite and positive, with its
+    column and row (counted from 0).
     """
 
     params: FloatArray

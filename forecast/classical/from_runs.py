@@ -28,7 +28,8 @@ def fit(runs: Runs | Columns, method: str, *, replicates: int = 0, seed: int = 0
     """Fit one of `METHODS` to a table of one group; `options` go to that method.
 
     `replicates` > 0 bootstraps the parametric methods; the others have t intervals and do not take it.
-    Raises ForecastError for an unknown method, several groups, or rows that the method cannot use.
+    Raises ForecastError for an unknown method, several groups, or replicates of a method that does not take them, and
+    FitError for rows that the method cannot use.
     """
     if method not in METHODS:
         raise ForecastError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}.")
@@ -42,7 +43,7 @@ def fit(runs: Runs | Columns, method: str, *, replicates: int = 0, seed: int = 0
 
 
 def fit_return(runs: Runs, *, max_loss: float | None = None) -> ReturnLine:
-    """`return_on_loss` of a table of one group. Raises ForecastError when it has no returns."""
+    """`return_on_loss` of a table of one group. Raises FitError when it has no returns."""
     table = columns(runs)
     if "return_mean" not in runs.table:
         raise FitError("the table has no column return_mean; evaluate the runs before fitting return on loss.")

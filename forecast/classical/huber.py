@@ -36,7 +36,10 @@ def huber_lse(
     similar rows, as in a bootstrap), it is descended first and only two grid starts beside it.
 
     `max_loss` (nats) keeps only rows with loss below it: the law is additive only once training has left its transient.
-    `weights` multiply rows. Raises ForecastError when the rows left cannot determine five parameters.
+    `weights` multiply rows.
+
+    Raises FitError when the rows left cannot determine five parameters, and ForecastError for a delta that is not
+    positive and for weights that do not fit the rows.
     """
     table = Columns(params=params, samples=samples, flops=flops, loss=loss)  # pyright: ignore[reportArgumentType]
     if not delta > 0:

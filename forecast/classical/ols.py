@@ -73,8 +73,10 @@ class Line:
 def fit_line(x: ArrayLike, y: ArrayLike, *, what: str = "y on x") -> Line:
     """Ordinary least squares of log y on log x, both of shape (points,) and positive.
 
-    `what` names the regression in errors. Raises FitError with fewer than three points, fewer than two distinct x, or
-    a value that has no logarithm.
+    `what` names the regression in errors.
+
+    Raises FitError with fewer than three points or fewer than two distinct x, and ForecastError for columns of two
+    lengths and for a value that has no logarithm.
     """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.ndim != 1 or x.shape != y.shape:

@@ -63,7 +63,7 @@ class ParametricLaw:
         params β/(α + cβ), samples α/(α + cβ), reducible_loss -αβ/(α + cβ), by setting dL/dN = 0 along the budget.
         Minimal loss itself is not a power law when E > 0 and has no entry. Ends are bootstrap percentiles.
 
-        Raises ForecastError when the law has no optimum (a missing term, an exponent not positive).
+        Raises FitError when the law has no optimum (a missing term, an exponent not positive).
         """
         check_level(level)
         self._require_optimum()
@@ -105,7 +105,7 @@ class ParametricLaw:
 
         Numeric, because a cost that is not a power of N has no closed form; accurate to about 1e-6 relative.
 
-        Raises ForecastError when the law has no optimum within a factor of a million of the trained sizes.
+        Raises FitError when the law has no optimum within a factor of a million of the trained sizes.
         """
         self._require_optimum()
         charge = cost or self.cost
@@ -116,7 +116,7 @@ class ParametricLaw:
     def optimal_linear_cost(self, flops: ArrayLike, flops_per_param: float) -> tuple[FloatArray, FloatArray]:
         """Closed form for C = k·N·D (Hoffmann et al. 2022, eq. 4): N = G·(C/k)^(β/(α+β)), G = (αA/βB)^(1/(α+β)).
 
-        Raises ForecastError when the law has no optimum.
+        Raises FitError when the law has no optimum.
         """
         self._require_optimum()
         _, log_a, log_b, alpha, beta = self.theta

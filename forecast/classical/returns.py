@@ -54,8 +54,9 @@ def best_return(runs: Runs, method: str = "power_law") -> ReturnFrontier:
     """Power laws through the best return at each budget, on a table of one group without losses.
 
     method: "power_law" takes the best size of each isoFLOP profile, "parabola" the vertex of log return in log params.
-    Seeds of one configuration are averaged first. A best size at the edge of its profile is left out. Raises FitError
-    for another method, and when fewer than three budgets remain.
+    Seeds of one configuration are averaged first. A best size at the edge of its profile is left out.
+
+    Raises ForecastError for another method, and FitError when fewer than three budgets remain.
     """
     if method not in RETURN_METHODS:
         raise ForecastError(f"unknown method {method!r} of returns; choose one of {', '.join(RETURN_METHODS)}.")

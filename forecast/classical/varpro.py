@@ -33,7 +33,8 @@ def varpro(
     loss, so rows of high loss decide; `max_loss` keeps only rows with loss below it. `weights` and `warm` are as in
     `huber_lse`. A term that does not help gets coefficient zero.
 
-    Raises ForecastError when the rows left cannot determine five parameters.
+    Raises FitError when the rows left cannot determine five parameters, and ForecastError for weights that do not fit
+    the rows.
     """
     table = Columns(params=params, samples=samples, flops=flops, loss=loss)  # pyright: ignore[reportArgumentType]
     rows = fit_rows(table, max_loss, weights)

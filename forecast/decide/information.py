@@ -28,11 +28,11 @@ class ViewDraws:
     """One view: S draws, P options from small to large, J experiments."""
 
     f: np.ndarray
-    """Log loss of each option [S, P]."""
+    """Log loss of each option (log nats) [S, P]."""
     y: np.ndarray
-    """What each experiment would measure, without noise [S, J]."""
+    """Log loss that each experiment would measure, without noise (log nats) [S, J]."""
     noise: np.ndarray
-    """Variance of each measurement [J], inf where it has no weight."""
+    """Variance of each measured log loss [J], inf where it has no weight."""
 
     @property
     def rank(self) -> np.ndarray:

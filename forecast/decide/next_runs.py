@@ -42,15 +42,15 @@ class Plan:
     cost: float
     """FLOPs of all runs."""
     runs: pd.DataFrame
-    """`params`, `samples`, `flops`, and `regret`, the expected regret after this run and those above it."""
+    """A row a run: `params`, `samples`, `flops` (FLOPs), and `regret`, that after this run and those above."""
     grid: pd.DataFrame
-    """Runs of an isoFLOP grid of the same cost: `params`, `samples`, `flops`."""
+    """Runs of an isoFLOP grid of the same cost: `params`, `samples`, `flops` (FLOPs)."""
     regret_now: float
-    """Expected regret without new runs."""
+    """Expected regret without new runs, a part of 1."""
     regret_after: float
-    """Expected regret after all runs."""
+    """Expected regret after all runs, a part of 1."""
     regret_grid: float
-    """Expected regret after the grid."""
+    """Expected regret after the grid, a part of 1."""
     provenance: Provenance
     """What the plan is based on."""
 

@@ -29,29 +29,29 @@ class Recommendation:
     objective: str
     """loss or return."""
     params: float
-    """Model size of best posterior expectation."""
+    """Model size of best posterior expectation (parameters)."""
     samples: float
-    """Its samples."""
+    """Samples that this size is trained on."""
     optimum_params: Mapping[str, float]
-    """Quantiles of the optimal size."""
+    """Quantiles of the optimal size (parameters), by name: median, q05, q25, q75, q95."""
     optimum_samples: Mapping[str, float]
-    """Quantiles of the optimal samples."""
+    """Quantiles of the optimal samples, by the same names."""
     loss: Mapping[str, float] | None
-    """Quantiles for a new run of the configuration (nats), None where the table has no losses."""
+    """Quantiles of the loss of a new run (nats), by the same names; None where the table has no losses."""
     returns: Mapping[str, float] | None
-    """The same of the return, None where the table has no returns."""
+    """Quantiles of the return of a new run, by the same names; None where the table has no returns."""
     quantiles: Mapping[str, np.ndarray]
-    """By "loss" and "return": quantiles for that run at `LEVELS`."""
+    """By "loss" (nats) and "return": quantiles of a new run at `LEVELS` [99]."""
     regret: pd.DataFrame
-    """By size: `params`, `samples`, `loss_regret` (expected excess loss over the best size, relative) and
-    `return_regret` (expected shortfall, relative; without losses, to the height over the lowest return where that is
-    negative)."""
+    """A row a size: `params`, `samples`, `loss_regret` (expected excess loss over the best size, as a part of it) and
+    `return_regret` (expected shortfall, as a part of the best return; without losses, of its height over the lowest
+    return where that is negative)."""
     flops_spent: float
-    """Less than flops where a constraint binds."""
+    """FLOPs of the recommended run: less than `flops` where a constraint binds."""
     constraints: Mapping[str, float]
-    """`max_params` and `max_samples`, where set."""
+    """`max_params` (parameters) and `max_samples` (samples), where set."""
     ahead: float
-    """Factors of ten of compute beyond the table's largest."""
+    """How far the run lies beyond the table's largest compute, in factors of ten."""
     provenance: Provenance
     """What the recommendation is based on."""
 

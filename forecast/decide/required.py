@@ -26,15 +26,15 @@ class Required:
     value: float
     """Loss at most (nats), or return at least."""
     probability: float
-    """Probability of reaching it."""
+    """Probability of reaching it, 0 to 1."""
     flops: float | None
-    """The budget, None where no budget of the search reaches the target."""
+    """The budget (FLOPs), None where no budget of the search reaches the target."""
     params: float | None
-    """Recommended model size, None likewise."""
+    """Recommended model size (parameters), None likewise."""
     samples: float | None
-    """Its samples, None likewise."""
+    """Samples that this size is trained on, None likewise."""
     curve: pd.DataFrame
-    """Budgets of the search: `flops`, `params`, `samples`, `probability`."""
+    """A row a budget of the search: `flops` (FLOPs), `params`, `samples`, `probability` of reaching the target."""
 
     @property
     def sentence(self) -> str:

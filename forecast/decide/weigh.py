@@ -12,17 +12,20 @@ _MORE_SIZES = 200  # at most, beyond the usual range, where few samples call for
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Weighed:
-    """Sizes [P] on a budget: score [P], higher is better; loss, returns [S, P] of the law, without a run's noise.
-
-    loss or returns is None where the table has none.
-    """
+    """P sizes on a budget, as S draws see them."""
 
     params: np.ndarray
+    """Sizes, ascending (parameters) [P]."""
     samples: np.ndarray
+    """Samples that each size is trained on [P]."""
     loss: np.ndarray | None
+    """Loss by the law, without a run's noise (nats) [S, P]; None where the table has no losses."""
     returns: np.ndarray | None
+    """Return by the law, without a run's noise [S, P]; None where the table has no returns."""
     score: np.ndarray
+    """Expected return, or minus the expected loss (nats) where that is the objective [P]; higher is better."""
     objective: str
+    """loss or return."""
     lowest: float = 0.0
     """Returns count from here: 0, or the lowest of a table without losses where that is negative."""
 

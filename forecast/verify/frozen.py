@@ -22,27 +22,27 @@ class Frozen:
     group: str
     """Group of the forecast."""
     budget: float
-    """FLOPs."""
+    """The budget (FLOPs)."""
     objective: str
-    """As in `forecast.recommend`."""
+    """auto, return or loss, as in `forecast.recommend`."""
     constraints: Mapping[str, float]
-    """As in `forecast.recommend`."""
+    """`max_params` (parameters) and `max_samples` (samples), where set."""
     params: float
-    """Recommended model size."""
+    """Recommended model size (parameters)."""
     flops: float
     """FLOPs that the recommended run spends of the budget."""
     beyond_table: float
-    """Those over the largest compute of the table behind the forecast."""
+    """`flops` over the largest compute of the table behind the forecast."""
     levels: np.ndarray
-    """Levels of the quantiles, rising, 0 to 1."""
+    """Levels of the quantiles, rising, 0 to 1 [L]."""
     quantiles: Mapping[str, np.ndarray]
-    """Of `loss` (nats) and `return`: the forecast at each level."""
+    """Of `loss` (nats) and `return`: the forecast at each level [L]."""
     five: Mapping[str, Mapping[str, float]]
-    """Of `loss` and `return`: q05, q25, median, q75, q95, as shown to people."""
+    """Of `loss` (nats) and `return`: q05, q25, median, q75, q95, as shown to people."""
     source: str
-    """The table behind the forecast."""
+    """The table behind the forecast: a file, a bundled name or "DataFrame"."""
     sha256: str
-    """Its hash."""
+    """Hash of that table (`Runs.sha256`)."""
 
     @property
     def fine(self) -> bool:

@@ -28,20 +28,24 @@ _COLUMNS = {"loss": ("loss", "loss_se"), "return": ("return_mean", "return_se")}
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """One outcome against its forecast."""
+    """One outcome against its forecast, both in nats where the target is loss."""
 
     target: str
-    """loss (nats) or return."""
+    """loss or return."""
     outcome: float
     """What was measured."""
     se: float | None
     """Standard error of the outcome, None where the table has none."""
     median: float
-    """Median of the forecast; q05 to q95 are its quantiles."""
+    """Median of the forecast."""
     q05: float
+    """5% quantile of the forecast."""
     q25: float
+    """25% quantile of the forecast."""
     q75: float
+    """75% quantile of the forecast."""
     q95: float
+    """95% quantile of the forecast."""
     percentile: float
     """Share of the forecast below the outcome, 0 to 1; outside all quantiles of the file, the outermost level."""
     beyond: str
@@ -49,7 +53,7 @@ class Scored:
     log_ratio: float | None
     """log(outcome / median), None where one is not positive."""
     crps: float
-    """Of the log for losses, of the return for returns; lower is better."""
+    """Score of the log of a loss (log nats), or of a return in its own units; lower is better."""
 
     @property
     def in_50(self) -> bool:
@@ -95,13 +99,19 @@ class Outcome:
     """A run that carried the recommendation out, with the numbers of its last row."""
 
     row: int
-    """Line of the row."""
+    """Line of the row in the table of outcomes."""
     run: str
+    """Name of the run."""
     seed: str | None
+    """Its seed, None where the table has none."""
     params: float
+    """Model size (parameters)."""
     samples: float
+    """Samples it was trained on."""
     flops: float
+    """Its training compute (FLOPs)."""
     scores: tuple[Scored, ...]
+    """One for every target that was forecast and measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +121,9 @@ class Score:
     frozen: Frozen
     """The forecast."""
     source: str
-    """The table of outcomes."""
+    """The table of outcomes: a file, a bundled name or "DataFrame"."""
     outcomes: tuple[Outcome, ...]
-    """Runs that carried the recommendation out."""
+    """The runs that carried the recommendation out, one or more."""
 
     @property
     def sentence(self) -> str:
