@@ -243,9 +243,7 @@ def score(recommendation: str | Path, runs: Runs, *, group: str | None = None) -
 
 def _last_rows(runs: Runs, frozen: Frozen, group: str | None) -> pd.DataFrame:
     """The last row of every training, of the group that the forecast speaks of."""
-    if group is not None and group not in runs.groups:
-        raise ForecastError(f"{runs.source} has no group {group!r}; name one of {', '.join(runs.groups)}.")
-    named = group or (frozen.group if frozen.group in runs.groups else None)
+    named = frozen.group if group is None and frozen.group in runs.groups else group
     if named is None and len(runs.groups) > 1:
         raise ForecastError(
             f"{frozen.path} is of group {frozen.group!r}, which {runs.source} does not have; name with --group the one "
