@@ -57,15 +57,7 @@ def report(
     spend = spendable(flops, gpu_hours, device, mfu)
     if out.exists() and not out.is_dir():
         raise ForecastError(f"{out} is a file; give a folder.")
-    if (not scored) != (outcome is None):
-        raise ForecastError(
-            "--scored and --outcome belong together; give the recommendation.toml and the table of its run."
-        )
-    scores = []
-    if scored and outcome is not None:
-        reading = FitOptions() if Path(runs).suffix == ".nc" else options
-        carried_out = reading.read(outcome, to_fit=False)
-        scores = [forecast.score(frozen, carried_out) for frozen in scored]
+    scores = _scores(options, runs, scored or [], outcome)
     posterior = options.posterior(runs, quiet=as_json)
     groups = posterior.groups if group is None else (posterior.group_name(group),)
     recommendations = [_recommendation(posterior, g, spend, scores) for g in groups]
@@ -89,6 +81,22 @@ def report(
     for score in scores:
         terminal.out.print(score.sentence)
     terminal.out.print(f"The report is {page}; open it in a browser.")
+
+
+def _scores(options: FitOptions, runs: str, scored: list[Path], outcome: Path | None) -> list[forecast.Score]:
+    """The frozen forecasts against their outcomes, none where neither was named.
+
+    The table of outcomes is read through the column mapping of RUNS; a saved posterior has none.
+    """
+    if bool(scored) != (outcome is not None):
+        raise ForecastError(
+            "--scored and --outcome belong together; give the recommendation.toml and the table of its run."
+        )
+    if outcome is None:
+        return []
+    reading = FitOptions() if Path(runs).suffix == ".nc" else options
+    carried_out = reading.read(outcome, to_fit=False)
+    return [forecast.score(frozen, carried_out) for frozen in scored]
 
 
 def _recommendation(
