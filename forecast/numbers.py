@@ -50,14 +50,23 @@ def power(number: float) -> str:
     return f"${lead}10^{{{exponent}}}$"
 
 
+def decimals(number: float, places: int, *, signed: bool = False) -> str:
+    """An exponent, a ratio, its log, an elpd: always so many decimals, as −0.30, 12.5, and signed +0.031."""
+    if not math.isfinite(number):
+        return "–"
+    return f"{number:{'+' if signed else ''}.{places}f}".replace("-", "−")
+
+
 def share(part: float) -> str:
-    """A small part in percent, two digits of it: 1.8%, 0.042%."""
-    return f"{100 * float(f'{part:.2g}'):.6g}%"
+    """A part in percent, two digits of it below a tenth and whole percents from there on: 0.042%, 1.8%, 92%, 123%."""
+    if not math.isfinite(part):
+        return "–"
+    return percent(part) if abs(part) >= 0.1 else f"{100 * float(f'{part:.2g}'):.6g}%"
 
 
-def rounded_share(part: float) -> str:
-    """A part in percent in a table: two digits of it below a tenth, whole percents from there on: 1.8%, 92%, 100%."""
-    return "–" if math.isnan(part) else f"{100 * part:.2g}%" if part < 0.1 else f"{100 * part:.0f}%"
+def percent(part: float) -> str:
+    """A part in whole percents: a percentile, how near is near."""
+    return f"{100 * part:.0f}%" if math.isfinite(part) else "–"
 
 
 def toml(value: Any) -> str:

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -13,9 +14,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import forecast
+from forecast.numbers import count, decimals, digits, percent, scientific, share
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+_ELPD = partial(decimals, places=1)
+_FORMS: dict[str, Callable[[float], str]] = {
+    "params": count,
+    "samples": count,
+    "flops": scientific,
+    "elpd": _ELPD,
+    "se": _ELPD,
+    "difference": _ELPD,
+    "difference_se": _ELPD,
+    "pareto_k_high": percent,
+}
+"""How numbers of a column, or of a row with this name in its first cell, are written."""
 
 
 def by_method(scores: pd.DataFrame) -> pd.DataFrame:
@@ -24,7 +38,7 @@ def by_method(scores: pd.DataFrame) -> pd.DataFrame:
     rest = scores[scores["horizon"] == 30].set_index("method")
     table = pd.DataFrame({f"{h}×": crps[h] for h in crps.columns}).reindex(rest.index)
     for name, column in (("in 90%", "cover90"), ("in 50%", "cover50"), ("error", "error"), ("regret", "regret")):
-        table[name] = rest[column].map(lambda x: "" if pd.isna(x) else f"{100 * x:.3g}%")
+        table[name] = rest[column].map(lambda x: "" if pd.isna(x) else share(x))
     return table.reset_index()
 
 
@@ -74,14 +88,15 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(frame: pd.DataFrame, title: str | None) -> None:
-    """A table on stdout, numbers to three digits."""
+    """A table on stdout; `_FORMS` says how numbers are written, else they have three digits."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name in frame.columns:
         table.add_column(str(name), justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left")
     for row in frame.itertuples(index=False):
-        table.add_row(*(_cell(v) for v in row))
+        forms = (_FORMS.get(str(name)) or _FORMS.get(str(row[0])) or digits for name in frame.columns)
+        table.add_row(*(_cell(value, form) for value, form in zip(row, forms, strict=True)))
     out.print(table)
 
 
-def _cell(value: Any) -> str:
-    return ("" if value != value else f"{value:.3g}") if isinstance(value, float) else str(value)
+def _cell(value: Any, form: Callable[[float], str]) -> str:
+    return ("" if value != value else form(value)) if isinstance(value, float) else str(value)

@@ -19,7 +19,7 @@ from forecast.bayes.posterior import Posterior
 from forecast.bayes.weights import LOCALITIES
 from forecast.decide.recommend import Recommendation
 from forecast.errors import ForecastError
-from forecast.numbers import count, plain, scientific
+from forecast.numbers import count, percent, plain, scientific
 from forecast.report import figures, tables
 from forecast.report.figures import View
 from forecast.verify.backtest import Backtest
@@ -103,7 +103,7 @@ def _render(
         summary=runs.summary(),
         posterior=posterior,
         law=posterior.spec.law,
-        views=[f"{100 * np.expm1(of_excess):.0f}%" for of_excess, _ in LOCALITIES],
+        views=[percent(np.expm1(of_excess)) for of_excess, _ in LOCALITIES],
         verdict=posterior.diagnostics,
         checks=tables.checks(posterior.diagnostics.checks),
         comparison=None if comparison is None else tables.comparison(comparison),

@@ -15,7 +15,7 @@ from forecast.bayes.weights import NEIGHBOUR
 from forecast.classical import Columns, Interval, ReturnFrontier
 from forecast.decide.recommend import Recommendation
 from forecast.errors import FitError
-from forecast.numbers import count, digits, rounded_share, scientific
+from forecast.numbers import count, decimals, digits, percent, scientific, share
 from forecast.report.figures import View
 from forecast.report.figures.style import METHOD_NAMES, method_name
 from forecast.verify.backtest import Backtest
@@ -105,7 +105,7 @@ def rounding(rec: Recommendation) -> Table:
     for size in sizes:
         log_samples = np.interp(np.log(size), np.log(rec.regret["params"]), np.log(rec.regret["samples"]))
         regret = rec.regret_of(float(size))
-        cells = [f"{100 * regret[c]:.1f}%" for c in shown]
+        cells = [share(regret[c]) for c in shown]
         rows.append((count(float(size)), count(float(np.exp(log_samples))), *cells))
     return Table(head=("parameters N", "samples D", *shown.values()), rows=rows, text=0)
 
@@ -167,12 +167,12 @@ def past(backtest: Backtest, group: str) -> Table:
             continue
         cells = [
             digits(score["crps"]),
-            *(rounded_share(score[c]) for c in ("cover90", "cover50", "error", "regret")),
+            *(share(score[c]) for c in ("cover90", "cover50", "error", "regret")),
         ]
         if returns:
             of_return = by_key.get(("return", method), {"crps": np.nan, "cover90": np.nan})
-            cells += [digits(of_return["crps"]), rounded_share(of_return["cover90"])]
-        rows.append((METHOD_NAMES.get(method, "this forecast"), *cells, f"{score['cutoffs']:.0f}"))
+            cells += [digits(of_return["crps"]), share(of_return["cover90"])]
+        rows.append((METHOD_NAMES.get(method, "this forecast"), *cells, count(score["cutoffs"])))
     head = ("method", "CRPS, log loss", "in 90%", "in 50%", "error", "N* regret")
     head += ("CRPS, log return", "in 90%") if returns else ()
     return Table(head=(*head, "cut-offs"), rows=rows)
@@ -249,10 +249,7 @@ def comparison(table: pd.DataFrame) -> Table:
     """The laws side by side, as `forecast.compare` found them."""
     names = ("law", "elpd", "se", "difference", "difference_se", "pareto_k_high")
     cells = zip(*(table[c].tolist() for c in names), strict=True)
-    rows = [
-        (str(law), *(f"{x:.1f}".replace("-", "−") for x in numbers), f"{100 * high:.0f}%")
-        for law, *numbers, high in cells
-    ]
+    rows = [(str(law), *(decimals(x, 1) for x in numbers), percent(high)) for law, *numbers, high in cells]
     head = ("law", "elpd", "se", "to the best", "se of that", "k over 0.7")
     return Table(head=head, rows=rows)
 
@@ -277,7 +274,7 @@ def _refit(table: pd.DataFrame, method: str, flops: str) -> tuple[str, ...]:
         fit = classical.fit(Columns(**{name: table[c].to_numpy(float) for name, c in names.items()}), method)
     except FitError:
         return ()
-    return tuple(_signed(fit.exponents()[key].value) for key in ("loss", "params", "samples"))
+    return tuple(decimals(fit.exponents()[key].value, 2) for key in ("loss", "params", "samples"))
 
 
 def aside(posterior: Posterior) -> Table:
@@ -288,7 +285,7 @@ def aside(posterior: Posterior) -> Table:
     measured = "loss" if posterior.has_losses else "return_mean"
     columns = (table[c].tolist() for c in ("params", "samples", "flops", measured, "group"))
     rows = [
-        (str(row), f"{n:,.0f}", count(d), scientific(c), digits(loss), str(group), str(reason))
+        (str(row), count(n), count(d), scientific(c), digits(loss), str(group), str(reason))
         for row, n, d, c, loss, group, reason in zip(table.index, *columns, reasons, strict=True)
     ]
     head = ("row", "parameters N", "samples D", "FLOPs", measured.removesuffix("_mean"), "group", "reason")
@@ -311,10 +308,7 @@ def _interval(draws: np.ndarray) -> str:
 
 
 def _exponent(interval: Interval) -> str:
+    value = decimals(interval.value, 2)
     if interval.lower is None or interval.upper is None:
-        return _signed(interval.value)
-    return f"{_signed(interval.value)} ({_signed(interval.lower)} to {_signed(interval.upper)})"
-
-
-def _signed(number: float) -> str:
-    return f"{number:.2f}".replace("-", "−")
+        return value
+    return f"{value} ({decimals(interval.lower, 2)} to {decimals(interval.upper, 2)})"

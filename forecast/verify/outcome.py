@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.errors import ForecastError
-from forecast.numbers import count, digits, plain, scientific, share
+from forecast.numbers import count, decimals, digits, percent, plain, scientific, share
 from forecast.runs.table import Runs
 from forecast.verify.crps import crps
 from forecast.verify.frozen import Frozen, read_frozen
@@ -68,7 +68,7 @@ class Scored:
     @property
     def percentile_text(self) -> str:
         """63%, <1%."""
-        return f"{self.beyond}{100 * self.percentile:.0f}%"
+        return self.beyond + percent(self.percentile)
 
     @property
     def place(self) -> str:
@@ -166,8 +166,8 @@ class Score:
             "50% interval": lambda s: f"{digits(s.q25)} to {digits(s.q75)}: {_hit(s.in_50)}",
             "90% interval": lambda s: f"{digits(s.q05)} to {digits(s.q95)}: {_hit(s.in_90)}",
             "percentile of the outcome": lambda s: s.percentile_text,
-            "outcome over median": lambda s: "–" if s.log_ratio is None else f"{np.exp(s.log_ratio):.3f}",
-            "its log": lambda s: "–" if s.log_ratio is None else f"{s.log_ratio:+.3f}".replace("-", "−"),
+            "outcome over median": lambda s: "–" if s.log_ratio is None else decimals(np.exp(s.log_ratio), 3),
+            "its log": lambda s: "–" if s.log_ratio is None else decimals(s.log_ratio, 3, signed=True),
             "CRPS": lambda s: digits(s.crps) + (" (log loss)" if s.target == "loss" else " (return)"),
         }
         return head, [(name, *(cell(s) for _, s in scored)) for name, cell in shown.items()]

@@ -10,7 +10,7 @@ from matplotlib.typing import ColorType
 
 from forecast.classical import isoflop_profiles
 from forecast.errors import FitError
-from forecast.numbers import count, plain, power
+from forecast.numbers import count, percent, plain, power
 from forecast.report.figures.returns import return_axis
 from forecast.report.figures.style import (
     CHOSEN,
@@ -175,6 +175,6 @@ def _rows(axes: Axes, view: View) -> None:
     for rows, size, colour, order in ((fitted[~near], 9, FAINT, 2.0), (fitted[near], 15, INK, 3.5)):
         axes.scatter(rows["flops"], rows[view.measured], s=size, color=colour, linewidths=0, zorder=order)
     within = np.expm1(NEAR_FRONTIER) if view.posterior.has_losses else -np.expm1(-NEAR_BEST)
-    note = f"black: within {100 * within:.0f}% of the best that its compute bought   grey: other rows"
+    note = f"black: within {percent(within)} of the best that its compute bought   grey: other rows"
     note += "   hollow: set aside" if view.aside else ""
     axes.text(0.0, 1.012, note, transform=axes.transAxes, fontsize=7.5, color=QUIET, va="bottom")
