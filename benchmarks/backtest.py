@@ -65,8 +65,9 @@ def ours_anew(name: str) -> backtest.Backtest:
     kept, anew = bundled(name), backtest.backtest(forecast.read_runs(name), methods=("ours",))
     tables = {}
     for part in PARTS:
-        old, new = getattr(kept, part), getattr(anew, part)
-        tables[part] = pd.concat([new, old[old["method"] != "ours"]], ignore_index=True) if len(new) else old
+        others = getattr(kept, part).query("method != 'ours'")
+        new = getattr(anew, part)
+        tables[part] = pd.concat([new, others], ignore_index=True) if len(new) else others
     return replace(kept, **tables)
 
 

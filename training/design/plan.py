@@ -39,7 +39,7 @@ _OWN = ("params", "samples", "flops", "checkpoints", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class RunGrid:
     """Runs to make. Raises ConfigError on construction for what is no grid; `runs` for a run that cannot be built."""
 
     grid: Mapping[float, Sequence[float]]
@@ -107,13 +107,13 @@ class Plan:
             raise ConfigError(f"the run of {params:.4g} parameters at {budgets[-1]:.3g} FLOPs: {error}") from None
 
 
-def read_plan(path: str | Path, **run: Any) -> Plan:
+def read_plan(path: str | Path, **run: Any) -> RunGrid:
     """The plan in a TOML file; `run` are fields of every run that take the place of the file's.
 
     Raises ConfigError, naming the file.
     """
     content = read_toml(path)
-    known = {f.name for f in dataclasses.fields(Plan)}
+    known = {f.name for f in dataclasses.fields(RunGrid)}
     unknown = [key for key in content if key not in known]
     if unknown:
         raise ConfigError(f"{path}: unknown key {unknown[0]!r}; a plan has seeds, separate, rules, [run] and [[grid]].")
@@ -131,12 +131,12 @@ def read_plan(path: str | Path, **run: Any) -> Plan:
             positive("flops", cell["flops"])
             positive("params", *sizes)
             grid[float(cell["flops"])] = [*grid.get(float(cell["flops"]), []), *sizes]
-        return Plan(grid=grid, **content)
+        return RunGrid(grid=grid, **content)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def to_toml(plan: Plan) -> str:
+def to_toml(plan: RunGrid) -> str:
     """The plan as TOML, which `read_plan` reads back."""
     lines = [f"seeds = {list(plan.seeds)}", f"separate = {toml_value(plan.separate)}", f"rules = {plan.rules}"]
     lines += ["", "[run]"]
@@ -166,7 +166,7 @@ def propose(
     centre: tuple[float, float] | None = None,
     run: Mapping[str, Any],
     actions: int,
-) -> Plan:
+) -> RunGrid:
     """A grid of `sizes` model sizes for each budget (FLOPs), around its expected optimum.
 
     All sizes are steps of one ladder, `spacing` apart, so that budgets share sizes, and trainings. centre: a size
@@ -185,7 +185,7 @@ def propose(
         middle = min(range(len(ladder)), key=lambda i: abs(math.log(ladder[i] / best)))
         first = min(max(middle - sizes // 2, 0), max(len(ladder) - sizes, 0))
         grid[flops] = ladder[first : first + sizes]
-    return Plan(grid=grid, seeds=tuple(range(seeds)), separate=separate, run=run)
+    return RunGrid(grid=grid, seeds=tuple(range(seeds)), separate=separate, run=run)
 
 
 def _ladder(env: str, core: str, actions: int, spacing: float) -> Iterator[float]:

@@ -35,7 +35,9 @@ def test_bundled_files_are_small():
     assert sum(d.path.stat().st_size for d in datasets().values()) < 120_000
 
 
-@pytest.mark.parametrize(("name", "rows", "sizes", "runs"), [("chinchilla", 240, 62, None), ("constant-rate", 121, 16, 16)])
+@pytest.mark.parametrize(
+    ("name", "rows", "sizes", "runs"), [("chinchilla", 240, 62, None), ("constant-rate", 121, 16, 16)]
+)
 def test_tables_of_language_models(name, rows, sizes, runs):
     table = read_runs(name)
     summary = table.summary()

@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 import forecast
 from training.cli.commands import app
 from training.config.reinforcement import ReinforcementConfig
-from training.design.plan import Plan, propose, read_plan, to_toml
+from training.design.plan import RunGrid, propose, read_plan, to_toml
 from training.errors import ConfigError
 from training.shards.format import read_header
 
 
 def test_a_plan_is_read_back(tmp_path):
-    plan = Plan(
+    plan = RunGrid(
         grid={1e11: [1e4, 2e4], 4e11: [2e4]}, seeds=(0, 3), separate=True, run={"env": "nethack", "episodes": 5}
     )
     (tmp_path / "plan.toml").write_text("# a remark\n" + to_toml(plan))
@@ -44,22 +44,22 @@ def test_what_forecast_next_writes_is_a_plan(tmp_path):
 
 def test_a_size_trains_once_for_all_budgets_if_the_step_allows():
     grid = {1e11: [1e4, 2e4], 4e11: [2e4, 4e4], 1.6e12: [2e4]}
-    together = Plan(grid=grid).runs
+    together = RunGrid(grid=grid).runs
     assert [run.budgets for run in together] == [(1e11,), (4e11,), (1e11, 4e11, 1.6e12)]
-    for apart in (Plan(grid=grid, separate=True).runs, Plan(grid=grid, run={"schedule": "cosine"}).runs):
+    for apart in (RunGrid(grid=grid, separate=True).runs, RunGrid(grid=grid, run={"schedule": "cosine"}).runs):
         assert [run.flops for run in apart] == [1e11, 1e11, 4e11, 4e11, 1.6e12]
         assert not any(run.checkpoints for run in apart)
 
 
 def test_small_runs_come_first_and_equal_runs_are_one():
-    runs = Plan(grid={1e12: [4e4, 2e4, 2.0001e4], 1e11: [8e4]}, seeds=(1, 0)).runs
+    runs = RunGrid(grid={1e12: [4e4, 2e4, 2.0001e4], 1e11: [8e4]}, seeds=(1, 0)).runs
     assert [run.flops for run in runs] == [1e11, 1e11, 1e12, 1e12, 1e12, 1e12]
     assert [run.seed for run in runs] == [0, 1, 0, 1, 0, 1]
     assert len({run.identity for run in runs}) == 6
 
 
 def test_reinforcement_learning_is_planned_too():
-    (run,) = Plan(
+    (run,) = RunGrid(
         grid={1e12: [2.2e4]}, run={"algorithm": "ppo", "task": "NetHackScore", "episode_steps": 100, "entropy": 0.1}
     ).runs
     assert isinstance(run, ReinforcementConfig)
@@ -115,7 +115,7 @@ def test_what_is_no_plan_is_refused_in_words(tmp_path, text, words):
 
 def test_a_size_that_cannot_be_built_is_named():
     with pytest.raises(ConfigError, match=r"the run of 3 parameters at 1e\+12 FLOPs: params"):
-        _ = Plan(grid={1e12: [3.0]}).runs
+        _ = RunGrid(grid={1e12: [3.0]}).runs
 
 
 REPORTS = Path(__file__).parents[3] / "reports"
@@ -144,14 +144,14 @@ def test_a_committed_plan_keeps_the_rules_of_its_table(tmp_path, name):
 
 def test_a_plan_names_its_rules():
     assert "rules = 2\n" in to_toml(propose([1e12], run={"env": "nethack"}, actions=121))
-    old, new = (Plan(grid={3.2e11: [2e4]}, rules=rules).runs[0] for rules in (1, 2))
+    old, new = (RunGrid(grid={3.2e11: [2e4]}, rules=rules).runs[0] for rules in (1, 2))
     assert (old.batch_size, old.unroll_length, old.learning_rate) == (8, 32, 1.5e-3)
     assert (new.batch_size, new.unroll_length, new.learning_rate) == (8, 8, 2.3e-3)
-    assert new.identity == Plan(grid={3.2e11: [2e4]}).runs[0].identity
-    (long,) = Plan(grid={3.2e11: [2e4]}, run={"unroll_length": 32}).runs
+    assert new.identity == RunGrid(grid={3.2e11: [2e4]}).runs[0].identity
+    (long,) = RunGrid(grid={3.2e11: [2e4]}, run={"unroll_length": 32}).runs
     assert long.batch_size == 8  # fewer games at a time would be learned one after the other
     for run in ({"core": "transformer"}, {"env": "atari"}):
-        of_both = (Plan(grid={1e13: [5e4]}, run=run, rules=rules).runs[0].identity for rules in (1, 2))
+        of_both = (RunGrid(grid={1e13: [5e4]}, run=run, rules=rules).runs[0].identity for rules in (1, 2))
         assert len(set(of_both)) == 1
 
 

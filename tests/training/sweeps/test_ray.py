@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from letter_game import write_letters
 
-from training.design.plan import Plan
+from training.design.plan import RunGrid
 from training.errors import MachineError
 from training.policies.checkpoint import latest_checkpoint
 from training.sweeps import jobs
@@ -35,7 +35,7 @@ def test_a_node_that_dies_costs_no_run(cluster, tmp_path):
 
     data = write_letters(tmp_path / "shards")
     run = {"data": str(data), "batch_size": 2, "unroll_length": 8, "max_epochs": 1e4, "heldout_frames": 100}
-    plan = Plan(grid={3e8: [1e4, 2e4, 4e4], 6e10: [2e4], 6.2e10: [4e4]}, run=run)
+    plan = RunGrid(grid={3e8: [1e4, 2e4, 4e4], 6e10: [2e4], 6.2e10: [4e4]}, run=run)
     second = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
     sweep = Sweep.of(plan.runs, tmp_path / "sweep", say=print)
@@ -70,7 +70,7 @@ def test_where_a_cluster_has_gpus_each_run_asks_for_its_share(cluster, tmp_path)
 
     cluster.add_node(num_cpus=1, num_gpus=1)
     cluster.wait_for_nodes()
-    job = Sweep.of(Plan(grid={3e8: [1e4]}, run={"batch_size": 2, "unroll_length": 8}).runs, tmp_path).runs[0].job
+    job = Sweep.of(RunGrid(grid={3e8: [1e4]}, run={"batch_size": 2, "unroll_length": 8}).runs, tmp_path).runs[0].job
     asked = Cluster(cluster.address).options(job)
     assert (asked["num_gpus"], asked["num_cpus"]) == (1.0, 1)
     ray.shutdown()

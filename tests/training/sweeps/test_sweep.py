@@ -24,7 +24,7 @@ import forecast
 from training.cli.commands import app
 from training.cli.sweeps import _picture
 from training.config.base import to_toml as config_toml
-from training.design.plan import Plan, read_plan, to_toml
+from training.design.plan import RunGrid, read_plan, to_toml
 from training.errors import ConfigError, DataError, DivergedError, MachineError, TrainingError
 from training.interrupts import InterruptedRunError
 from training.learn.monitor import PROGRESS
@@ -45,7 +45,7 @@ def data(tmp_path_factory):
 
 def plan(data, budgets=(3e8, 6e8), sizes=(1e4, 2e4), **run):
     given = {"data": str(data), "batch_size": 2, "unroll_length": 8, "max_epochs": 1e3, "heldout_frames": 100, **run}
-    return Plan(grid={budget: list(sizes) for budget in budgets}, run=given)
+    return RunGrid(grid={budget: list(sizes) for budget in budgets}, run=given)
 
 
 class Here:
