@@ -63,22 +63,32 @@ def cut_points(runs: Runs, count: int) -> list[float]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
+    """The methods at one cut-off of one group."""
+
     runs: Runs
+    """All rows of the group."""
     cutoff: float
+    """Largest compute of the rows that are fitted (FLOPs)."""
     methods: tuple[str, ...]
+    """Of `METHODS`, or `BELOW_1`."""
     law: str
+    """Of our own method."""
     seed: int
+    """Of the sampler and of bootstraps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Answer:
-    """Of one method at one cut-off: quantiles of log loss and of log shifted return [LEVELS, rows] or None, the params
-    chosen on each budget, and the quantiles of log loss there."""
+    """What one method forecasts at one cut-off."""
 
     loss: np.ndarray
+    """Quantiles at `LEVELS` of the log loss of each later row: [199, rows]."""
     returns: np.ndarray | None
+    """The same of the log shifted return, None where it is not forecast."""
     chosen: np.ndarray
+    """Recommended params on each later budget: [budgets]."""
     path: np.ndarray
+    """Quantiles at `QUANTILES` of the log loss there: [5, budgets]."""
 
 
 def backtest(
@@ -93,9 +103,13 @@ def backtest(
 ) -> Backtest:
     """Back-test the methods on every group of a table.
 
-    cutoffs: of each group; 10, or fewer where there are more than three groups. workers: processes, one for every four
-    cores unless given, since the chains of a fit run side by side. progress: called with fits done and in all. Same
-    seed, same forecasts.
+    methods: of `METHODS`, and `BELOW_1`.
+    cutoffs: of each group; 10, or fewer where there are more than three groups.
+    law: of our own method.
+    seed: the same seed gives the same forecasts.
+    workers: processes, one for every four cores unless given, since the chains of a fit run side by side.
+    progress: called with fits done and in all.
+
     Raises ForecastError for an unknown method, a table without losses, or one whose compute spans too little to leave
     anything ahead.
     """
@@ -159,7 +173,7 @@ def _work(task: _Task) -> dict[str, pd.DataFrame]:
     budgets = task.cutoff * 10 ** np.arange(_STEP, np.log10(HORIZONS[-1]) + 1e-9, _STEP)
     offset = return_offset(task.runs.table)
     about = {"group": task.runs.groups[0], "cutoff": task.cutoff}
-    found: dict[str, list[pd.DataFrame]] = {k: [] for k in TABLES}
+    tables: dict[str, list[pd.DataFrame]] = {k: [] for k in TABLES}
     for method in task.methods:
         named = {**about, "method": method}
         try:
@@ -171,20 +185,21 @@ def _work(task: _Task) -> dict[str, pd.DataFrame]:
                     else _classical(method, past, later, budgets, offset, task.seed)
                 )
         except FitError as error:
-            found["refusals"].append(pd.DataFrame([{**named, "reason": str(error)}]))
+            tables["refusals"].append(pd.DataFrame([{**named, "reason": str(error)}]))
             continue
-        found["forecasts"].append(_forecasts("loss", answer.loss, later, later["loss"], 0.0, named))
+        tables["forecasts"].append(_forecasts("loss", answer.loss, later, later["loss"], 0.0, named))
         if answer.returns is not None:
             played = later["return_mean"].notna().to_numpy()
             rows = later[played]
-            found["forecasts"].append(
+            tables["forecasts"].append(
                 _forecasts("return", answer.returns[:, played], rows, rows["return_mean"], offset, named)
             )
         q = np.exp(answer.path)
-        found["paths"].append(pd.DataFrame({**named, "flops": budgets, **dict(zip(QUANTILE_NAMES, q, strict=True))}))
-        found["choices"].append(_choices(task.runs.table, budgets, answer.chosen).assign(**named))
-    columns = {"refusals": ["group", "cutoff", "method", "reason"]}
-    return {k: pd.concat(v, ignore_index=True) if v else pd.DataFrame(columns=columns.get(k)) for k, v in found.items()}
+        tables["paths"].append(pd.DataFrame({**named, "flops": budgets, **dict(zip(QUANTILE_NAMES, q, strict=True))}))
+        tables["choices"].append(_choices(task.runs.table, budgets, answer.chosen).assign(**named))
+    empty = {"refusals": ["group", "cutoff", "method", "reason"]}
+    whole = {k: pd.concat(v, ignore_index=True) for k, v in tables.items() if v}
+    return {k: whole.get(k, pd.DataFrame(columns=empty.get(k))) for k in TABLES}
 
 
 def _ours(past: Runs, later: pd.DataFrame, budgets: np.ndarray, offset: float, task: _Task) -> _Answer:

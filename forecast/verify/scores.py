@@ -23,19 +23,19 @@ TABLES = ("forecasts", "choices", "paths", "refusals")
 
 @dataclass(frozen=True, kw_only=True)
 class Backtest:
-    """What was forecast and what happened, one row each.
-
-    forecasts: group, method, target (loss, return), cutoff and flops (FLOPs), params, samples, observed, q05 to q95,
-    crps (of the log). choices: group, method, cutoff, flops, params chosen, best params, regret (relative loss over the
-    best there). paths: group, method, cutoff, flops, q05 to q95 of the loss of the recommended run. refusals: group,
-    method, cutoff, reason. sha256: of the table.
-    """
+    """What was forecast and what happened, one row each."""
 
     forecasts: pd.DataFrame
+    """group, method, target (loss, return), cutoff and flops (FLOPs), params, samples, observed, q05 to q95, crps (of
+    the log), offset (added to returns before their log)."""
     choices: pd.DataFrame
+    """group, method, cutoff, flops, params (chosen), best_params, regret (relative loss over the best there)."""
     paths: pd.DataFrame
+    """group, method, cutoff, flops, q05 to q95 of the loss of the recommended run."""
     refusals: pd.DataFrame
+    """group, method, cutoff, reason."""
     sha256: str
+    """Hash of the table."""
 
     def save(self, folder: str | Path) -> None:
         """Write the tables into a folder, to five digits, and the hash of what they speak of."""
@@ -63,7 +63,7 @@ class Backtest:
             error=np.abs(rows["median"] / rows["observed"] - 1),
         )
         keys = ["group", "method", "target"]
-        found = []
+        scores = []
         for horizon in HORIZONS:
             near = rows["flops"] <= horizon * rows["cutoff"] * (1 + 1e-9)
             by_cutoff = scored[near].groupby([*keys, "cutoff"], sort=False).mean()
@@ -73,8 +73,8 @@ class Backtest:
             regret = chosen.groupby(["group", "method", "cutoff"])["regret"].mean().groupby(["group", "method"]).mean()
             part = part.join(regret, on=["group", "method"])
             part.loc[part.index.get_level_values("target") != "loss", "regret"] = np.nan
-            found.append(part.reset_index().assign(horizon=horizon))
-        return pd.concat(found, ignore_index=True)
+            scores.append(part.reset_index().assign(horizon=horizon))
+        return pd.concat(scores, ignore_index=True)
 
 
 def _log(rows: pd.DataFrame, column: str) -> pd.Series:
@@ -85,10 +85,10 @@ def pooled(scores: pd.DataFrame) -> pd.DataFrame:
     """Over the groups, by method, target and horizon: geometric mean of CRPS, means of the rest."""
     keys = ["method", "target", "horizon"]
     table = scores.drop(columns=["group", "cutoffs"])
-    found = table.groupby(keys, sort=False).mean()
+    means = table.groupby(keys, sort=False).mean()
     logs = table.assign(crps=np.log(table["crps"].to_numpy(float)))
-    found["crps"] = np.exp(logs.groupby(keys, sort=False)["crps"].mean().to_numpy())
-    return found.reset_index()
+    means["crps"] = np.exp(logs.groupby(keys, sort=False)["crps"].mean().to_numpy())
+    return means.reset_index()
 
 
 def load_backtest(folder: str | Path) -> Backtest:
@@ -106,5 +106,5 @@ def load_backtest(folder: str | Path) -> Backtest:
 def bundled_backtest(runs: Runs) -> Backtest | None:
     """The back-test that ships with a bundled table, if the runs are exactly that table."""
     place = BACKTESTS / runs.source
-    found = load_backtest(place) if place.is_dir() else None
-    return found if found is not None and found.sha256 == runs.sha256 else None
+    kept = load_backtest(place) if place.is_dir() else None
+    return kept if kept is not None and kept.sha256 == runs.sha256 else None
