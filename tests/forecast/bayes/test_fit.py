@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast import compare, read_runs
+from forecast import compare, read_runs, recommend
 from forecast.bayes import fit
-from forecast.bayes.diagnostics import convergence, leave_out
+from forecast.bayes.diagnostics import convergence, diagnose, leave_out
 from forecast.bayes.laws import coefficients
 from forecast.bayes.sampler import Settings, sample
-from forecast.bayes.weights import LOCALITIES, weigh_rows
+from forecast.bayes.weights import LOCALITIES, MOST_ROWS, NEIGHBOUR, weigh_rows
 
 PLANTED = {"E": 0.3, "alpha": 0.45, "beta": 0.55}
 TABLES = 20
@@ -179,6 +179,64 @@ def test_kept_and_set_aside_rows_of_the_real_table_are_all_rows(nethack, nethack
     assert nethack.set_aside.notna().all()
     assert not set(nethack.encoding.rows) & set(nethack.set_aside.index)
     assert sorted([*nethack.encoding.rows, *nethack.set_aside.index]) == sorted(nethack_runs.table.index)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_of_a_large_table_spaced_checkpoints_are_fitted(planted, named):
+    """With or without names of runs; the last checkpoint of every curve stays, and no size is lost."""
+    table = planted(0, noise=1e-3, sizes=9, checkpoints=300)
+    runs = read_runs(table if named else table.drop(columns="run"))
+    weighed = weigh_rows(runs)
+    used = runs.table[(weighed.weights > 0).any(axis=1)]
+    assert 0.5 * MOST_ROWS < len(used) <= MOST_ROWS
+    stood_for = runs.table.loc[weighed.set_aside[weighed.set_aside == NEIGHBOUR].index]
+    counted = pd.concat([used, stood_for])
+    assert set(used["params"]) == set(counted["params"])
+    assert used.groupby("params")["samples"].max().equals(counted.groupby("params")["samples"].max())
+    steps = np.log(used["samples"]).groupby(used["params"]).diff().dropna()
+    assert steps.max() < 2.1 * steps.median()
+
+
+def test_of_more_curves_than_rows_allowed_some_stand_for_all(planted):
+    table = planted(0, noise=1e-3, sizes=900, checkpoints=1)
+    table["samples"] = np.geomspace(1e9, 1e11, 900)
+    weights = weigh_rows(read_runs(table.assign(flops=6 * table["params"] * table["samples"]))).weights
+    assert 0.5 * MOST_ROWS < (weights > 0).any(axis=1).sum() <= MOST_ROWS
+
+
+def test_naming_runs_of_one_training_a_size_widens_nothing():
+    """The effect of size is not the noise of a run: with the names the interval was twenty times as wide."""
+    named = read_runs("constant-rate")
+    unnamed = read_runs(named.table.drop(columns=["run"]).reset_index(drop=True))
+    widths, sizes = [], []
+    for runs in (named, unnamed):
+        posterior = fit(runs)
+        assert posterior.diagnostics.passed
+        chosen = recommend(posterior, flops=10 * float(runs.table["flops"].max()))
+        assert chosen.loss is not None
+        widths.append(np.log(chosen.loss["q95"] / chosen.loss["q05"]))
+        sizes.append(np.log(chosen.params))
+    assert widths[0] < 1.3 * widths[1]
+    assert abs(sizes[0] - sizes[1]) < 0.3
+
+
+# ---- verdict ------------------------------------------------------------------------------------------------------
+
+
+def test_advice_fits_the_check_that_failed():
+    rng = np.random.default_rng(0)
+    good, calm, fitting = rng.normal(size=(4, 500)), np.zeros((4, 500), bool), np.full(100, 0.5)
+    drifting = good + np.arange(4)[:, None]
+    cases = {
+        "ample longer (--draws": diagnose({"x": drifting}, calm, fitting, np.zeros(20)),
+        "column `run`": diagnose({"x": good}, calm, fitting, np.full(20, 0.9)),
+        "wrong units": diagnose({"x": good}, calm, np.zeros(100), np.zeros(20)),
+        "--law additive": diagnose({"x": good}, ~calm, fitting, np.zeros(20)),
+    }
+    for advice, found in cases.items():
+        assert not found.passed
+        assert [other for other in cases if other in found.sentence] == [advice], found.sentence
+    assert diagnose({"x": good}, calm, fitting, np.zeros(20)).passed
 
 
 # ---- settings -----------------------------------------------------------------------------------------------------
