@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +19,8 @@ from forecast.numbers import count, decimals, digits, percent, scientific, share
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+_SECONDS = 10
+"""Between two lines of progress where there is no terminal."""
 _ELPD = partial(decimals, places=1)
 _FORMS: dict[str, Callable[[float], str]] = {
     "params": count,
@@ -44,14 +47,31 @@ def by_method(scores: pd.DataFrame) -> pd.DataFrame:
 
 @contextmanager
 def progress(quiet: bool, what: str = "sampling") -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on stderr while sampling; none where nobody watches."""
-    if quiet or not err.is_terminal:
+    """On stderr: a bar on a terminal, elsewhere a line every `_SECONDS`, as in the log of a job; nothing if quiet."""
+    if quiet:
         yield None
+        return
+    if not err.is_terminal:
+        yield _line_by_line(what)
         return
     shown = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*shown, console=err, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _line_by_line(what: str) -> Callable[[int, int], None]:
+    """Prints how far the work is, at most once in `_SECONDS`."""
+    begun = shown = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown >= _SECONDS:
+            shown = now
+            err.print(f"{what}: {done:,} of {total:,} after {now - begun:.0f} s")
+
+    return report
 
 
 def warn(posterior: forecast.Posterior) -> None:
