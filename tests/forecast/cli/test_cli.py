@@ -125,7 +125,7 @@ def test_required_says_what_it_takes(saved):
 
 def test_next_writes_a_plan_that_a_sweep_can_train(saved, tmp_path):
     out = tmp_path / "plan.toml"
-    done = run("next", saved, "--target-flops", "3e19", "--spend", "2e18", "--count", 3, "--out", out, "--json")
+    done = run("next", saved, "--target-flops", "3e19", "--spend", "1e19", "--count", 3, "--out", out, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert 1 <= len(found["runs"]) <= 3
