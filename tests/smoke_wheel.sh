@@ -40,6 +40,7 @@ backtests = ("sha256", "forecasts.csv.gz", "choices.csv.gz", "paths.csv.gz", "re
 needed = ["report/page.html.j2"]
 for table in forecast.datasets():
     needed += [f"published/{table}.csv", f"published/{table}.toml"]
+for table in ("atari-cnn", "nethack-transformer"):
     needed += [f"published/backtests/{table}/{name}" for name in backtests]
 for name in needed:
     assert files(forecast).joinpath(name).is_file(), f"forecast/{name} is not in the wheel"
