@@ -20,8 +20,6 @@ MOST_ROWS = 448
 _LEAST_MOST = 192  # rows of a group, however many groups there are
 _LEAST = 0.01  # a smaller weight is set to 0
 _WIDEN = 8  # doublings of a locality, at most
-
-
 NEIGHBOUR = "a checkpoint nearby on the same curve stands for it"
 """Reason why a row of a large table is left out."""
 
@@ -117,7 +115,8 @@ def weigh_rows(runs: Runs) -> RowWeights:
         curve = counted["run"] if runs.has_trajectories else counted["params"].astype(str)
         spaced = _spaced(np.log(counted["samples"].to_numpy()), pd.factorize(curve, sort=True)[0], most)
         represented.append(counted.index[~spaced])
-    weights.loc[represented[0].append(represented[1:])] = 0.0
+    stood_for = represented[0].append(represented[1:])
+    weights.loc[stood_for] = 0.0
     return RowWeights(
         loss=loss,
         excess=excess,
@@ -125,7 +124,7 @@ def weigh_rows(runs: Runs) -> RowWeights:
         begun=begun,
         localities=localities,
         weights=weights,
-        represented=represented[0].append(represented[1:]),
+        represented=stood_for,
     )
 
 
