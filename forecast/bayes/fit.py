@@ -1,6 +1,7 @@
 """From a run table to its posterior, and the comparison of laws."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from forecast.bayes.diagnostics import HIGH_PARETO_K, Diagnostics, convergence, 
 from forecast.bayes.encode import Encoding, encode
 from forecast.bayes.laws import LAWS
 from forecast.bayes.model import episode_sd
+from forecast.bayes.pace import Pace, hindcasts, learned_pace
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.sampler import (
     Draws,
@@ -76,7 +78,7 @@ def fit(
         enough=lambda values: convergence(values, len(LOCALITIES)).reached,
         progress=progress,
     )
-    return Posterior(
+    posterior = Posterior(
         runs=runs,
         spec=spec,
         encoding=encoding,
@@ -87,6 +89,14 @@ def fit(
         expert_return=experts,
         start_loss=starts,
     )
+    return replace(posterior, paces=_paces(posterior))
+
+
+def _paces(posterior: Posterior) -> dict[str, Pace]:
+    """By group, from hindcasts of its own rows."""
+    runs = posterior.runs
+    by_group = {name: hindcasts(runs.subset(runs.table["group"] == name), posterior.spec.law) for name in runs.groups}
+    return {name: learned_pace(made, posterior.law_sd(name) if made else 0.0) for name, made in by_group.items()}
 
 
 def _check_settings(law: str, settings: Settings) -> None:

@@ -36,8 +36,7 @@ Priors (n% to m% are 90% intervals):
   log-normal around 0.25; 0.11 to 0.57.
 - start: no loss of the law lies above it. Up to 18% above the loss of an untrained policy where that is given, else up
   to twice the best loss of the smallest budget, where the frontier begins (half-normal in log, 0.1 or 0.4).
-- pace: beyond the data the frontier may fall faster or slower than the law predicts; see `PACE`. The data cannot
-  determine it.
+- pace: beyond the data the frontier may fall faster or slower than the law predicts; see `forecast.bayes.pace`.
 - noise: relative scatter of a checkpoint at the reference, log-normal around 0.5%; 0.1% to 2.6%. noise_growth:
   half-normal, scale 1 (at 1, noise is proportional to the loss's rise). dof: 2 + log-normal around 5.
 - memory: log samples over which a run's noise persists, log-normal around 0.37; 0.16 to 0.84, a factor of 1.2 to 2.3.
@@ -69,7 +68,7 @@ drifts, the memory, the growth of the noise, its tails and the interaction are c
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -89,11 +88,6 @@ SKILL_KNOTS = Knots(spacing=0.7, below=3, above=3)
 """Of the drifting elasticity: one a factor of two in loss."""
 GROUP_MARK = "@"
 """Between the name of a site and the index of its group."""
-PACE = 0.13
-"""The fall of the frontier's log loss beyond the largest compute of the table, h factors of ten ahead, is multiplied by
-exp(PACE · sqrt(h) · t), t Student with `PACE_DOF` degrees of freedom, because the data cannot show how a law fails
-beyond them. Chosen on back-tests of the bundled tables (benchmarks/LOG.md)."""
-PACE_DOF = 3.0
 
 
 class Scales(NamedTuple):
@@ -171,6 +165,12 @@ def sample_parameters(spec: Spec, data: Data) -> Parameters:
         "episode_cv": _draw("return_episode_cv", dist.LogNormal(0.0, 0.5)),
     }
     return Parameters(law, noise, _sample_return_law(spec, data), return_noise)
+
+
+def parameters_of(spec: Spec, data: Data, values: Mapping[str, Any]) -> Parameters:
+    """The parameters at these values of the sites."""
+    with numpyro.handlers.substitute(data=dict(values)), numpyro.handlers.seed(rng_seed=0):
+        return sample_parameters(spec, data)
 
 
 def _level_below_ceiling(groups: int, data: Data) -> tuple[Array, Array]:

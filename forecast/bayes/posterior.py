@@ -20,7 +20,8 @@ from forecast.bayes.diagnostics import Diagnostics
 from forecast.bayes.encode import Encoding, Reference
 from forecast.bayes.evaluate import law_on_points, return_on_draws
 from forecast.bayes.laws import ReturnLaw
-from forecast.bayes.model import PACE, PACE_DOF, SCALE_KNOTS, SKILL_KNOTS, Parameters, noise_scale
+from forecast.bayes.model import SCALE_KNOTS, SKILL_KNOTS, Parameters, noise_scale
+from forecast.bayes.pace import DOF, Pace
 from forecast.bayes.prediction import Prediction
 from forecast.bayes.sampler import constrained_parameters
 from forecast.errors import ForecastError
@@ -77,6 +78,8 @@ class Posterior:
     """By group, where known: mean return of the demonstrator, or the highest return of a table without losses."""
     start_loss: Mapping[str, float] = field(default_factory=dict)
     """By group, where known: loss of an untrained policy (nats)."""
+    paces: Mapping[str, Pace] = field(default_factory=dict)
+    """By group: how much faster or slower than the law the frontier may fall beyond the data; the prior if missing."""
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -122,7 +125,7 @@ class Posterior:
         noise, returns = self.parameters.noise, self.parameters.return_noise
         size = np.shape(noise["dof"])
         standard = {
-            "pace": np.clip(rng.standard_t(PACE_DOF, size), -12, 12),
+            "pace": np.clip(rng.standard_t(DOF, size), -12, 12),
             "loss": rng.standard_t(np.asarray(noise["dof"])),
         }
         if self.has_returns and self.has_losses:
@@ -151,7 +154,7 @@ class Posterior:
 
         Without losses: minus the log of the shifted return, which `returns_at` converts to a return.
         params, samples: [P].
-        pace: whether to apply the pace (`forecast.bayes.model.PACE`) beyond the data.
+        pace: whether to apply the pace (`forecast.bayes.pace`) beyond the data.
         """
         name = self.group_name(group)
         k, ref = self.groups.index(name), self.reference(name)
@@ -229,7 +232,22 @@ class Posterior:
         rank = np.clip(np.searchsorted(steps, ahead, side="right") - 1, 0, len(steps) - 2)
         part = (ahead - steps[rank]) / (steps[rank + 1] - steps[rank])
         fall = frontier[:, rank] * (1 - part) + frontier[:, rank + 1] * part - frontier[:, :1]
-        return fall * np.expm1(PACE * np.sqrt(ahead) * self._standard["pace"][:, None])
+        return fall * (self._paced(name, ahead) - 1)
+
+    def _paced(self, name: str, ahead: Any) -> np.ndarray:
+        """Factor by which the fall `ahead` [P] factors of ten beyond the table differs from the law's, [S, P]."""
+        pace = self.pace(name)
+        return np.exp(pace.centre + pace.scale * np.sqrt(np.atleast_1d(ahead)) * self._standard["pace"][:, None])
+
+    def pace(self, group: str | None = None) -> Pace:
+        """How much faster or slower than the law the frontier of a group may fall beyond the data."""
+        return self.paces.get(self.group_name(group), Pace())
+
+    def law_sd(self, group: str | None = None) -> float:
+        """Standard deviation of the log of the law's fall of log loss over the next factor of ten of compute."""
+        steps, frontier = self._frontiers[self.group_name(group)]
+        next_ten = frontier[:, int(np.searchsorted(steps, 1.0 - 1e-9))]
+        return float(np.std(np.log(np.maximum(frontier[:, 0] - next_ten, 1e-9))))
 
     @cached_property
     def _frontiers(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -267,6 +285,7 @@ class Posterior:
             }
             if self.spec.law in ("interaction", "drifting"):
                 values["interaction"] = law.interaction[:, k], "exponent g"
+            values["pace"] = self._paced(name, 1.0), "times the law's next step of ten times the compute"
             if self.parameters.return_law is not None:
                 middle = SKILL_KNOTS.below
                 elasticity = self.parameters.return_law.elasticity[:, k, middle]
@@ -323,6 +342,7 @@ class Posterior:
                 "sha256": self.runs.sha256,
                 "expert_return": dict(self.expert_return),
                 "start_loss": dict(self.start_loss),
+                "paces": {group: pace._asdict() for group, pace in self.paces.items()},
                 "table": self.runs.table.to_csv(),
                 "checks": self.diagnostics.checks.to_csv(index=False),
             }

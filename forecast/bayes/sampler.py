@@ -6,32 +6,31 @@ A chain is a thread; the programs of a chain are compiled in parallel.
 """
 
 import functools
-import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
-from jax.flatten_util import ravel_pytree
 from numpyro.infer.hmc import hmc
 from numpyro.infer.util import constrain_fn, log_likelihood, potential_energy
 
+from forecast.bayes.compiled import keep_compilations
 from forecast.bayes.data import Data, Spec
 from forecast.bayes.model import (
-    GROUP_MARK,
     Parameters,
     noise_scale,
     of_rows,
+    parameters_of,
     row_locations,
     run_model,
     sample_parameters,
 )
+from forecast.bayes.sites import as_jax, blocks, sites_of, start_point, unpacked
 
 _BLOCK = 100  # iterations between two reports of progress
 Progress = Callable[[int, int], None]
@@ -70,18 +69,6 @@ class Settings:
     """In warm-up and after it. Less does not cross the long ridges of a clean table in warm-up (benchmarks/LOG.md)."""
 
 
-def keep_compilations() -> None:
-    """Make jax keep compiled programs on disk for later processes, in the folder `FORECAST_CACHE`.
-
-    Called before the first compilation of a process, never by an import. A cache folder that is set already stays.
-    """
-    if jax.config.values.get("jax_compilation_cache_dir"):
-        return
-    cache = os.environ.get("FORECAST_CACHE", str(Path.home() / ".cache" / "forecast"))
-    jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-
-
 def sample(
     spec: Spec,
     data: Data,
@@ -103,7 +90,7 @@ def sample(
     if weights is None:
         weights = np.broadcast_to(data.weight, (settings.chains, len(data.weight)))
     with jax.enable_x64(True):
-        data = _as_jax(data)
+        data = as_jax(data)
         programs = _compiled(spec, replace(settings, draws=0, max_draws=0), jax.tree.map(jax.typeof, data))
         keys = jax.random.split(jax.random.PRNGKey(seed), settings.chains)
     board = _Board(settings.chains, progress)
@@ -177,7 +164,7 @@ class _Chain:
 def constrained_parameters(spec: Spec, data: Data, draws: Mapping[str, np.ndarray]) -> Parameters:
     """The laws and the noise of every draw, arrays [S, ...] with the chains joined."""
     with jax.enable_x64(True):
-        parameters = _parameters(spec)(_joined(draws), _as_jax(data))
+        parameters = _parameters(spec)(_joined(draws), as_jax(data))
     return jax.tree.map(np.asarray, parameters)
 
 
@@ -190,7 +177,7 @@ def prior_parameters(spec: Spec, data: Data, count: int, seed: int) -> Parameter
             return sample_parameters(spec, data)
 
     with jax.enable_x64(True):
-        data = _as_jax(data)
+        data = as_jax(data)
         return jax.tree.map(np.asarray, jax.jit(jax.vmap(draw))(jax.random.split(jax.random.PRNGKey(seed), count)))
 
 
@@ -201,7 +188,7 @@ def row_likelihoods(spec: Spec, data: Data, draws: Mapping[str, np.ndarray], wei
     Returns [chain, draw, n], rows of weight 0 at 0.
     """
     with jax.enable_x64(True):
-        return np.asarray(_likelihoods(spec)(dict(draws), _as_jax(data), jnp.asarray(weights)))
+        return np.asarray(_likelihoods(spec)(dict(draws), as_jax(data), jnp.asarray(weights)))
 
 
 def row_forecasts(parameters: Parameters, data: Data) -> tuple[np.ndarray, np.ndarray]:
@@ -215,13 +202,8 @@ def row_forecasts(parameters: Parameters, data: Data) -> tuple[np.ndarray, np.nd
 
     with jax.enable_x64(True):
         draws = jax.tree.map(jnp.asarray, parameters)
-        location, scale = jax.jit(jax.vmap(forecast_rows, (0, None)))(draws, _as_jax(data))
+        location, scale = jax.jit(jax.vmap(forecast_rows, (0, None)))(draws, as_jax(data))
     return np.asarray(location), np.asarray(scale)
-
-
-def _as_jax(data: Data) -> Data:
-    """The arrays as jax's; within `jax.enable_x64`, in double precision."""
-    return Data(*(jnp.asarray(x) for x in data))
 
 
 def _joined(draws: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -239,11 +221,7 @@ def _likelihoods(spec: Spec) -> Callable:
 
 @functools.lru_cache(maxsize=16)
 def _parameters(spec: Spec) -> Callable:
-    def parameters_of(values: Any, data: Data) -> Parameters:
-        with numpyro.handlers.substitute(data=values), numpyro.handlers.seed(rng_seed=0):
-            return sample_parameters(spec, data)
-
-    return jax.jit(jax.vmap(parameters_of, (0, None)))
+    return jax.jit(jax.vmap(lambda values, data: parameters_of(spec, data, values), (0, None)))
 
 
 class _Programs(NamedTuple):
@@ -260,9 +238,9 @@ class _Programs(NamedTuple):
 @functools.lru_cache(maxsize=16)
 def _compiled(spec: Spec, settings: Settings, data: Data) -> _Programs:
     """The programs of a chain, for arrays of the shapes of `data`."""
-    shapes = jax.eval_shape(functools.partial(_sites, spec), data)
+    shapes = jax.eval_shape(functools.partial(sites_of, spec), data)
     sites = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
-    unpack = functools.partial(_unpacked, sites)
+    unpack = functools.partial(unpacked, sites)
 
     def potential(data: Data) -> Callable:
         return lambda z: potential_energy(run_model, (data, spec), {}, unpack(z))
@@ -272,11 +250,11 @@ def _compiled(spec: Spec, settings: Settings, data: Data) -> _Programs:
     def start(key: Any, data: Data) -> Any:
         key_init, key_run = jax.random.split(key)
         return init_kernel(
-            _start_point(spec, data, key_init),
+            start_point(spec, data, key_init),
             settings.warmup,
             target_accept_prob=settings.target_accept,
             max_tree_depth=cast(Any, settings.max_tree_depth),
-            dense_mass=cast(Any, [(block,) for block in _blocks(sites)]),
+            dense_mass=cast(Any, [(block,) for block in blocks(sites)]),
             model_args=(data,),
             rng_key=key_run,
         )
@@ -298,57 +276,3 @@ def _compiled(spec: Spec, settings: Settings, data: Data) -> _Programs:
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.submit(started.compile), pool.submit(blocked.compile)
         return _Programs(first.result(), second.result(), jax.jit(finish))
-
-
-def _blocks(sites: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Sites whose covariance is adapted together: the losses and the returns of each group, and what groups share.
-
-    Correlations between blocks are small, and small blocks need few draws to adapt.
-    """
-    blocks: dict[str, list[str]] = {}
-    several_groups = any(GROUP_MARK + "1" in name for name in sites)
-    for name in sorted(sites):
-        group = name.partition(GROUP_MARK)[2] if several_groups else ""
-        blocks.setdefault(("returns" if "return" in name else "losses") + group, []).append(name)
-    return blocks
-
-
-# One vector a block in place of twenty scalars: half the time to sample and two thirds to compile.
-def _packed(sites: Mapping[str, Any]) -> dict[str, Any]:
-    """block -> vector of the values of its sites."""
-    return {name: ravel_pytree({k: sites[k] for k in block})[0] for name, block in _blocks(sites).items()}
-
-
-def _unpacked(sites: Mapping[str, Any], vectors: Mapping[str, Any]) -> dict[str, Any]:
-    """site -> value, from block -> vector; sites: any values of the right shapes."""
-    values: dict[str, Any] = {}
-    for name, block in _blocks(sites).items():
-        values.update(ravel_pytree({k: sites[k] for k in block})[1](vectors[name]))
-    return values
-
-
-def _sites(spec: Spec, data: Data) -> dict[str, Any]:
-    """A value of every site that the model samples, by name."""
-    return {k: site["value"] for k, site in _latent(spec, data).items()}
-
-
-def _latent(spec: Spec, data: Data) -> dict[str, Any]:
-    with numpyro.handlers.seed(rng_seed=0):
-        trace = numpyro.handlers.trace(run_model).get_trace(data, spec)
-    return {k: s for k, s in trace.items() if s["type"] == "sample" and not s["is_observed"]}
-
-
-def site_names(spec: Spec, data: Data) -> set[str]:
-    """Names of what the model samples, to recognise draws of another version of the model."""
-    keep_compilations()
-    return set(_latent(spec, data))
-
-
-def _start_point(spec: Spec, data: Data, key: Any) -> Any:
-    """Unconstrained starting values by block: the prior's mean, jittered."""
-    middle = {}
-    for name, site in _latent(spec, data).items():
-        transform = numpyro.distributions.biject_to(site["fn"].support)
-        middle[name] = transform.inv(jnp.broadcast_to(site["fn"].mean, jnp.shape(site["value"])))
-    vector, unravel = ravel_pytree(_packed(middle))
-    return unravel(vector + 0.1 * jax.random.normal(key, vector.shape))

@@ -10,8 +10,9 @@ import pandas as pd
 from forecast.bayes.data import Spec
 from forecast.bayes.diagnostics import Diagnostics
 from forecast.bayes.encode import encode
+from forecast.bayes.pace import Pace
 from forecast.bayes.posterior import Posterior
-from forecast.bayes.sampler import site_names
+from forecast.bayes.sites import site_names
 from forecast.errors import SavedFileError
 from forecast.runs.checks import TEXT
 from forecast.runs.cost import group_costs
@@ -55,4 +56,5 @@ def load_posterior(path: str | Path) -> Posterior:
         seed=header["seed"],
         expert_return=experts,
         start_loss=header["start_loss"],
+        paces={group: Pace(**pace) for group, pace in header.get("paces", {}).items()},
     )

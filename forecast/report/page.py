@@ -161,6 +161,7 @@ def _section(view: View, past: Backtest | None, score: Score | None) -> dict[str
         "scored": None if score is None else tables.scored(score),
         "recommended": tables.recommended(view.recommendation),
         "sources": tables.sources(view),
+        "pace": view.posterior.pace(view.group).sentence,
         "rounding": tables.rounding(view.recommendation),
         "methods": tables.methods(view),
         "past": None if past is None else tables.past(past, view.group),
