@@ -77,10 +77,10 @@ class Pace(NamedTuple):
         """What it is and where it comes from."""
         low, high = (decimals(x, 2) for x in self.factors)
         source = (
-            f"learned from {self.hindcasts} hindcast{'s' if self.hindcasts > 1 else ''}: fits to the smaller budgets of "
+            f"learned from {self.hindcasts} hindcast{'s' if self.hindcasts > 1 else ''}: fits to smaller budgets of "
             "this table, compared with its larger ones"
             if self.hindcasts
-            else "the general allowance, because the table is too short to compare fits to its smaller budgets with its "
+            else "the general allowance, because the table is too short to compare fits to smaller budgets with its "
             "larger ones"
         )
         return f"{low} to {high} times what the law says over the next factor of ten of compute (90%), {source}."

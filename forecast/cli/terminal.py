@@ -35,12 +35,19 @@ _FORMS: dict[str, Callable[[float], str]] = {
 """How numbers of a column, or of a row with this name in its first cell, are written."""
 
 
+_BESIDE = (
+    *(("in 90%", "cover90"), ("in 50%", "cover50"), ("error", "error"), ("regret", "regret")),
+    ("N* in 90%", "size_cover90"),
+)
+"""Shares that stand beside the CRPS of a method, by their name in the table."""
+
+
 def by_method(scores: pd.DataFrame) -> pd.DataFrame:
     """CRPS by horizon, and the rest at one horizon, a row a method."""
     crps = scores.pivot(index="method", columns="horizon", values="crps")
     rest = scores[scores["horizon"] == 30].set_index("method")
     table = pd.DataFrame({f"{h}×": crps[h] for h in crps.columns}).reindex(rest.index)
-    for name, column in (("in 90%", "cover90"), ("in 50%", "cover50"), ("error", "error"), ("regret", "regret")):
+    for name, column in _BESIDE:
         table[name] = rest[column].map(lambda x: "" if pd.isna(x) else share(x))
     return table.reset_index()
 

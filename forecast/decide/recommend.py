@@ -168,7 +168,7 @@ def recommend(
         objective=objective,
         params=params,
         samples=samples,
-        optimum_params=_quantiles(np.exp(np.interp(top, np.arange(weighed.params.size), np.log(weighed.params)))),
+        optimum_params=_quantiles(np.exp(weighed.best_sizes())),
         optimum_samples=_quantiles(np.exp(np.interp(top, np.arange(weighed.params.size), np.log(weighed.samples)))),
         loss=None if predicted.loss is None else _quantiles(predicted.loss[:, 0]),
         returns=None if predicted.returns is None else _quantiles(predicted.returns[:, 0]),

@@ -35,6 +35,10 @@ class Weighed:
         assert value is not None
         return least_on_grid(-value)[0]
 
+    def best_sizes(self) -> np.ndarray:
+        """Log of each draw's own optimal size [S]."""
+        return np.interp(self.best_of_each_draw(), np.arange(self.params.size), np.log(self.params))
+
     def regret(self) -> pd.DataFrame:
         """Expected relative regret of each size."""
         table = pd.DataFrame({"params": self.params, "samples": self.samples})

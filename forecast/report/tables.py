@@ -168,12 +168,14 @@ def past(backtest: Backtest, group: str) -> Table:
         cells = [
             digits(score["crps"]),
             *(share(score[c]) for c in ("cover90", "cover50", "error", "regret")),
+            digits(score["size_crps"]),
+            share(score["size_cover90"]),
         ]
         if returns:
             of_return = by_key.get(("return", method), {"crps": np.nan, "cover90": np.nan})
             cells += [digits(of_return["crps"]), share(of_return["cover90"])]
         rows.append((METHOD_NAMES.get(method, "this forecast"), *cells, count(score["cutoffs"])))
-    head = ("method", "CRPS, log loss", "in 90%", "in 50%", "error", "N* regret")
+    head = ("method", "CRPS, log loss", "in 90%", "in 50%", "error", "N* regret", "CRPS, log N*", "in 90%")
     head += ("CRPS, log return", "in 90%") if returns else ()
     return Table(head=(*head, "cut-offs"), rows=rows)
 

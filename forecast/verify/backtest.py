@@ -7,7 +7,7 @@ those budgets. Groups are taken one by one.
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -15,16 +15,19 @@ from os import cpu_count
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
 
 from forecast import classical
 from forecast.bayes.fit import fit
 from forecast.bayes.laws import LAWS
 from forecast.bayes.prediction import QUANTILE_NAMES, QUANTILES
 from forecast.decide.recommend import recommend
+from forecast.decide.weigh import weigh
 from forecast.errors import FitError, ForecastError
 from forecast.runs.table import Runs, return_offset
 from forecast.verify.crps import LEVELS, crps_at_levels
-from forecast.verify.scores import COLUMNS, HORIZONS, TABLES, Backtest, bundled_backtest, load_backtest, pooled
+from forecast.verify.optima import Optimum, Profile, optima, profiles
+from forecast.verify.scores import CHOICES, COLUMNS, HORIZONS, TABLES, Backtest, bundled_backtest, load_backtest, pooled
 
 __all__ = [
     "BELOW_1",
@@ -89,6 +92,8 @@ class _Answer:
     """Recommended params on each later budget: [budgets]."""
     path: np.ndarray
     """Quantiles at `QUANTILES` of the log loss there: [5, budgets]."""
+    sizes: np.ndarray | None = None
+    """Draws of the log of the size of least loss there: [S, budgets]; None where a method gives no interval of it."""
 
 
 def backtest(
@@ -172,6 +177,7 @@ def _work(task: _Task) -> dict[str, pd.DataFrame]:
     past = task.runs.subset(task.runs.table["flops"] <= task.cutoff * (1 + 1e-9))
     budgets = task.cutoff * 10 ** np.arange(_STEP, np.log10(HORIZONS[-1]) + 1e-9, _STEP)
     offset = return_offset(task.runs.table)
+    seen = profiles(task.runs.table, budgets)
     about = {"group": task.runs.groups[0], "cutoff": task.cutoff}
     tables: dict[str, list[pd.DataFrame]] = {k: [] for k in TABLES}
     for method in task.methods:
@@ -196,7 +202,7 @@ def _work(task: _Task) -> dict[str, pd.DataFrame]:
             )
         q = np.exp(answer.path)
         tables["paths"].append(pd.DataFrame({**named, "flops": budgets, **dict(zip(QUANTILE_NAMES, q, strict=True))}))
-        tables["choices"].append(_choices(task.runs.table, budgets, answer.chosen).assign(**named))
+        tables["choices"].append(_choices(seen, answer).assign(**named))
     empty = {"refusals": ["group", "cutoff", "method", "reason"]}
     whole = {k: pd.concat(v, ignore_index=True) for k, v in tables.items() if v}
     return {k: whole.get(k, pd.DataFrame(columns=empty.get(k))) for k in TABLES}
@@ -206,6 +212,8 @@ def _ours(past: Runs, later: pd.DataFrame, budgets: np.ndarray, offset: float, t
     posterior = fit(past, law=task.law, seed=task.seed, chains=_CHAINS, draws=_DRAWS, max_draws=_DRAWS, warmup=_WARMUP)
     drawn = posterior.predict(later["params"], later["samples"], flops=later["flops"])
     chosen = [recommend(posterior, flops=c, objective="loss") for c in budgets]
+    name = posterior.groups[0]
+    sizes = [weigh(posterior, name, c, "loss", None, None).best_sizes() for c in budgets]
     run = posterior.predict(np.array([r.params for r in chosen]), np.array([r.samples for r in chosen]))
     assert drawn.loss is not None
     assert run.loss is not None
@@ -217,6 +225,7 @@ def _ours(past: Runs, later: pd.DataFrame, budgets: np.ndarray, offset: float, t
         returns=returns,
         chosen=run.params,
         path=np.quantile(np.log(run.loss), QUANTILES, axis=0),
+        sizes=np.stack(sizes, axis=1),
     )
 
 
@@ -262,25 +271,39 @@ def _forecasts(
     return pd.DataFrame({**named, "target": target, **points, **of_row, "crps": crps, "offset": offset})
 
 
-def _choices(table: pd.DataFrame, budgets: np.ndarray, chosen: np.ndarray) -> pd.DataFrame:
-    """What the chosen size cost on each budget that four sizes reach, read between their checkpoints and sizes.
+def _choices(seen: Sequence[Profile | None], answer: _Answer) -> pd.DataFrame:
+    """What the chosen size cost on each later budget, and the forecast of the size of least loss beside the table's.
 
     A size outside those trained there is taken as the nearest of them.
+    seen: the losses of the table on each budget; those without are left out.
     """
     rows = []
-    means = table.groupby(["params", "flops"], as_index=False)["loss"].mean()
-    sizes_there = np.unique(means["params"])
-    curves = [(n, *means.loc[means["params"] == n, ["flops", "loss"]].to_numpy(float).T) for n in sizes_there]
-    for budget, params in zip(budgets, chosen, strict=True):
-        profile = [
-            (np.log(size), np.interp(np.log(budget), np.log(flops), np.log(loss)))
-            for size, flops, loss in curves
-            if flops[0] <= budget * (1 + 1e-9) and budget <= flops[-1] * (1 + 1e-9)
-        ]
-        if len(profile) < 4 or not np.isfinite(params):
+    for i, (profile, optimum) in enumerate(zip(seen, optima(seen), strict=True)):
+        params = answer.chosen[i]
+        if profile is None or not np.isfinite(params):
             continue
-        sizes, losses = np.array(sorted(profile)).T
-        best = int(np.argmin(losses))
-        regret = np.expm1(np.interp(np.log(params), sizes, losses) - losses[best])
-        rows.append((budget, params, np.exp(sizes[best]), regret))
-    return pd.DataFrame(rows, columns=["flops", "params", "best_params", "regret"], dtype=float)
+        best = int(np.argmin(profile.log_loss))
+        least = profile.log_loss[best]
+        regret = np.expm1(np.interp(np.log(params), profile.log_params, profile.log_loss) - least)
+        sizes = np.log(params)[None] if answer.sizes is None else answer.sizes[:, i]
+        of_size = _size_score(sizes, optimum)
+        rows.append((profile.flops, params, np.exp(profile.log_params[best]), regret, *of_size))
+    return pd.DataFrame(rows, columns=CHOICES, dtype=float)
+
+
+def _size_score(sizes: np.ndarray, optimum: Optimum) -> tuple[float, ...]:
+    """The size at the vertex of a profile, its standard error (log), quantiles at `QUANTILES` of its forecast, CRPS.
+
+    sizes: draws of the log of the size of least loss [S], or one number, which has no quantiles. What is forecast is
+    the vertex as the rows show it, so that its error is added to the draws.
+    """
+    if not np.isfinite(optimum.log_params):
+        return (np.nan,) * 8
+    levels = LEVELS[:, None]
+    if len(sizes) == 1:
+        quantiles, shown = sizes + optimum.sd * ndtri(levels), np.full(len(QUANTILES), np.nan)
+    else:
+        drawn = sizes + optimum.sd * np.random.default_rng(0).standard_normal(len(sizes))
+        quantiles, shown = np.quantile(drawn, levels), np.exp(np.quantile(drawn, QUANTILES))
+    crps = crps_at_levels(quantiles, np.array([optimum.log_params]))[0]
+    return (float(np.exp(optimum.log_params)), optimum.sd, *map(float, shown), float(crps))

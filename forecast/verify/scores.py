@@ -16,6 +16,11 @@ COLUMNS = (
     *("q05", "q25", "median", "q75", "q95", "crps"),
 )
 """Of a forecast as it is written out: FLOPs, nats or return, and CRPS of the log."""
+CHOICES = (
+    *("flops", "params", "best_params", "regret"),
+    *("vertex", "vertex_sd", *QUANTILE_NAMES, "size_crps"),
+)
+"""Of a size chosen for a later budget: see `Backtest.choices`."""
 HORIZONS = (3, 10, 30, 100)
 """Factors of compute beyond the cut-off, up to which forecasts are scored."""
 TABLES = ("forecasts", "choices", "paths", "refusals")
@@ -29,7 +34,10 @@ class Backtest:
     """group, method, target (loss, return), cutoff and flops (FLOPs), params, samples, observed, q05 to q95, crps (of
     the log), offset (added to returns before their log)."""
     choices: pd.DataFrame
-    """group, method, cutoff, flops, params (chosen), best_params, regret (relative loss over the best there)."""
+    """group, method, cutoff, flops, params (chosen), best_params, regret (relative loss over the best there).
+
+    vertex: the size of least loss by the parabola through the sizes of that budget, NaN where it has none; vertex_sd:
+    its standard error (log); q05 to q95: quantiles of its forecast, that error included; size_crps: CRPS of its log."""
     paths: pd.DataFrame
     """group, method, cutoff, flops, q05 to q95 of the loss of the recommended run."""
     refusals: pd.DataFrame
@@ -50,7 +58,9 @@ class Backtest:
         """By group, method, target and horizon: the mean over cut-offs of the means over the rows of each.
 
         crps: of the natural log. cover90, cover50: share of rows inside the interval. width90, width50: of the interval
-        in log. error: mean absolute error of the median, relative. regret: of the chosen size (loss only). cutoffs.
+        in log. error: mean absolute error of the median, relative. cutoffs. Of the size for a budget, with losses only:
+        regret: of the chosen one. size_crps: of the log of the best one. size_cover90, size_cover50: share of best
+        sizes inside the interval.
         """
         rows = self.forecasts
         log = {q: _log(rows, q) for q in (*QUANTILE_NAMES, "observed")}
@@ -70,11 +80,21 @@ class Backtest:
             part = by_cutoff.groupby(keys, sort=False).mean()
             part["cutoffs"] = by_cutoff.groupby(keys, sort=False).size()
             chosen = self.choices[self.choices["flops"] <= horizon * self.choices["cutoff"] * (1 + 1e-9)]
-            regret = chosen.groupby(["group", "method", "cutoff"])["regret"].mean().groupby(["group", "method"]).mean()
-            part = part.join(regret, on=["group", "method"])
-            part.loc[part.index.get_level_values("target") != "loss", "regret"] = np.nan
+            by_size = _of_sizes(chosen).groupby(["group", "method", "cutoff"]).mean()
+            part = part.join(by_size.groupby(["group", "method"]).mean(), on=["group", "method"])
+            part.loc[part.index.get_level_values("target") != "loss", by_size.columns] = np.nan
             scores.append(part.reset_index().assign(horizon=horizon))
         return pd.concat(scores, ignore_index=True)
+
+
+def _of_sizes(chosen: pd.DataFrame) -> pd.DataFrame:
+    """Scores of each size chosen, by group, method and cut-off; NaN where the table does not show the best size."""
+    known = chosen["q05"].notna() & chosen["vertex"].notna()
+    inside = {
+        f"size_cover{share}": chosen["vertex"].between(chosen[low], chosen[high]).astype(float).where(known)
+        for share, low, high in ((90, "q05", "q95"), (50, "q25", "q75"))
+    }
+    return chosen[["group", "method", "cutoff", "regret", "size_crps"]].assign(**inside)
 
 
 def _log(rows: pd.DataFrame, column: str) -> pd.Series:
@@ -98,6 +118,9 @@ def load_backtest(folder: str | Path) -> Backtest:
         text = {"group": str, "method": str, "target": str, "reason": str}
         how = {"dtype": text, "keep_default_na": False, "na_values": [""]}  # a game may be called NA
         tables = {n: pd.read_csv(place / f"{n}.csv.gz", **how) for n in TABLES}
+        # Those of before lack what is known of the best size.
+        choices = tables["choices"]
+        tables["choices"] = choices.reindex(columns=choices.columns.union(CHOICES, sort=False))
         return Backtest(**tables, sha256=(place / "sha256").read_text(encoding="utf-8").strip())
     except (OSError, ValueError) as error:
         raise SavedFileError(f"{folder} does not hold a back-test ({error}); run `forecast backtest` anew.") from None

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from forecast import read_runs
 from forecast.cli.commands import app
 from forecast.verify import backtest as bt
+from forecast.verify.optima import profiles
 
 CHEAP = ("ours", "power_law")
 
@@ -97,9 +98,9 @@ def test_scores_are_means_over_rows_and_then_over_cutoffs():
         {"cutoff": 1.0, "flops": 50.0, "observed": 9.0, "crps": 3.0},
         {"cutoff": 4.0, "flops": 8.0, "observed": 3.0, "crps": 0.6},
     ]
-    choices = pd.DataFrame(
-        {"group": "g", "method": "m", "cutoff": [1.0, 1.0, 4.0], "flops": [2.0, 3.0, 8.0], "regret": [0.1, 0.3, 0.0]}
-    )
+    sizes = {"q05": 0.5, "q25": 0.9, "median": 1.0, "q75": 1.1, "q95": 2.0, "size_crps": [0.1, 0.2, 0.4]}
+    budgets = {"cutoff": [1.0, 1.0, 4.0], "flops": [2.0, 3.0, 8.0], "regret": [0.1, 0.3, 0.0]}
+    choices = pd.DataFrame({"group": "g", "method": "m", **budgets, **sizes, "vertex": [1.0, np.nan, 1.5]})
     whole = bt.Backtest(
         forecasts=pd.DataFrame([{**rows, **quantiles, **m} for m in made]),
         choices=choices,
@@ -114,8 +115,15 @@ def test_scores_are_means_over_rows_and_then_over_cutoffs():
     assert near["cover50"] == pytest.approx((0.5 + 0.0) / 2)
     assert near["width90"] == pytest.approx(np.log(4))
     assert near["regret"] == pytest.approx((0.2 + 0.0) / 2)
+    assert near["size_crps"] == pytest.approx((0.15 + 0.4) / 2)
+    assert near["size_cover90"] == 1.0
+    assert near["size_cover50"] == pytest.approx((1.0 + 0.0) / 2)
     assert near["cutoffs"] == 2
     assert scores.loc[100, "crps"] == pytest.approx(((0.1 + 0.3 + 3.0) / 3 + 0.6) / 2)
+
+
+def answer(chosen, sizes=None):
+    return bt._Answer(loss=np.empty(0), returns=None, chosen=chosen, path=np.empty(0), sizes=sizes)
 
 
 def test_regret_is_read_between_sizes_and_checkpoints():
@@ -124,9 +132,36 @@ def test_regret_is_read_between_sizes_and_checkpoints():
         pd.DataFrame({"params": n, "flops": [1.0, 100.0], "loss": np.exp([y + 0.05, y - 0.05])})
         for n, y in zip(sizes, log_loss, strict=True)
     )
-    found = bt._choices(table, np.array([10.0, 10.0, 10.0, 1e6]), np.array([10.0, np.sqrt(1000.0), 1e9, 10.0]))
+    seen = profiles(table, np.array([10.0, 10.0, 10.0, 1e6]))
+    found = bt._choices(seen, answer(np.array([10.0, np.sqrt(1000.0), 1e9, 10.0])))
     np.testing.assert_allclose(found["regret"], np.expm1([0.0, 0.05, 0.3]), atol=1e-9)
     np.testing.assert_allclose(found["best_params"], 10.0)
+
+
+def test_size_forecast_is_scored_against_the_vertex():
+    sizes = np.geomspace(1.0, 1e4, 9)
+    rows = {"params": sizes, "flops": 1.0, "loss": np.exp(0.01 * (np.log(sizes) - np.log(30.0)) ** 2)}
+    seen = profiles(pd.concat([pd.DataFrame(rows), pd.DataFrame(rows).assign(flops=10.0)]), np.array([5.0]))
+    draws = np.log(30.0) + 0.2 * np.random.default_rng(1).standard_normal((4000, 1))
+    (row,) = bt._choices(seen, answer(np.array([30.0]), draws)).to_dict(orient="records")
+    assert row["vertex"] == pytest.approx(30.0, rel=1e-3)
+    spread = np.hypot(0.2, row["vertex_sd"])
+    assert np.log(row["q95"] / row["q05"]) == pytest.approx(2 * 1.645 * spread, rel=0.05)
+    assert row["size_crps"] == pytest.approx(0.234 * spread, rel=0.05)  # of a normal forecast that is right
+    (point,) = bt._choices(seen, answer(np.array([60.0]))).to_dict(orient="records")
+    assert np.isnan(point["q05"])
+    assert point["size_crps"] == pytest.approx(np.log(2), rel=0.1)
+
+
+def test_best_sizes_are_scored_for_every_method(found):
+    choices = found.choices
+    assert choices["vertex"].notna().any()
+    ours = choices[(choices["method"] == "ours") & choices["vertex"].notna()]
+    assert (np.diff(ours[["q05", "q25", "median", "q75", "q95"]].to_numpy(), axis=1) > 0).all()
+    scores = found.scores().query("horizon == 30 and target == 'loss'").set_index("method")
+    assert 0 <= scores.loc["ours", "size_cover90"] <= 1
+    assert np.isnan(scores.loc["power_law", "size_cover90"])
+    assert scores.loc["ours", "size_crps"] > 0
 
 
 def test_cut_points_are_budgets_with_room_on_both_sides(table):
@@ -152,6 +187,12 @@ def test_what_is_saved_is_read_back(found, tmp_path):
     np.testing.assert_allclose(left["crps"], right["crps"], rtol=1e-4)
     for name in ("forecasts", "choices", "paths"):
         assert getattr(again, name).dtypes.tolist() == getattr(found, name).dtypes.tolist()
+    found.choices[["group", "method", "cutoff", "flops", "params", "best_params", "regret"]].to_csv(
+        tmp_path / "choices.csv.gz", index=False
+    )
+    before = bt.load_backtest(tmp_path).scores()  # as it was written before best sizes were scored
+    np.testing.assert_allclose(before["regret"], left["regret"], rtol=1e-4)
+    assert before["size_cover90"].isna().all()
     with pytest.raises(ValueError, match="does not hold a back-test"):
         bt.load_backtest(tmp_path / "nowhere")
 
