@@ -21,7 +21,7 @@ from forecast.bayes.encode import Encoding, Reference
 from forecast.bayes.evaluate import law_on_points, return_on_draws
 from forecast.bayes.laws import ReturnLaw
 from forecast.bayes.model import SCALE_KNOTS, SKILL_KNOTS, Parameters, noise_scale
-from forecast.bayes.pace import DOF, Pace
+from forecast.bayes.pace import DOF, OPTIMUM_SD, Pace
 from forecast.bayes.prediction import Prediction
 from forecast.bayes.sampler import constrained_parameters
 from forecast.errors import ForecastError
@@ -130,6 +130,7 @@ class Posterior:
         }
         if self.has_returns and self.has_losses:
             standard["return"] = rng.standard_t(np.asarray(returns["dof"]))
+        standard["optimum"] = rng.standard_normal(size)
         return standard
 
     def group_name(self, group: str | None) -> str:
@@ -242,6 +243,11 @@ class Posterior:
     def pace(self, group: str | None = None) -> Pace:
         """How much faster or slower than the law the frontier of a group may fall beyond the data."""
         return self.paces.get(self.group_name(group), Pace())
+
+    def optimum_misfit(self, flops: float, group: str | None = None) -> np.ndarray:
+        """How far the log of the best size on a budget may lie from the law's own (`forecast.bayes.pace`): [S]."""
+        ahead = max(float(np.log10(flops / self.largest_flops(group))), 0.0)
+        return OPTIMUM_SD * np.sqrt(1 + ahead) * self._standard["optimum"]
 
     def law_sd(self, group: str | None = None) -> float:
         """Standard deviation of the log of the law's fall of log loss over the next factor of ten of compute."""

@@ -158,7 +158,7 @@ def recommend(
     best = int(np.argmax(weighed.score))
     params, samples = float(weighed.params[best]), float(weighed.samples[best])
     predicted = posterior.predict(params, samples, group=name)
-    top = weighed.best_of_each_draw()
+    log_params, log_samples = weighed.optimum()
     spent = float(posterior.cost[name](params) * samples)
     bound = {k: v for k, v in limits.items() if v is not None}
     draws = {"loss": predicted.loss, "return": predicted.returns}
@@ -168,8 +168,8 @@ def recommend(
         objective=objective,
         params=params,
         samples=samples,
-        optimum_params=_quantiles(np.exp(weighed.best_sizes())),
-        optimum_samples=_quantiles(np.exp(np.interp(top, np.arange(weighed.params.size), np.log(weighed.samples)))),
+        optimum_params=_quantiles(np.exp(log_params)),
+        optimum_samples=_quantiles(np.exp(log_samples)),
         loss=None if predicted.loss is None else _quantiles(predicted.loss[:, 0]),
         returns=None if predicted.returns is None else _quantiles(predicted.returns[:, 0]),
         quantiles={k: np.quantile(v[:, 0], LEVELS) for k, v in draws.items() if v is not None},

@@ -26,6 +26,8 @@ class Weighed:
     """Expected return, or minus the expected loss (nats) where that is the objective [P]; higher is better."""
     objective: str
     """loss or return."""
+    misfit: np.ndarray
+    """How far the log of the best size may lie from each draw's own [S]."""
     lowest: float = 0.0
     """Returns count from here: 0, or the lowest of a table without losses where that is negative."""
 
@@ -35,9 +37,19 @@ class Weighed:
         assert value is not None
         return least_on_grid(-value)[0]
 
-    def best_sizes(self) -> np.ndarray:
-        """Log of each draw's own optimal size [S]."""
-        return np.interp(self.best_of_each_draw(), np.arange(self.params.size), np.log(self.params))
+    def optimum(self) -> tuple[np.ndarray, np.ndarray]:
+        """Log of the best size and of its samples, as uncertain as they are: [S] each.
+
+        Each draw's own optimum, and what a law may miss it by; not where a limit decides it: at an end of the sizes, or
+        where all samples there are are used.
+        """
+        at, rank, log_params = self.best_of_each_draw(), np.arange(self.params.size), np.log(self.params)
+        full = np.flatnonzero(self.samples == self.samples[0])[-1]
+        free = (at > full) & (at < rank[-1])
+        best = np.interp(at, rank, log_params)
+        moved = np.clip(best + self.misfit, log_params[full], log_params[-1])
+        best = np.where(free, moved, best)
+        return best, np.interp(best, log_params, np.log(self.samples))
 
     def regret(self) -> pd.DataFrame:
         """Expected relative regret of each size."""
@@ -91,5 +103,12 @@ def weigh(
     expected = returns.mean(axis=0) if objective == "return" and returns is not None else -np.exp(log_loss).mean(axis=0)
     lowest = 0.0 if posterior.has_losses else min(0.0, posterior.runs.group_table(name)["return_mean"].min())
     return Weighed(
-        params=sizes, samples=samples, loss=loss, returns=returns, score=expected, objective=objective, lowest=lowest
+        params=sizes,
+        samples=samples,
+        loss=loss,
+        returns=returns,
+        score=expected,
+        objective=objective,
+        lowest=lowest,
+        misfit=posterior.optimum_misfit(flops, name),
     )

@@ -213,7 +213,7 @@ def _ours(past: Runs, later: pd.DataFrame, budgets: np.ndarray, offset: float, t
     drawn = posterior.predict(later["params"], later["samples"], flops=later["flops"])
     chosen = [recommend(posterior, flops=c, objective="loss") for c in budgets]
     name = posterior.groups[0]
-    sizes = [weigh(posterior, name, c, "loss", None, None).best_sizes() for c in budgets]
+    sizes = [weigh(posterior, name, c, "loss", None, None).optimum()[0] for c in budgets]
     run = posterior.predict(np.array([r.params for r in chosen]), np.array([r.samples for r in chosen]))
     assert drawn.loss is not None
     assert run.loss is not None
