@@ -160,22 +160,22 @@ def past(backtest: Backtest, group: str) -> Table:
     scores = backtest.scores()
     scores = scores[(scores["group"] == group) & (scores["horizon"] == 30)]
     by_key = {(str(r["target"]), str(r["method"])): r for r in scores.to_dict(orient="records")}
-    returns = any(target == "return" for target, _ in by_key)
+    losses = any(target == "loss" for target, _ in by_key)
+    returns = losses and any(target == "return" for target, _ in by_key)
+    measured = "loss" if losses else "return"
     rows = []
     for (target, method), score in by_key.items():
-        if target != "loss":
+        if target != measured:
             continue
-        cells = [
-            digits(score["crps"]),
-            *(share(score[c]) for c in ("cover90", "cover50", "error", "regret")),
-            digits(score["size_crps"]),
-            share(score["size_cover90"]),
-        ]
+        cells = [digits(score["crps"]), *(share(score[c]) for c in ("cover90", "cover50", "error"))]
+        if losses:
+            cells += [share(score["regret"]), digits(score["size_crps"]), share(score["size_cover90"])]
         if returns:
             of_return = by_key.get(("return", method), {"crps": np.nan, "cover90": np.nan})
             cells += [digits(of_return["crps"]), share(of_return["cover90"])]
         rows.append((METHOD_NAMES.get(method, "this forecast"), *cells, count(score["cutoffs"])))
-    head = ("method", "CRPS, log loss", "in 90%", "in 50%", "error", "N* regret", "CRPS, log N*", "in 90%")
+    head: tuple[str, ...] = ("method", f"CRPS, log {measured}", "in 90%", "in 50%", "error")
+    head += ("N* regret", "CRPS, log N*", "in 90%") if losses else ()
     head += ("CRPS, log return", "in 90%") if returns else ()
     return Table(head=(*head, "cut-offs"), rows=rows)
 

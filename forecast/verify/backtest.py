@@ -2,7 +2,7 @@
 
 For cut-offs spread over the compute of a table, every method is fitted on the rows at or below the cut-off. It then
 forecasts the loss (and return) of the near-frontier rows between the cut-off and 100 times it, and the size to train on
-those budgets. Groups are taken one by one.
+those budgets. Without losses only the return is forecast. Groups are taken one by one.
 """
 
 import contextlib
@@ -49,6 +49,8 @@ BELOW_1 = "huber_lse_below_1"
 """The Huber fit of losses under 1 alone, a cut-off that suits the NetHack table; not among `METHODS`."""
 NEAR = 0.15
 """Log loss above the running minimum up to which a row is near the frontier, and so is forecast."""
+NEAR_RETURN = 0.7
+"""The same of log return, in a table without losses: half of the best. Wider, or only lucky seeds would be scored."""
 _CUTOFFS = 30  # fits of a whole table, over its groups: what bounds the cost
 _CHAINS, _DRAWS, _WARMUP = 4, 200, 400
 _REPLICATES = 100
@@ -84,14 +86,14 @@ class _Task:
 class _Answer:
     """What one method forecasts at one cut-off."""
 
-    loss: np.ndarray
-    """Quantiles at `LEVELS` of the log loss of each later row: [199, rows]."""
+    loss: np.ndarray | None
+    """Quantiles at `LEVELS` of the log loss of each later row: [199, rows]; None where the table has none."""
     returns: np.ndarray | None
     """The same of the log shifted return, None where it is not forecast."""
     chosen: np.ndarray
     """Recommended params on each later budget: [budgets]."""
     path: np.ndarray
-    """Quantiles at `QUANTILES` of the log loss there: [5, budgets]."""
+    """Quantiles at `QUANTILES` of the loss there, or of the return in a table without losses: [5, budgets]."""
     sizes: np.ndarray | None = None
     """Draws of the log of the size of least loss there: [S, budgets]; None where a method gives no interval of it."""
 
@@ -108,21 +110,24 @@ def backtest(
 ) -> Backtest:
     """Back-test the methods on every group of a table.
 
-    methods: of `METHODS`, and `BELOW_1`.
+    methods: of `METHODS`, and `BELOW_1`; those of losses are left out where the table has none.
     cutoffs: of each group; 10, or fewer where there are more than three groups.
     law: of our own method.
     seed: the same seed gives the same forecasts.
     workers: processes, one for every four cores unless given, since the chains of a fit run side by side.
     progress: called with fits done and in all.
 
-    Raises ForecastError for an unknown method, a table without losses, or one whose compute spans too little to leave
-    anything ahead.
+    Raises ForecastError for an unknown method, methods of losses alone for a table without them, or a table whose
+    compute spans too little to leave anything ahead.
     """
     unknown = [m for m in methods if m not in (*METHODS, BELOW_1)]
     if unknown:
         raise ForecastError(f"method {unknown[0]!r} does not exist; choose from {', '.join(METHODS)}.")
     if not runs.has_losses:
-        raise ForecastError(f"{runs.source} has no losses, which back-tests score; use the other commands on it.")
+        usable = ("ours", *classical.RETURN_METHODS)
+        methods = tuple(m for m in methods if m in usable)
+        if not methods:
+            raise ForecastError(f"{runs.source} has no losses; choose methods from {', '.join(usable)}.")
     if law not in LAWS:
         raise ForecastError(f"law {law!r} does not exist; choose one of {', '.join(LAWS)}.")
     if cutoffs is not None and not 1 <= cutoffs <= 100:
@@ -169,7 +174,7 @@ def _later(runs: Runs, cutoff: float) -> pd.DataFrame:
     """The near-frontier rows up to 100 times beyond a cut-off."""
     flops = runs.table["flops"]
     ahead = (flops > cutoff * (1 + 1e-9)) & (flops <= HORIZONS[-1] * cutoff * (1 + 1e-9))
-    return runs.table[ahead & (runs.frontier_excess() < NEAR)]
+    return runs.table[ahead & (runs.frontier_excess() < (NEAR if runs.has_losses else NEAR_RETURN))]
 
 
 def _work(task: _Task) -> dict[str, pd.DataFrame]:
@@ -177,7 +182,7 @@ def _work(task: _Task) -> dict[str, pd.DataFrame]:
     past = task.runs.subset(task.runs.table["flops"] <= task.cutoff * (1 + 1e-9))
     budgets = task.cutoff * 10 ** np.arange(_STEP, np.log10(HORIZONS[-1]) + 1e-9, _STEP)
     offset = return_offset(task.runs.table)
-    seen = profiles(task.runs.table, budgets)
+    seen = profiles(task.runs.table, budgets) if task.runs.has_losses else []
     about = {"group": task.runs.groups[0], "cutoff": task.cutoff}
     tables: dict[str, list[pd.DataFrame]] = {k: [] for k in TABLES}
     for method in task.methods:
@@ -185,23 +190,25 @@ def _work(task: _Task) -> dict[str, pd.DataFrame]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                answer = (
-                    _ours(past, later, budgets, offset, task)
-                    if method == "ours"
-                    else _classical(method, past, later, budgets, offset, task.seed)
-                )
+                if method == "ours":
+                    answer = _ours(past, later, budgets, offset, task)
+                elif past.has_losses:
+                    answer = _classical(method, past, later, budgets, offset, task.seed)
+                else:
+                    answer = _best_return(method, past, later, budgets, offset)
         except FitError as error:
             tables["refusals"].append(pd.DataFrame([{**named, "reason": str(error)}]))
             continue
-        tables["forecasts"].append(_forecasts("loss", answer.loss, later, later["loss"], 0.0, named))
+        if answer.loss is not None:
+            tables["forecasts"].append(_forecasts("loss", answer.loss, later, later["loss"], 0.0, named))
         if answer.returns is not None:
             played = later["return_mean"].notna().to_numpy()
             rows = later[played]
             tables["forecasts"].append(
                 _forecasts("return", answer.returns[:, played], rows, rows["return_mean"], offset, named)
             )
-        q = np.exp(answer.path)
-        tables["paths"].append(pd.DataFrame({**named, "flops": budgets, **dict(zip(QUANTILE_NAMES, q, strict=True))}))
+        path = dict(zip(QUANTILE_NAMES, answer.path, strict=True))
+        tables["paths"].append(pd.DataFrame({**named, "flops": budgets, **path}))
         tables["choices"].append(_choices(seen, answer).assign(**named))
     empty = {"refusals": ["group", "cutoff", "method", "reason"]}
     whole = {k: pd.concat(v, ignore_index=True) for k, v in tables.items() if v}
@@ -211,20 +218,21 @@ def _work(task: _Task) -> dict[str, pd.DataFrame]:
 def _ours(past: Runs, later: pd.DataFrame, budgets: np.ndarray, offset: float, task: _Task) -> _Answer:
     posterior = fit(past, law=task.law, seed=task.seed, chains=_CHAINS, draws=_DRAWS, max_draws=_DRAWS, warmup=_WARMUP)
     drawn = posterior.predict(later["params"], later["samples"], flops=later["flops"])
-    chosen = [recommend(posterior, flops=c, objective="loss") for c in budgets]
+    objective = "loss" if past.has_losses else "return"
+    chosen = [recommend(posterior, flops=c, objective=objective) for c in budgets]
     name = posterior.groups[0]
-    sizes = [weigh(posterior, name, c, "loss", None, None).optimum()[0] for c in budgets]
+    sizes = [weigh(posterior, name, c, objective, None, None).optimum()[0] for c in budgets]
     run = posterior.predict(np.array([r.params for r in chosen]), np.array([r.samples for r in chosen]))
-    assert drawn.loss is not None
-    assert run.loss is not None
+    path = run.loss if run.loss is not None else run.returns
+    assert path is not None
     returns = None
     if drawn.returns is not None:
         returns = np.quantile(np.log(np.maximum(drawn.returns + offset, 1e-3 * offset)), LEVELS, axis=0)
     return _Answer(
-        loss=np.quantile(np.log(drawn.loss), LEVELS, axis=0),
+        loss=None if drawn.loss is None else np.quantile(np.log(drawn.loss), LEVELS, axis=0),
         returns=returns,
         chosen=run.params,
-        path=np.quantile(np.log(run.loss), QUANTILES, axis=0),
+        path=np.quantile(path, QUANTILES, axis=0),
         sizes=np.stack(sizes, axis=1),
     )
 
@@ -245,8 +253,19 @@ def _classical(method: str, past: Runs, later: pd.DataFrame, budgets: np.ndarray
     params, path = np.full(len(budgets), np.nan), np.full((len(QUANTILES), len(budgets)), np.nan)
     with contextlib.suppress(FitError):  # a law without a best size can still forecast losses
         params, samples = fitted.optimal(budgets)
-        path = np.log(fitted.forecast_loss(params, samples, budgets).quantile(np.array(QUANTILES)))
+        path = fitted.forecast_loss(params, samples, budgets).quantile(np.array(QUANTILES))
     return _Answer(loss=loss, returns=returns, chosen=params, path=path)
+
+
+def _best_return(method: str, past: Runs, later: pd.DataFrame, budgets: np.ndarray, offset: float) -> _Answer:
+    """A line through the best returns, which is what it forecasts of every near-frontier row."""
+    fitted = classical.best_return(past, method)
+    returns = np.log(np.maximum(fitted.forecast_return(later["flops"]).quantile(LEVELS) + offset, 1e-12))
+    params = np.full(len(budgets), np.nan)
+    with contextlib.suppress(FitError):
+        params, _ = fitted.optimal(budgets)
+    path = fitted.forecast_return(budgets).quantile(np.array(QUANTILES))
+    return _Answer(loss=None, returns=returns, chosen=params, path=path)
 
 
 def _classical_returns(past: Runs, log_loss: np.ndarray, offset: float, seed: int) -> np.ndarray:

@@ -39,7 +39,7 @@ class Backtest:
     vertex: the size of least loss by the parabola through the sizes of that budget, NaN where it has none; vertex_sd:
     its standard error (log); q05 to q95: quantiles of its forecast, that error included; size_crps: CRPS of its log."""
     paths: pd.DataFrame
-    """group, method, cutoff, flops, q05 to q95 of the loss of the recommended run."""
+    """group, method, cutoff, flops, q05 to q95 of the loss of the recommended run, or of its return without losses."""
     refusals: pd.DataFrame
     """group, method, cutoff, reason."""
     sha256: str
@@ -80,9 +80,12 @@ class Backtest:
             part = by_cutoff.groupby(keys, sort=False).mean()
             part["cutoffs"] = by_cutoff.groupby(keys, sort=False).size()
             chosen = self.choices[self.choices["flops"] <= horizon * self.choices["cutoff"] * (1 + 1e-9)]
-            by_size = _of_sizes(chosen).groupby(["group", "method", "cutoff"]).mean()
-            part = part.join(by_size.groupby(["group", "method"]).mean(), on=["group", "method"])
-            part.loc[part.index.get_level_values("target") != "loss", by_size.columns] = np.nan
+            sizes = _of_sizes(chosen).groupby(["group", "method", "cutoff"]).mean().groupby(["group", "method"]).mean()
+            of_losses = part.index.get_level_values("target") == "loss"
+            part = part.reindex(columns=[*part.columns, *sizes.columns])
+            if len(sizes):  # none without losses
+                there = sizes.reindex(part.index.droplevel("target")).to_numpy()
+                part[sizes.columns] = np.where(of_losses[:, None], there, np.nan)
             scores.append(part.reset_index().assign(horizon=horizon))
         return pd.concat(scores, ignore_index=True)
 

@@ -334,7 +334,7 @@ def test_required_return(posterior):
         (lambda p: forecast.recommend(p, flops=1e18, objective="loss"), "has no losses; use the objective return"),
         (lambda p: forecast.fit(p.runs, start_loss=2.0), "has no losses; leave start_loss out"),
         (lambda p: forecast.fit(p.runs, expert_return=100.0), "expert_return of all is 100, and runs reach"),
-        (lambda p: forecast.backtest.backtest(p.runs), "has no losses"),
+        (lambda p: forecast.backtest.backtest(p.runs, methods=("varpro",)), "has no losses; choose methods from ours"),
     ],
 )
 def test_what_needs_losses_is_refused_in_one_sentence(posterior, ask, told):
@@ -445,12 +445,52 @@ def test_command_from_table_to_report(run, tmp_path):
 def test_command_refuses_losses_in_one_sentence(run, saved, tmp_path):
     source = tmp_path / "runs.csv"
     played(0).to_csv(source, index=False)
-    for arguments in (("required", saved, "--loss", "1"), ("backtest", source), ("fit", source, "--start-loss", "2")):
+    for arguments in (("required", saved, "--loss", "1"), ("fit", source, "--start-loss", "2")):
         code, out, err = run(*arguments)
         assert code == 2
         assert out == ""
         assert "has no losses" in err
         assert len(err.strip().splitlines()) == 1
+
+
+# ---- back-test ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def past(runs):
+    return forecast.backtest.backtest(runs, methods=("ours", "power_law", "huber_lse"), cutoffs=2)
+
+
+def test_backtest_forecasts_the_returns_ahead(past, runs):
+    assert set(past.forecasts["target"]) == {"return"}
+    assert set(past.forecasts["method"]) <= {"ours", "power_law"}
+    ours = past.forecasts[past.forecasts["method"] == "ours"]
+    assert ours["cutoff"].nunique() == 2
+    assert (ours["flops"] > ours["cutoff"]).all()
+    assert set(ours["observed"]) <= set(runs.table["return_mean"])
+    scores = past.scores().query("horizon == 30").set_index("method")
+    assert 0.7 <= scores.loc["ours", "cover90"] <= 1.0
+    assert scores.loc["ours", "crps"] < 2 * NOISE
+    assert np.isnan(scores.loc["ours", "regret"])
+
+
+def test_report_and_command_show_that_backtest(past, posterior, runs, run, tmp_path):
+    found = forecast.recommend(posterior, flops=1e18)
+    past = forecast.backtest.Backtest(
+        **{n: getattr(past, n) for n in forecast.verify.scores.TABLES}, sha256=runs.sha256
+    )
+    text = write_report(posterior, [found], tmp_path / "page", backtest=past).read_text(encoding="utf-8")
+    assert "Best return as forecast at four cut-offs" in text
+    assert "CRPS, log return" in text
+    assert "N* regret" not in text
+    past.save(tmp_path / "past")
+    assert forecast.backtest.load_backtest(tmp_path / "past").scores()["crps"].notna().all()
+    source = tmp_path / "runs.csv"
+    played(0).to_csv(source, index=False)
+    code, out, _ = run("backtest", source, "--cutoffs", "1", "--method", "ours", "--json", "--out", tmp_path / "out")
+    assert code == 0
+    assert {s["target"] for s in json.loads(out)["scores"]} == {"return"}
+    assert (tmp_path / "out" / "all.png").is_file()
 
 
 @pytest.mark.slow

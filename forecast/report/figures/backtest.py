@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from forecast.numbers import plain, power
 from forecast.report.figures.style import FAINT, INK, METHOD_NAMES, blank, house_style
 from forecast.report.figures.ticks import label_log
-from forecast.verify.backtest import NEAR, Backtest
+from forecast.verify.backtest import NEAR, NEAR_RETURN, Backtest
 
 _SHOWN = 4  # cut-offs, spread over those there are
 _SIDE_BY_SIDE = ("ours", "power_law")
@@ -19,26 +19,29 @@ _SIDE_BY_SIDE = ("ours", "power_law")
 def past_forecasts(table: pd.DataFrame, excess: pd.Series, backtest: Backtest, group: str) -> Figure:
     """Fans of least loss made at a few cut-offs, this forecast's beside the power law's, over all rows of a group.
 
-    table: the group's rows; excess: their log loss above the best that the same compute bought.
+    table: the group's rows; excess: their log loss above the best that the same compute bought. Without losses, of the
+    best return; returns of zero or less have no place on the axis.
     """
+    measured, limit = ("loss", NEAR) if "loss" in table else ("return_mean", NEAR_RETURN)
+    table = table[table[measured] > 0]
     paths = backtest.paths[backtest.paths["group"] == group]
     methods = [m for m in _SIDE_BY_SIDE if (paths["method"] == m).any()]
     figure, panels = blank(columns=len(methods), height=3.9)
-    near = excess.reindex(table.index) < NEAR
+    near = excess.reindex(table.index) < limit
     cutoffs = np.sort(paths["cutoff"].unique())
     shown = cutoffs[np.unique(np.linspace(0, len(cutoffs) - 1, _SHOWN).round().astype(int))]
     colours = [colormaps["viridis"](x) for x in np.linspace(0.05, 0.8, len(shown))]
-    losses = table.loc[near, "loss"]
+    heights = table.loc[near, measured]
     for axes, method in zip(panels, methods, strict=True):
-        axes.scatter(table.loc[~near, "flops"], table.loc[~near, "loss"], s=4, color=FAINT, linewidths=0, zorder=1)
-        axes.scatter(table.loc[near, "flops"], table.loc[near, "loss"], s=9, color=INK, linewidths=0, zorder=4)
-        label_log(axes.yaxis, float(losses.min()) / 1.9, float(losses.max()) * 1.5, plain)
+        axes.scatter(table.loc[~near, "flops"], table.loc[~near, measured], s=4, color=FAINT, linewidths=0, zorder=1)
+        axes.scatter(table.loc[near, "flops"], table.loc[near, measured], s=9, color=INK, linewidths=0, zorder=4)
+        label_log(axes.yaxis, float(heights.min()) / 1.9, float(heights.max()) * 1.5, plain)
         label_log(axes.xaxis, float(table["flops"].min()) / 1.3, float(table["flops"].max()) * 3, power)
         for cutoff, colour in zip(shown, colours, strict=True):
             _fan(axes, paths[(paths["method"] == method) & (paths["cutoff"] == cutoff)], colour)
         axes.set_title("this forecast" if method == "ours" else METHOD_NAMES[method], fontsize=9, loc="left")
         axes.set_xlabel("compute C (FLOPs)")
-    panels[0].set_ylabel("loss (nats per action)")
+    panels[0].set_ylabel("loss (nats per action)" if measured == "loss" else "return")
     return figure
 
 

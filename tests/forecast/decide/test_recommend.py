@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from forecast import required
+from forecast.bayes.pace import OPTIMUM_SD
 from forecast.decide import recommend
 from training.design.recommendation import read_recommendation
 
@@ -71,6 +72,25 @@ def test_recommended_size_is_near_the_planted_optimum(additive):
     assert low / slack < truth < high * slack
     assert high / low < 5
     assert found.optimum_params["q05"] <= found.params <= found.optimum_params["q95"]
+
+
+def test_best_size_is_never_surer_than_laws_are_right(additive):
+    """A tenth in log N inside the data, more beyond, however many clean rows there are; samples mirror it."""
+    inside, beyond = (recommend(additive, flops=f * additive.largest_flops()) for f in (1.0, 1e3))
+    for found, ahead in ((inside, 0.0), (beyond, 3.0)):
+        width = np.log(found.optimum_params["q95"] / found.optimum_params["q05"])
+        assert width > 0.95 * 2 * 1.645 * OPTIMUM_SD * np.sqrt(1 + ahead)
+        mirrored = np.log(found.optimum_samples["q95"] / found.optimum_samples["q05"])
+        assert mirrored == pytest.approx(width, rel=0.02)  # this table costs 6·N·D
+
+
+def test_limit_that_decides_the_size_leaves_nothing_unsure(additive):
+    flops = 10 * additive.largest_flops()
+    free = recommend(additive, flops=flops)
+    corner = recommend(additive, flops=flops, max_samples=free.samples / 20)
+    q = corner.optimum_samples
+    assert q["q25"] == pytest.approx(free.samples / 20)
+    assert q["q95"] == pytest.approx(free.samples / 20)
 
 
 def test_predicted_loss_is_that_of_the_recommended_run(nethack):
