@@ -41,8 +41,8 @@ Priors (n% to m% are 90% intervals):
   half-normal, scale 1 (at 1, noise is proportional to the loss's rise). dof: 2 + log-normal around 5.
 - memory: log samples over which a run's noise persists, log-normal around 0.37; 0.16 to 0.84, a factor of 1.2 to 2.3.
 - return_level: log return at the reference, standard deviation 1 around what was observed there. elasticity: log-normal
-  around 1.5; 0.5 to 4.7, its log drifting by a standard deviation around 0.4 over a factor of two of loss. return_size:
-  standard deviation 0.15 per factor e of size.
+  around 2.5; 0.8 to 7.9, its log drifting by a standard deviation around 0.7 over a factor of two of loss: returns that
+  have just left those of random play rise faster later. return_size: standard deviation 0.15 per factor e of size.
 - return_floor: standard deviation 0.5 around the returns of the worst losses. ceiling: the expert's return where known,
   else a half-normal distance above the best log return, scale 2.5: 1.2 to 130 times it. A lower ceiling forecasts
   saturation where there is none: with scale 1 returns were forecast a fifth too low in back-tests of six tables.
@@ -222,11 +222,11 @@ def _drifting(name: str, middle: float, log_rate: Array, knots: Knots) -> Array:
 
 def _sample_return_law(spec: Spec, data: Data) -> ReturnLaw:
     groups = spec.groups
-    log_elasticity = _per_group("return_elasticity_log", groups, dist.Normal(np.log(1.5), 0.7))
+    log_elasticity = _per_group("return_elasticity_log", groups, dist.Normal(np.log(2.5), 0.7))
     headroom = _per_group("return_headroom", groups, dist.HalfNormal(2.5))
     return ReturnLaw(
         level=data.return_level + _per_group("return_level_shift", groups, dist.Normal(0, 1.0)),
-        elasticity=_drifting("return_drift", 0.4, log_elasticity, SKILL_KNOTS),
+        elasticity=_drifting("return_drift", 0.7, log_elasticity, SKILL_KNOTS),
         size=_per_group("return_size", groups, dist.Normal(0, 0.15)),
         floor=data.return_floor + _per_group("return_floor_shift", groups, dist.Normal(0, 0.5)),
         ceiling=data.ceiling + jnp.where(data.ceiling_known > 0, 0.0, headroom),
