@@ -160,20 +160,20 @@ def power_law(
     """
     if edges not in ("drop", "keep"):
         raise ForecastError(f"edges must be 'drop' or 'keep', got {edges!r}.")
-    found = minima(isoflop_profiles(params, samples, flops, loss, budgets))
-    used = ~found.edge if edges == "drop" else np.ones(found.edge.size, dtype=bool)
+    minimal = minima(isoflop_profiles(params, samples, flops, loss, budgets))
+    used = ~minimal.edge if edges == "drop" else np.ones(minimal.edge.size, dtype=bool)
     if used.sum() < 3:
         raise FitError(
             f"only {used.sum()} of {used.size} budgets have a usable minimum of loss and a power law needs three; "
             "train smaller and larger models at these budgets, or pass edges='keep' and accept the bias."
         )
-    kept = Minima(**{key: value[used] for key, value in vars(found).items()})
-    loss_line, params_line, samples_line = frontier_lines(kept)
+    chosen = Minima(**{key: value[used] for key, value in vars(minimal).items()})
+    loss_line, params_line, samples_line = frontier_lines(chosen)
     return FrontierLaw(
         loss=loss_line,
         params=params_line,
         samples=samples_line,
-        used=kept,
+        used=chosen,
         edges=int((~used).sum()),
         cost=fit_cost(params, samples, flops),
     )

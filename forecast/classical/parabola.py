@@ -51,13 +51,13 @@ def parabola(
     Raises FitError when fewer than three budgets have a convex parabola with its vertex among the sizes.
     """
     profiles = isoflop_profiles(params, samples, flops, loss, budgets)
-    found = fit_parabolas(profiles, response=response, within=within)
-    good = [fit for fit in found if fit.status == "ok"]
+    parabolas = fit_parabolas(profiles, response=response, within=within)
+    good = [fit for fit in parabolas if fit.status == "ok"]
     if len(good) < 3:
-        reasons = sorted({fit.status for fit in found if fit.status != "ok"})
+        reasons = sorted({fit.status for fit in parabolas if fit.status != "ok"})
         raise FitError(
-            f"only {len(good)} of {len(found)} budgets have a usable parabola ({'; '.join(reasons)}) and a power law "
-            "needs three; train smaller and larger models at these budgets."
+            f"only {len(good)} of {len(parabolas)} budgets have a usable parabola ({'; '.join(reasons)}) and a power "
+            "law needs three; train smaller and larger models at these budgets."
         )
     vertices = {key: np.array([getattr(fit, key) for fit in good]) for key in ("flops", "params", "samples", "loss")}
     used = Minima(
@@ -65,7 +65,7 @@ def parabola(
         interpolated=np.array([fit.interpolated for fit in good]),
         edge=np.zeros(len(good), dtype=bool),
     )
-    outside = sum(fit.status == "vertex outside the sizes" for fit in found)
+    outside = sum(fit.status == "vertex outside the sizes" for fit in parabolas)
     loss_line, params_line, samples_line = frontier_lines(used)
     return ParabolaLaw(
         loss=loss_line,
@@ -74,7 +74,7 @@ def parabola(
         used=used,
         edges=outside,
         cost=fit_cost(params, samples, flops),
-        parabolas=tuple(found),
+        parabolas=tuple(parabolas),
     )
 
 

@@ -141,10 +141,10 @@ class ParametricLaw:
                 "ask for a budget nearer to the table's, or check the cost."
             )
         bounds = (grid[best - 1], grid[best + 1])
-        found = optimize.minimize_scalar(
+        minimum = optimize.minimize_scalar(
             lambda x: float(log_reducible(np.asarray(x))), bounds=bounds, method="bounded", options={"xatol": 1e-10}
         )
-        return float(np.exp(found.x))
+        return float(np.exp(minimum.x))
 
     def _require_optimum(self) -> None:
         if not (np.all(np.isfinite(self.theta[1:3])) and np.all(self.theta[3:] > 0)):

@@ -38,8 +38,8 @@ class ReturnFrontier:
 
     def exponents(self, level: float = 0.9) -> dict[str, Interval]:
         """Exponents in C of best return, optimal params and optimal samples, with Student-t intervals."""
-        found = self.law.exponents(level)
-        return {"return": self.returns.exponent(level), "params": found["params"], "samples": found["samples"]}
+        exponents = self.law.exponents(level)
+        return {"return": self.returns.exponent(level), "params": exponents["params"], "samples": exponents["samples"]}
 
     def forecast_return(self, flops: ArrayLike) -> LogForecast:
         """Student-t prediction of the log of the best return at `flops`."""

@@ -44,8 +44,8 @@ def varpro(
     begin = [np.array(pair) for pair in grid[: STARTS if warm is None else 1]]
     if warm is not None:
         begin.insert(0, np.clip(warm.theta[3:], 1.01 * MIN_EXPONENT, 0.99 * MAX_EXPONENT))
-    found = [_descend(problem, start) for start in begin]
-    exponents = min(found, key=lambda pair: float((problem.residual(pair) ** 2).sum()))
+    descents = [_descend(problem, start) for start in begin]
+    exponents = min(descents, key=lambda pair: float((problem.residual(pair) ** 2).sum()))
     with np.errstate(divide="ignore"):  # an absent term has log coefficient -inf
         centred = np.concatenate([np.log(problem.coefficients(exponents)), exponents])
     return build_law("varpro", centred, rows, table)
@@ -89,7 +89,7 @@ class _Projection:
 
 
 def _descend(problem: _Projection, start: FloatArray) -> FloatArray:
-    found = optimize.least_squares(
+    solution = optimize.least_squares(
         problem.residual,
         start,
         jac="3-point",
@@ -99,4 +99,4 @@ def _descend(problem: _Projection, start: FloatArray) -> FloatArray:
         gtol=1e-14,
         max_nfev=100,
     )
-    return found.x
+    return solution.x

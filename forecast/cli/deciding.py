@@ -21,6 +21,7 @@ from forecast.cli.options import (
     takes_fit_options,
 )
 from forecast.errors import ForecastError
+from forecast.numbers import count, share
 
 
 @takes_fit_options
@@ -61,8 +62,8 @@ def recommend(
     terminal.out.print(recommendation.sentence)
     terminal.print_table(recommendation.table(), None)
     if params is not None and regret is not None:
-        lost = ", ".join(f"{v:.2%} of {k.removesuffix('_regret')}" for k, v in regret.items())
-        terminal.out.print(f"Training {params:.3g} parameters instead gives away an expected {lost}.")
+        lost = ", ".join(f"{share(v)} of {k.removesuffix('_regret')}" for k, v in regret.items())
+        terminal.out.print(f"Training {count(params)} parameters instead gives away an expected {lost}.")
 
 
 @takes_fit_options

@@ -65,7 +65,9 @@ class Recommendation:
         intervals = "medians with 90% intervals" if len(parts) > 1 else "the median with its 90% interval"
         low, high = self.optimum_params["q05"], self.optimum_params["q95"]
         spent = f" ({scientific(self.flops_spent)} spent)" if self.flops_spent < 0.99 * self.flops else ""
-        limits = f" with {', '.join(f'{k} {v:.3g}' for k, v in self.constraints.items())}" if self.constraints else ""
+        limits = (
+            f" with {', '.join(f'{k} {count(v)}' for k, v in self.constraints.items())}" if self.constraints else ""
+        )
         return (
             f"For {scientific(self.flops)} FLOPs{spent}{limits}, train {count(self.params)} parameters on "
             f"{count(self.samples)} samples: expect {what}, {intervals}; the optimum lies "
@@ -81,7 +83,7 @@ class Recommendation:
         if not grid[0] <= np.log(params) <= grid[-1]:
             low, high = self.regret["params"].iloc[[0, -1]]
             raise ForecastError(
-                f"{params:.3g} parameters is not between {low:.3g} and {high:.3g}, the sizes that were weighed."
+                f"{count(params)} parameters is not between {count(low)} and {count(high)}, the sizes weighed."
             )
         columns = [c for c in ("loss_regret", "return_regret") if c in self.regret]
         return {c: float(np.interp(np.log(params), grid, self.regret[c].to_numpy())) for c in columns}
@@ -153,7 +155,7 @@ def recommend(
             raise ForecastError(f"{what} is {value}; give a positive number.")
     smallest = float(posterior.sizes(name, flops)[0])
     if max_params is not None and max_params < smallest:
-        raise ForecastError(f"max_params {max_params:.3g} is below every size considered, from {smallest:.3g} up.")
+        raise ForecastError(f"max_params {count(max_params)} is below every size weighed, from {count(smallest)} up.")
     weighed = weigh(posterior, name, flops, objective, max_params, max_samples)
     best = int(np.argmax(weighed.score))
     params, samples = float(weighed.params[best]), float(weighed.samples[best])

@@ -9,7 +9,7 @@ import pandas as pd
 from forecast.bayes.posterior import Posterior
 from forecast.decide.weigh import weigh
 from forecast.errors import ForecastError
-from forecast.numbers import count, scientific
+from forecast.numbers import count, plain, scientific
 
 _FEWER_DRAWS = 800  # enough for a search over budgets, where every step looks at every size
 _BELOW, _BEYOND = 3.0, 6.0  # factors of ten around the table's largest compute in which a target is sought
@@ -39,7 +39,7 @@ class Required:
     @property
     def sentence(self) -> str:
         """The answer in one sentence."""
-        goal = f"{self.target} {self.value:g} with probability {self.probability:g}"
+        goal = f"{self.target} {plain(self.value)} with probability {self.probability:g}"
         if self.flops is None or self.params is None or self.samples is None:
             top = self.curve.iloc[int(self.curve["probability"].to_numpy().argmax())]
             return (

@@ -186,7 +186,7 @@ def _work(task: _Task) -> dict[str, pd.DataFrame]:
     about = {"group": task.runs.groups[0], "cutoff": task.cutoff}
     tables: dict[str, list[pd.DataFrame]] = {k: [] for k in TABLES}
     for method in task.methods:
-        named = {**about, "method": method}
+        key = {**about, "method": method}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -197,19 +197,19 @@ def _work(task: _Task) -> dict[str, pd.DataFrame]:
                 else:
                     answer = _best_return(method, past, later, budgets, offset)
         except FitError as error:
-            tables["refusals"].append(pd.DataFrame([{**named, "reason": str(error)}]))
+            tables["refusals"].append(pd.DataFrame([{**key, "reason": str(error)}]))
             continue
         if answer.loss is not None:
-            tables["forecasts"].append(_forecasts("loss", answer.loss, later, later["loss"], 0.0, named))
+            tables["forecasts"].append(_forecasts("loss", answer.loss, later, later["loss"], 0.0, key))
         if answer.returns is not None:
             played = later["return_mean"].notna().to_numpy()
             rows = later[played]
             tables["forecasts"].append(
-                _forecasts("return", answer.returns[:, played], rows, rows["return_mean"], offset, named)
+                _forecasts("return", answer.returns[:, played], rows, rows["return_mean"], offset, key)
             )
         path = dict(zip(QUANTILE_NAMES, answer.path, strict=True))
-        tables["paths"].append(pd.DataFrame({**named, "flops": budgets, **path}))
-        tables["choices"].append(_choices(seen, answer).assign(**named))
+        tables["paths"].append(pd.DataFrame({**key, "flops": budgets, **path}))
+        tables["choices"].append(_choices(seen, answer).assign(**key))
     empty = {"refusals": ["group", "cutoff", "method", "reason"]}
     whole = {k: pd.concat(v, ignore_index=True) for k, v in tables.items() if v}
     return {k: whole.get(k, pd.DataFrame(columns=empty.get(k))) for k in TABLES}
@@ -279,15 +279,15 @@ def _classical_returns(past: Runs, log_loss: np.ndarray, offset: float, seed: in
 
 
 def _forecasts(
-    target: str, quantiles: np.ndarray, rows: pd.DataFrame, observed: pd.Series, offset: float, named: dict
+    target: str, quantiles: np.ndarray, rows: pd.DataFrame, observed: pd.Series, offset: float, key: dict
 ) -> pd.DataFrame:
     """One row a forecast, with the CRPS of the log."""
     log_observed = np.log(np.maximum(observed.to_numpy(float) + offset, 1e-12))
     crps = crps_at_levels(quantiles, log_observed)
-    shown = [np.exp(quantiles[np.argmin(np.abs(LEVELS - q))]) - offset for q in QUANTILES]
+    at_levels = [np.exp(quantiles[np.argmin(np.abs(LEVELS - q))]) - offset for q in QUANTILES]
     points = {c: rows[c].to_numpy(float) for c in ("params", "samples", "flops")}
-    of_row = {"observed": observed.to_numpy(float), **dict(zip(QUANTILE_NAMES, shown, strict=True))}
-    return pd.DataFrame({**named, "target": target, **points, **of_row, "crps": crps, "offset": offset})
+    of_row = {"observed": observed.to_numpy(float), **dict(zip(QUANTILE_NAMES, at_levels, strict=True))}
+    return pd.DataFrame({**key, "target": target, **points, **of_row, "crps": crps, "offset": offset})
 
 
 def _choices(seen: Sequence[Profile | None], answer: _Answer) -> pd.DataFrame:
@@ -320,9 +320,9 @@ def _size_score(sizes: np.ndarray, optimum: Optimum) -> tuple[float, ...]:
         return (np.nan,) * 8
     levels = LEVELS[:, None]
     if len(sizes) == 1:
-        quantiles, shown = sizes + optimum.sd * ndtri(levels), np.full(len(QUANTILES), np.nan)
+        quantiles, at_levels = sizes + optimum.sd * ndtri(levels), np.full(len(QUANTILES), np.nan)
     else:
         drawn = sizes + optimum.sd * np.random.default_rng(0).standard_normal(len(sizes))
-        quantiles, shown = np.quantile(drawn, levels), np.exp(np.quantile(drawn, QUANTILES))
+        quantiles, at_levels = np.quantile(drawn, levels), np.exp(np.quantile(drawn, QUANTILES))
     crps = crps_at_levels(quantiles, np.array([optimum.log_params]))[0]
-    return (float(np.exp(optimum.log_params)), optimum.sd, *map(float, shown), float(crps))
+    return (float(np.exp(optimum.log_params)), optimum.sd, *map(float, at_levels), float(crps))

@@ -160,7 +160,7 @@ class Score:
         scored = [(o, s) for o in self.outcomes for s in o.scores]
         several = len(self.outcomes) > 1
         head = ("", *(f"{s.target}, line {o.row}" if several else s.target for o, s in scored))
-        shown = {
+        quantities = {
             "outcome": lambda s: s.measured,
             "median": lambda s: digits(s.median),
             "50% interval": lambda s: f"{digits(s.q25)} to {digits(s.q75)}: {_hit(s.in_50)}",
@@ -170,7 +170,7 @@ class Score:
             "its log": lambda s: "–" if s.log_ratio is None else decimals(s.log_ratio, 3, signed=True),
             "CRPS": lambda s: digits(s.crps) + (" (log loss)" if s.target == "loss" else " (return)"),
         }
-        return head, [(name, *(cell(s) for _, s in scored)) for name, cell in shown.items()]
+        return head, [(name, *(cell(s) for _, s in scored)) for name, cell in quantities.items()]
 
     def to_dict(self) -> dict[str, Any]:
         """As plain types."""
@@ -243,13 +243,13 @@ def score(recommendation: str | Path, runs: Runs, *, group: str | None = None) -
 
 def _last_rows(runs: Runs, frozen: Frozen, group: str | None) -> pd.DataFrame:
     """The last row of every training, of the group that the forecast speaks of."""
-    named = frozen.group if group is None and frozen.group in runs.groups else group
-    if named is None and len(runs.groups) > 1:
+    name = frozen.group if group is None and frozen.group in runs.groups else group
+    if name is None and len(runs.groups) > 1:
         raise ForecastError(
             f"{frozen.path} is of group {frozen.group!r}, which {runs.source} does not have; name with --group the one "
             f"whose run was trained for it: {', '.join(runs.groups)}."
         )
-    table = runs.table if named is None else runs.group_table(named)
+    table = runs.table if name is None else runs.group_table(name)
     # A training is continued, so its end is its row of most samples.
     ends = table.groupby([c for c in ("group", "run", "seed", "params") if c in table], dropna=False)[
         "samples"
@@ -265,8 +265,8 @@ def _outcome(frozen: Frozen, row: Mapping[Any, Any]) -> Outcome:
         if not np.isfinite(value):
             continue
         five = frozen.five[target]
-        shown = np.log(np.append(quantiles, value)) if target == "loss" else np.append(quantiles, value)
-        at, beyond = _percentile(frozen.levels, shown[:-1], shown[-1])
+        in_scale = np.log(np.append(quantiles, value)) if target == "loss" else np.append(quantiles, value)
+        at, beyond = _percentile(frozen.levels, in_scale[:-1], in_scale[-1])
         positive = value > 0 and five["median"] > 0
         scores.append(
             Scored(
@@ -277,7 +277,7 @@ def _outcome(frozen: Frozen, row: Mapping[Any, Any]) -> Outcome:
                 percentile=at,
                 beyond=beyond,
                 log_ratio=float(np.log(value / five["median"])) if positive else None,
-                crps=crps(frozen.levels, shown[:-1], shown[-1]),
+                crps=crps(frozen.levels, in_scale[:-1], in_scale[-1]),
             )
         )
     seed = row.get("seed")
