@@ -175,10 +175,10 @@ def test_density_of_returns_equals_the_one_written_out(planted):
         stats.norm(np.log(0.2), 0.8).logpdf(-1.5)
         + stats.lognorm(0.8, scale=5.0).logpdf(3.0)
         + stats.lognorm(0.5, scale=1.0).logpdf(0.8)
-        + stats.norm(np.log(1.5), 0.7).logpdf(0.5)
+        + stats.norm(np.log(2.5), 0.7).logpdf(0.5)
         + stats.halfnorm(scale=2.5).logpdf(0.4)
         + stats.norm(0.0, 1.0).logpdf(0.2)
-        + stats.lognorm(0.5, scale=0.4).logpdf(0.4)
+        + stats.lognorm(0.5, scale=0.7).logpdf(0.4)
         + 6 * stats.norm(0.0, 0.4).logpdf(0.0)
         + stats.norm(0.0, 0.15).logpdf(0.1)
         + stats.norm(0.0, 0.5).logpdf(-0.3)
@@ -223,7 +223,7 @@ def test_priors_are_as_documented(prior):
         "interaction": (prior.law.interaction, 0.5, 1.9),
         "noise": (prior.noise["noise"], 0.001, 0.026),
         "memory": (prior.noise["memory"], 0.16, 0.84),
-        "elasticity": (prior.return_law.elasticity[..., SKILL_KNOTS.below], 0.5, 4.7),
+        "elasticity": (prior.return_law.elasticity[..., SKILL_KNOTS.below], 0.8, 7.9),
         "return_spread": (prior.return_noise["spread"], 0.05, 0.75),
     }
     # One or two digits are stated, and 4000 draws place the ends of an interval within a tenth.
@@ -232,7 +232,7 @@ def test_priors_are_as_documented(prior):
     assert not wrong
     assert np.sqrt(np.mean(drift_steps(prior.law.params_exponents) ** 2)) == pytest.approx(0.32, rel=0.1)
     assert np.sqrt(np.mean(drift_steps(prior.law.samples_exponents) ** 2)) == pytest.approx(0.32, rel=0.1)
-    assert np.sqrt(np.mean(drift_steps(prior.return_law.elasticity) ** 2)) == pytest.approx(0.51, rel=0.1)
+    assert np.sqrt(np.mean(drift_steps(prior.return_law.elasticity) ** 2)) == pytest.approx(0.89, rel=0.1)
 
 
 def approx_ends(low, high):
