@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from numpyro.infer.util import constrain_fn, potential_energy
+from scipy import stats
 from scipy.optimize import minimize
 
 from forecast.bayes.compiled import keep_compilations
@@ -44,12 +45,14 @@ SCALE = 0.13
 LEAST, MOST = 0.08, 0.2
 """Bounds of a scale learned from hindcasts."""
 DOF = 3.0
+"""Degrees of freedom of the pace."""
 OPTIMUM_SD = 0.1
 """Standard deviation of the log of the best size on a budget around the law's, inside the data; times sqrt(1 + h) h
 factors of ten beyond them. A smooth law misses the optimum of a real table by that much, however many rows it has:
 without it, 90% intervals of N* covered 81% beyond the cut-off over nine published tables, and a third on one of 400
 clean rows; with it 92%, and the CRPS of log N* is a little lower (benchmarks/LOG.md)."""
 PRIOR_WEIGHT = 2.0
+"""Of the prior scale, in hindcasts of age 0."""
 CARRIED = 1 / 3
 """Part of the newest hindcast's error that is carried beyond the data."""
 _HINDCASTS = 4
@@ -74,7 +77,7 @@ class Pace(NamedTuple):
     @property
     def factors(self) -> tuple[float, float]:
         """90% interval of the factor one factor of ten ahead."""
-        reach = 2.3534 * self.scale  # Student t with 3 degrees of freedom
+        reach = float(stats.t.ppf(0.95, DOF)) * self.scale
         return float(np.exp(self.centre - reach)), float(np.exp(self.centre + reach))
 
     @property
