@@ -7,12 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.bayes.data import Spec
 from forecast.bayes.diagnostics import HIGH_PARETO_K, Diagnostics, convergence, diagnose, leave_out, probability_below
-from forecast.bayes.encode import Encoding, encode
-from forecast.bayes.laws import LAWS
-from forecast.bayes.model import episode_sd
-from forecast.bayes.pace import Pace, hindcasts, learned_pace
+from forecast.bayes.hindcasts import hindcasts
+from forecast.bayes.pace import Pace, learned_pace
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.sampler import (
     Draws,
@@ -24,8 +21,12 @@ from forecast.bayes.sampler import (
     row_likelihoods,
     sample,
 )
-from forecast.bayes.weights import LOCALITIES
 from forecast.errors import ForecastError
+from forecast.model.data import Spec
+from forecast.model.encode import Encoding, encode
+from forecast.model.laws import LAWS
+from forecast.model.likelihood import episode_sd
+from forecast.model.weights import LOCALITIES
 from forecast.runs.cost import group_costs
 from forecast.runs.table import Runs, return_offset
 
@@ -45,14 +46,14 @@ def fit(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Posterior:
-    """Posterior of a run table by NUTS; see `forecast.bayes.model` for the model and its priors.
+    """Posterior of a run table by NUTS; see `forecast.model` for the model and its priors.
 
-    law: one of `forecast.bayes.LAWS`.
+    law: one of `forecast.model.LAWS`.
     expert_return: mean return of the demonstrator, where imitation saturates; for a table without losses, the highest
     return that is possible. One number for all groups, or by group.
     start_loss: loss of an untrained policy (nats), ln(actions) for a uniform one; used by the saturating and drifting
     laws. One number for all groups, or by group.
-    chains: they take the views of `forecast.bayes.weights.LOCALITIES` in turn.
+    chains: they take the views of `forecast.model.weights.LOCALITIES` in turn.
     draws, warmup: iterations of each chain, in whole hundreds.
     max_draws: draws are doubled up to this number while the chains have not converged; None: four times draws.
     seed: the same seed and rows, in any order and units, give the same draws.

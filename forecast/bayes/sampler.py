@@ -19,18 +19,11 @@ import numpyro
 from numpyro.infer.hmc import hmc
 from numpyro.infer.util import constrain_fn, log_likelihood, potential_energy
 
-from forecast.bayes.compiled import keep_compilations
-from forecast.bayes.data import Data, Spec
-from forecast.bayes.model import (
-    Parameters,
-    noise_scale,
-    of_rows,
-    parameters_of,
-    row_locations,
-    run_model,
-    sample_parameters,
-)
-from forecast.bayes.sites import as_jax, blocks, sites_of, start_point, unpacked
+from forecast.model.compiled import keep_compilations
+from forecast.model.data import Data, Spec
+from forecast.model.likelihood import noise_scale, of_rows, row_locations, run_model
+from forecast.model.priors import Parameters, parameters_of, sample_parameters
+from forecast.model.sites import as_jax, blocks, sites_of, start_point, unpacked
 
 _BLOCK = 100  # iterations between two reports of progress
 Progress = Callable[[int, int], None]

@@ -7,13 +7,13 @@ from pathlib import Path
 import arviz as az
 import pandas as pd
 
-from forecast.bayes.data import Spec
 from forecast.bayes.diagnostics import Diagnostics
-from forecast.bayes.encode import encode
 from forecast.bayes.pace import Pace
 from forecast.bayes.posterior import Posterior
-from forecast.bayes.sites import site_names
 from forecast.errors import SavedFileError
+from forecast.model.data import Spec
+from forecast.model.encode import encode
+from forecast.model.sites import site_names
 from forecast.runs.checks import TEXT
 from forecast.runs.cost import group_costs
 from forecast.runs.table import Runs

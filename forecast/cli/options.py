@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 
 import forecast
-from forecast.bayes.laws import LAWS
 from forecast.cli import terminal
 from forecast.cli.devices import PEAK_FLOPS, budget
 from forecast.errors import ForecastError
+from forecast.model.laws import LAWS
 
 RunsArg = Annotated[str, typer.Argument(help="A CSV or Parquet run table, a bundled name, or a saved posterior (.nc).")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

@@ -7,7 +7,6 @@ import pandas as pd
 import typer
 
 import forecast
-from forecast.bayes.laws import LAWS
 from forecast.cli import terminal
 from forecast.cli.options import (
     ColumnOpt,
@@ -17,6 +16,7 @@ from forecast.cli.options import (
     JsonOpt,
     check_folder,
 )
+from forecast.model.laws import LAWS
 
 
 def score(

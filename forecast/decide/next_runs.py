@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.bayes.model import noise_scale
-from forecast.bayes.posterior import Posterior, Provenance
-from forecast.bayes.weights import LOCALITIES
+from forecast.bayes.posterior import Posterior
+from forecast.bayes.provenance import Provenance
 from forecast.decide.information import ViewDraws, regrets
 from forecast.errors import ForecastError
+from forecast.model.likelihood import noise_scale
+from forecast.model.weights import LOCALITIES
 from forecast.numbers import count as counted
 from forecast.numbers import scientific, share
 
@@ -101,7 +102,7 @@ def next_runs(
     Regret is what the size that is best in expectation gives away against the size that is truly best. A plan spends
     all on one budget, no larger than the target: one size or more, evenly spaced around the one that is expected to be
     the best there. How many, and how far apart, is what reduces the expected regret most. What a run would measure has
-    the noise of a run, and counts as much as its row would in the next fit (`forecast.bayes.weights`).
+    the noise of a run, and counts as much as its row would in the next fit (`forecast.model.weights`).
 
     Runs far from the best of their budget may teach more, if the law is exactly true: then they show its asymptotes.
     On the published NetHack table such runs, chosen one by one, taught less than sizes around it (benchmarks/LOG.md).

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.bayes.posterior import Posterior, Provenance
+from forecast.bayes.posterior import Posterior
 from forecast.bayes.prediction import QUANTILE_NAMES, QUANTILES
+from forecast.bayes.provenance import Provenance
 from forecast.decide.weigh import weigh
 from forecast.errors import ForecastError
 from forecast.numbers import count, digits, scientific, toml

@@ -16,9 +16,9 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from forecast.bayes.posterior import Posterior
-from forecast.bayes.weights import LOCALITIES
 from forecast.decide.recommend import Recommendation
 from forecast.errors import ForecastError
+from forecast.model.weights import LOCALITIES
 from forecast.numbers import count, percent, plain, scientific
 from forecast.report import figures, tables
 from forecast.report.figures import View

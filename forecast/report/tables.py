@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from forecast import classical
-from forecast.bayes.model import SCALE_KNOTS, SKILL_KNOTS
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.prediction import QUANTILES
-from forecast.bayes.weights import NEIGHBOUR
 from forecast.classical import Columns, Interval, ReturnFrontier
 from forecast.decide.recommend import Recommendation
 from forecast.errors import FitError
+from forecast.model.priors import SCALE_KNOTS, SKILL_KNOTS
+from forecast.model.weights import NEIGHBOUR
 from forecast.numbers import count, decimals, digits, percent, scientific, share
 from forecast.report.figures import View
 from forecast.report.figures.style import METHOD_NAMES, method_name

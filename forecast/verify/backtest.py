@@ -19,11 +19,11 @@ from scipy.special import ndtri
 
 from forecast import classical
 from forecast.bayes.fit import fit
-from forecast.bayes.laws import LAWS
 from forecast.bayes.prediction import QUANTILE_NAMES, QUANTILES
 from forecast.decide.recommend import recommend
 from forecast.decide.weigh import weigh
 from forecast.errors import FitError, ForecastError
+from forecast.model.laws import LAWS
 from forecast.runs.table import Runs, return_offset
 from forecast.verify.crps import LEVELS, crps_at_levels
 from forecast.verify.optima import Optimum, Profile, optima, profiles

@@ -11,10 +11,10 @@ import numpyro
 import pytest
 from scipy import stats
 
-from forecast.bayes.data import Data, Spec
-from forecast.bayes.laws import log_loss, log_return
-from forecast.bayes.model import SCALE_KNOTS, SKILL_KNOTS, sample_parameters
 from forecast.bayes.sampler import Settings, constrained_parameters, sample
+from forecast.model.data import Data, Spec
+from forecast.model.laws import log_loss, log_return
+from forecast.model.priors import SCALE_KNOTS, SKILL_KNOTS, sample_parameters
 
 DRAWS = 99  # kept of each posterior, so that ranks are 0 to 99
 BINS = 10

@@ -9,9 +9,9 @@ import pytest
 from forecast import compare, read_runs, recommend
 from forecast.bayes import fit
 from forecast.bayes.diagnostics import convergence, diagnose, leave_out
-from forecast.bayes.laws import coefficients
 from forecast.bayes.sampler import Settings, sample
-from forecast.bayes.weights import LOCALITIES, MOST_ROWS, NEIGHBOUR, weigh_rows
+from forecast.model.laws import coefficients
+from forecast.model.weights import LOCALITIES, MOST_ROWS, NEIGHBOUR, weigh_rows
 
 PLANTED = {"E": 0.3, "alpha": 0.45, "beta": 0.55}
 TABLES = 20

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from forecast import load_posterior, read_runs
-from forecast.bayes.pace import CARRIED, LEAST, MOST, SCALE, Hindcast, Pace, hindcasts, learned_pace
+from forecast.bayes.hindcasts import hindcasts
+from forecast.bayes.pace import CARRIED, LEAST, MOST, SCALE, Hindcast, Pace, learned_pace
 
 DATA = Path(__file__).parents[2] / "data"
 

@@ -10,9 +10,9 @@ import pytest
 from scipy.stats import norm
 
 import forecast
-from forecast.bayes.weights import LOCALITIES, weigh_rows
 from forecast.decide.information import ViewDraws, expected, regrets
 from forecast.decide.next_runs import _options, _views
+from forecast.model.weights import LOCALITIES, weigh_rows
 from training.design.plan import read_plan
 
 FEW = 20_000

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from forecast import required
-from forecast.bayes.pace import OPTIMUM_SD
+from forecast.bayes.posterior import OPTIMUM_SD
 from forecast.decide import recommend
 from training.design.recommendation import read_recommendation
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
 
-from forecast.bayes.laws import (
+from forecast.model.laws import (
     Knots,
     LossLaw,
     ReturnLaw,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.bayes.data import Data
-from forecast.bayes.weights import RowWeights, weigh_rows
+from forecast.model.data import Data
+from forecast.model.weights import RowWeights, weigh_rows
 from forecast.runs.table import Runs, return_offset
 
 _ROW_BLOCK = 64  # rows are padded to a multiple of this, so that similar tables share a compilation

@@ -21,7 +21,7 @@ class Spec:
     """Which parts the model has; with the shapes of the data it determines what is compiled."""
 
     law: str
-    """One of `forecast.bayes.LAWS`."""
+    """One of `forecast.model.LAWS`."""
     groups: int
     """Number of groups."""
     trajectories: bool

@@ -13,11 +13,12 @@ from numpyro.infer.util import log_density
 from scipy import stats
 
 from forecast import read_runs
-from forecast.bayes.data import Data, Spec
-from forecast.bayes.encode import encode
-from forecast.bayes.model import SCALE_KNOTS, SKILL_KNOTS, row_locations, run_model, sample_parameters
 from forecast.bayes.sampler import prior_parameters, row_forecasts
-from forecast.bayes.weights import weigh_rows
+from forecast.model.data import Data, Spec
+from forecast.model.encode import encode
+from forecast.model.likelihood import row_locations, run_model
+from forecast.model.priors import SCALE_KNOTS, SKILL_KNOTS, sample_parameters
+from forecast.model.weights import weigh_rows
 
 ADDITIVE = Spec(law="additive", groups=1, trajectories=True, returns=False)
 LOSS_SITES = {

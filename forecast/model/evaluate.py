@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from forecast.bayes.laws import LossLaw, ReturnLaw, bounded_return, log_loss
-from forecast.bayes.model import SCALE_KNOTS, SKILL_KNOTS
+from forecast.model.laws import LossLaw, ReturnLaw, bounded_return, log_loss
+from forecast.model.priors import SCALE_KNOTS, SKILL_KNOTS
 
 
 @jax.jit

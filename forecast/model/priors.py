@@ -1,31 +1,6 @@
-r"""The Bayesian model of a run table: priors, noise, runs, groups, and the returns.
+"""The parameters of the model and their priors.
 
-One posterior for everything. For row i of group k, with u, v the log distances from the group's reference point,
-
-    log loss_i   = law_k(u_i, v_i) + noise_i · r_i
-    r_i          = c_i · r_before + sqrt(1 - c_i²) · t_i     t_i ~ StudentT(dof); r_before: the run's checkpoint before
-    c_i          = w_before · exp(-log(D_i / D_before) / memory)     0 for the first checkpoint of a run
-    noise_i      = noise_k · exp(noise_growth · rise_i)      rise: predicted log loss above the reference, >= 0
-    log return_i ~ StudentT(dof', return_k(latent loss_i, u_i), sqrt(spread_k² + se'_i²))
-
-The noise is relative, grows where losses are high (early checkpoints scatter) and has heavy tails. It belongs to a
-training: it is autoregressive in log samples along a run, so that a run that lies above the law stays above it for a
-while, and its checkpoints carry less information than as many separate runs. w_before is the weight of the checkpoint
-before (`forecast.bayes.weights`): a row that does not count tells nothing about the noise of the next. By its prior the
-noise persists over a short range of samples. With a long memory the model would take the effect of model size for noise
-where each size was trained once, and the smooth misfit along samples that all runs have in common for noise of each.
-Replicates and new runs have independent noise. `latent loss` is the run's true loss: the measured one, shrunk towards
-the law as far as its standard error allows. `spread` is the run-to-run spread of returns beyond the error of a finite
-number of episodes.
-
-In a table without losses the return itself follows the law: `log loss` is then minus the log of the shifted return,
-since the reciprocal of a return obeys the law of a loss (`forecast.bayes.laws`), and its standard error is that of the
-episodes. All else is the same, with priors of its own (`OF_RETURNS` and the last lines of the list).
-
-Where the law is linear given the exponents (in E, A and B), these could be integrated out in closed form, but only with
-Gaussian noise on the loss itself. With relative, heavy-tailed noise NUTS is simpler and as fast.
-
-Priors (n% to m% are 90% intervals):
+n% to m% are 90% intervals:
 
 - level: the loss at the reference, within a third of the frontier loss observed there.
 - floor: share of the reference loss that no compute removes, logit-normal around 18%; 2.5% to 66%.
@@ -36,7 +11,6 @@ Priors (n% to m% are 90% intervals):
   log-normal around 0.25; 0.11 to 0.57.
 - start: no loss of the law lies above it. Up to 18% above the loss of an untrained policy where that is given, else up
   to twice the best loss of the smallest budget, where the frontier begins (half-normal in log, 0.1 or 0.4).
-- pace: beyond the data the frontier may fall faster or slower than the law predicts; see `forecast.bayes.pace`.
 - noise: relative scatter of a checkpoint at the reference, log-normal around 0.5%; 0.1% to 2.6%. noise_growth:
   half-normal, scale 1 (at 1, noise is proportional to the loss's rise). dof: 2 + log-normal around 5.
 - memory: log samples over which a run's noise persists, log-normal around 0.37; 0.16 to 0.84, a factor of 1.2 to 2.3.
@@ -49,7 +23,7 @@ Priors (n% to m% are 90% intervals):
 - return_spread: of log return, log-normal around 20%; 5% to 75%. episode_cv: standard deviation of one episode over the
   mean, log-normal around 1, used where a row has episodes but no return_se.
 
-In a table without losses share, interaction, drifts, pace, dof, memory and episode_cv as above, and
+In a table without losses share, interaction, drifts, dof, memory and episode_cv as above, and
 
 - level: log return at the reference, standard deviation 1 around what was observed there.
 - ceiling: the highest return where known; the odds of the share of it that the reference reaches then have the same
@@ -67,8 +41,7 @@ the prior above and a log-normal spread between groups (around 0.3 of log expone
 drifts, the memory, the growth of the noise, its tails and the interaction are common to all groups.
 """
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -77,10 +50,9 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jax import Array
-from jax.scipy.special import gammaln
 
-from forecast.bayes.data import Data, Spec
-from forecast.bayes.laws import Knots, LossLaw, ReturnLaw, bounded_return, law_terms
+from forecast.model.data import Data, Spec
+from forecast.model.laws import Knots, LossLaw, ReturnLaw
 
 SCALE_KNOTS = Knots(spacing=float(np.log(10)), below=4, above=3)
 """Of the drifting exponents: one a factor of ten in size or samples."""
@@ -231,100 +203,3 @@ def _sample_return_law(spec: Spec, data: Data) -> ReturnLaw:
         floor=data.return_floor + _per_group("return_floor_shift", groups, dist.Normal(0, 0.5)),
         ceiling=data.ceiling + jnp.where(data.ceiling_known > 0, 0.0, headroom),
     )
-
-
-def row_locations(law: LossLaw, data: Data) -> Array:
-    """Log loss of each row by the law."""
-
-    def integral(x: Array, exponents: Array) -> Array:
-        if exponents.shape[-1] == 1:
-            return x * of_rows(exponents[:, 0], data)
-        return (SCALE_KNOTS.integral_weights(x) * of_rows(exponents, data)).sum(-1)
-
-    a, b = integral(data.u, law.params_exponents), integral(data.v, law.samples_exponents)
-    scalars = law._replace(params_exponents=None, samples_exponents=None)
-    return law_terms(jax.tree.map(lambda x: of_rows(x, data), scalars), a, b)
-
-
-def of_rows(values: Array, data: Data) -> Array:
-    """The value of each row's group, [n, ...] or what broadcasts to it, from [G, ...]."""
-    if values.shape[0] == 1:
-        return values
-    # A product in place of values[data.group], whose gradient is a slow scatter on CPUs.
-    return jax.nn.one_hot(data.group, values.shape[0], dtype=values.dtype) @ values
-
-
-class _HeavyTailed(dist.StudentT):
-    """Student t with the same degrees of freedom [] for all rows: gamma functions are computed once, not per row."""
-
-    def __init__(self, dof: Array, loc: Array, scale: Array) -> None:
-        super().__init__(dof, loc, scale)
-        self.dof = dof
-        self.row_loc, self.row_scale = loc, scale
-
-    def log_prob(self, value: Array) -> Array:
-        """Log density, the shape of loc."""
-        half = (self.dof + 1) / 2
-        constant = gammaln(half) - gammaln(self.dof / 2) - 0.5 * jnp.log(jnp.pi * self.dof)
-        constant = jax.lax.optimization_barrier(constant)  # or XLA fuses it into the rows and computes it for each
-        z = (value - self.row_loc) / self.row_scale
-        return constant - jnp.log(self.row_scale) - half * jnp.log1p(z**2 / self.dof)
-
-
-def noise_scale(noise: Array, growth: Array, rise: Array) -> Array:
-    """Standard deviation of log loss at a predicted log loss `rise` above the reference, where it is `noise`."""
-    return noise * jnp.exp(growth * jax.nn.softplus(4 * rise) / 4)
-
-
-def run_model(data: Data, spec: Spec) -> None:
-    """The numpyro model of a run table."""
-    parameters = sample_parameters(spec, data)
-    noise = parameters.noise
-    predicted = row_locations(parameters.law, data)
-    rise = predicted - of_rows(parameters.law.level, data)
-    scale = noise_scale(of_rows(noise["noise"], data), noise["noise_growth"], rise)
-    total = jnp.sqrt(scale**2 + data.log_loss_se**2)
-    if not spec.losses:
-        total = jnp.hypot(total, episode_sd(noise["episode_cv"], data))
-    kept = jnp.zeros_like(data.u)
-    if spec.trajectories:
-        kept = jnp.roll(data.weight, 1) * jnp.exp(-data.gap / noise["memory"])
-    residual = (data.log_loss - predicted) / total
-    location = predicted + total * kept * jnp.roll(residual, 1)
-    with _powered(data.weight):
-        innovation = _HeavyTailed(noise["dof"], location, total * jnp.sqrt(1 - kept**2))
-        numpyro.sample("log_loss", innovation, obs=data.log_loss)
-    if parameters.return_law is not None:
-        trust = scale**2 / total**2
-        _observe_returns(data, parameters, (1 - trust) * (data.log_loss - predicted))
-
-
-def episode_sd(cv: Any, data: Data) -> Array:
-    """Standard error of log return from a finite number of episodes, 0 where `return_se` is known: [..., n].
-
-    cv: standard deviation of one episode over the mean return, [] or [..., 1].
-    """
-    return cv * jnp.where(data.episodes > 0, 1.0, 0.0) / jnp.sqrt(jnp.maximum(data.episodes, 1.0))
-
-
-@contextlib.contextmanager
-def _powered(weight: Array) -> Iterator[None]:
-    """Raise likelihoods of rows to the power of their weight [n]; 0 leaves a row out, whatever its values."""
-    with numpyro.handlers.mask(mask=weight > 0), numpyro.handlers.scale(scale=jnp.maximum(weight, 1e-9)):
-        yield
-
-
-def _observe_returns(data: Data, parameters: Parameters, shift: Array) -> None:
-    """Observe the returns. shift: measured minus latent log loss, [n]."""
-    law, noise = parameters.return_law, parameters.return_noise
-    assert law is not None
-    law, spread = jax.tree.map(lambda x: of_rows(x, data), (law, noise["spread"]))
-    observed = data.level[data.group] - data.log_loss
-    # Between the measured and the latent loss, a step of the order of its standard error, the elasticity is constant.
-    weights = SKILL_KNOTS.integral_weights(observed) + SKILL_KNOTS.weights(observed) * shift[:, None]
-    signal = law.level + (weights * law.elasticity).sum(-1) + law.size * data.u
-    location = bounded_return(law, signal)
-    unknown = jnp.where(data.episodes > 0, noise["episode_cv"] ** 2 / jnp.maximum(data.episodes, 1.0), 0.0)
-    total = jnp.sqrt(spread**2 + data.return_se**2 + unknown)
-    with _powered(data.weight * data.return_weight):
-        numpyro.sample("log_return", _HeavyTailed(noise["dof"], location, total), obs=data.log_return)

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpyro
 from jax.flatten_util import ravel_pytree
 
-from forecast.bayes.compiled import keep_compilations
-from forecast.bayes.data import Data, Spec
-from forecast.bayes.model import GROUP_MARK, run_model
+from forecast.model.compiled import keep_compilations
+from forecast.model.data import Data, Spec
+from forecast.model.likelihood import run_model
+from forecast.model.priors import GROUP_MARK
 
 
 def as_jax(data: Data) -> Data:
