@@ -1,50 +1,20 @@
-"""Recordings as others will read them: NLD-AA's layout, every key as it was pressed, and no game lost."""
+"""Recordings as others will read them: NLD-AA's layout, the same for a seed, and a true list of games."""
 
 import bz2
 import json
-import os
 import shutil
-import signal
 import struct
-import subprocess
-import sys
-import textwrap
-import time
-from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
 import pytest
-from nle import dataset, nethack
+from nle import nethack
 
-from training.errors import ConfigError, DataError, MachineError
+from training.errors import ConfigError, DataError
 from training.record.nethack import recorder
 from training.record.nethack.folder import cut_to_whole_lines, read_list, verify, xlog_rows
 from training.record.nethack.players import RandomPlayer
 from training.record.nethack.recorder import collect
-from training.record.nethack.session import Rules, Session
-
-NEVER = lambda: False  # noqa: E731
-IGNORE = lambda steps: None  # noqa: E731
-
-
-class Script:
-    """A player that presses the keys it is given, then waits."""
-
-    keys = ("tty_chars",)
-
-    def __init__(self, text):
-        self.text = text
-        self.sent = []
-
-    def begin(self, seed):
-        self.sent = []
-
-    def act(self, observation):
-        index = len(self.sent)
-        key = ord(self.text[index]) if index < len(self.text) else ord("s")
-        self.sent.append(key)
-        return [int(action) for action in nethack.ACTIONS].index(key)
 
 
 def raw(path):
@@ -65,21 +35,6 @@ def raw(path):
 def games_of(out):
     """(stream, number) -> (drawn, keys) of every game in a folder."""
     return {(row["stream"], row["number"]): raw(out / row["session"] / row["file"]) for row in read_list(out)}
-
-
-def read_back(out, tmp_path, length=4096):
-    """file name -> what nle.dataset gives of each game, without padding."""
-    db = str(tmp_path / "read.db")
-    dataset.db.create(filename=db)
-    dataset.add_nledata_directory(str(out), "games", filename=db)
-    loader = dataset.TtyrecDataset("games", batch_size=1, seq_length=length, dbfilename=db, shuffle=False)
-    games = {}
-    for game in loader._gameids:
-        (batch, *rest) = loader.get_ttyrec(game)
-        assert not any((part["gameids"] == game).any() for part in rest)
-        held = batch["gameids"][0] == game
-        games[Path(loader.get_paths(game)[0]).name] = {name: array[0][held] for name, array in batch.items()}
-    return games
 
 
 @pytest.fixture(scope="module")
@@ -105,76 +60,6 @@ def test_layout_is_that_of_nld_aa(recorded):
     assert summary.mean_score == pytest.approx(np.mean(points))
     assert summary.standard_error == pytest.approx(np.std(points, ddof=1) / 3**0.5)
     assert (summary.games, summary.steps, summary.cut_off) == (3, 450, 3)
-
-
-def test_keys_and_scores_come_back_through_nle_dataset(tmp_path):
-    script = Script("hjkl.s20s:i\x1b<>yubn")
-    recording = Session(tmp_path, Rules(task="mon-hum-neu-mal", seed=1, max_episode_steps=60), script)
-    row = recording.play(0, 0, None, NEVER, IGNORE)
-    sent = list(script.sent)
-    recording.close()
-    game = read_back(tmp_path, tmp_path)[row.file]
-    keys = game["keypresses"].tolist()
-    assert row.steps == len(sent) == 60
-    start = next(at for at in range(5) if keys[at : at + 60] == sent)  # NLE itself presses a few keys at the start
-    assert keys[start + 60 : start + 65] == [27, 27, 27, nethack.Command.QUIT, ord("y")]
-    assert game["scores"].max() == row.score
-    assert row.death == "quit"
-    assert bytes(game["tty_chars"][start][22]).strip().startswith(b"Agent the Candidate")
-
-
-# Each leaves the game waiting for something: a direction, a count, an item, a name, a menu, a yes or no, more text.
-OPEN_ENDS = {
-    "direction": "o",
-    "kick": "\x04",
-    "count": "20",
-    "item": "e",
-    "call": "C",
-    "engraving": "E-",
-    "menu": "i",
-    "extended": "#",
-    "travel": "_",
-    "look": ";",
-    "really quit": chr(nethack.Command.QUIT),
-    "pray": chr(nethack.Command.PRAY),
-    "options": "O",
-    "drop": "D",
-    "prefix": "F",
-    "history": "V",
-}
-
-
-def test_no_game_is_lost_in_the_middle_of_a_prompt(tmp_path):
-    """One session, a game cut off in each kind of prompt: all have their row and their recording, in order."""
-    script = Script("")
-    recording = Session(tmp_path, Rules(task="mon-hum-neu-mal", seed=2, max_episode_steps=10**6), script)
-    rows = []
-    for number, text in enumerate(OPEN_ENDS.values()):
-        script.text = text
-        rows.append(recording.play(0, number, len(text), NEVER, IGNORE))
-    recording.close()
-    assert [row.cut_off for row in rows] == ["steps"] * len(rows)
-    assert [row.death for row in rows] == ["quit"] * len(rows)
-    (log,) = tmp_path.glob("*/*.xlogfile")
-    assert [row["ttyrecname"] for row in xlog_rows(log)] == [row.file for row in rows]
-    assert verify(tmp_path)[0] == len(OPEN_ENDS)
-
-
-def test_a_player_cannot_save_the_game_away(tmp_path):
-    script = Script("SySySy")
-    recording = Session(tmp_path, Rules(task="mon-hum-neu-mal", seed=3, max_episode_steps=40), script)
-    row = recording.play(0, 0, None, NEVER, IGNORE)
-    recording.close()
-    assert row.steps == 40
-    assert verify(tmp_path)[0] == 1
-
-
-def test_a_game_that_stands_still_is_ended(tmp_path):
-    rules = Rules(task="mon-hum-neu-mal", seed=4, max_episode_steps=10**6, no_progress=30)
-    recording = Session(tmp_path, rules, Script("i" + "\x04\x1b" * 100))
-    assert recording.play(0, 0, None, NEVER, IGNORE).cut_off == "stuck"
-    recording.close()
-    assert verify(tmp_path)[0] == 1
 
 
 def test_same_seed_same_games_for_one_worker_and_two(recorded, tmp_path):
@@ -217,40 +102,6 @@ def test_append_records_what_is_missing(recorded, tmp_path):
     assert nothing.notes == (f"{part} holds all that is asked for already.",)
 
 
-CHILD = """
-    import sys
-    from training.record.nethack.recorder import collect
-    from training.interrupts import InterruptedRunError
-    if __name__ == "__main__":
-        try:
-            collect(sys.argv[1], steps=10**7, workers=2, seed=1)
-        except InterruptedRunError as error:
-            print(error)
-            sys.exit(130)
-"""
-
-
-def begin_recording(tmp_path):
-    """A process that records, once both of its workers are at play."""
-    program = tmp_path / "record.py"
-    program.write_text(textwrap.dedent(CHILD))
-    out = tmp_path / "games"
-    child = subprocess.Popen([sys.executable, program, out], stdout=subprocess.PIPE, text=True, cwd=os.getcwd())
-    deadline = time.monotonic() + 60
-    while len(list(out.glob("*/*.bz2"))) < 2:
-        assert time.monotonic() < deadline
-        assert child.poll() is None
-        time.sleep(0.05)
-    time.sleep(0.3)
-    return child, out
-
-
-def listed_and_readable(out):
-    logs = [row["ttyrecname"] for path in out.glob("*/*.xlogfile") for row in xlog_rows(path)]
-    assert len(logs) == len(read_list(out)) == verify(out)[0]
-    return logs
-
-
 def test_a_line_that_a_crash_cut_short_spoils_no_other(recorded, tmp_path):
     out, _ = recorded
     lines = (out / "games.jsonl").read_bytes().splitlines(keepends=True)
@@ -266,49 +117,6 @@ def test_a_damaged_list_of_games_is_refused_by_line(tmp_path):
     (tmp_path / "games.jsonl").write_text('{"stream": 0}\n{"stream\n')
     with pytest.raises(DataError, match="line 2 is not JSON"):
         read_list(tmp_path)
-
-
-def test_sigterm_leaves_every_game_whole(tmp_path):
-    child, out = begin_recording(tmp_path)
-    child.send_signal(signal.SIGTERM)
-    said, _ = child.communicate(timeout=60)
-    assert child.returncode == 130
-    assert said.count("\n") == 1
-    assert "kept" in said
-    files = [path.name for path in out.glob("*/*.bz2")]
-    assert sorted(listed_and_readable(out)) == sorted(files)  # not one file without its row
-    assert [row["cut_off"] for row in read_list(out)].count("stopped") == 2
-
-
-def workers_of(pid):
-    names = (Path("/proc") / str(pid) / "task" / str(pid) / "children").read_text().split()
-    return [int(name) for name in names if b"spawn_main" in (Path("/proc") / name / "cmdline").read_bytes()]
-
-
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
-def test_a_worker_that_dies_is_replaced_and_the_rest_goes_on(tmp_path):
-    child, out = begin_recording(tmp_path)
-    first = workers_of(child.pid)
-    os.kill(first[0], signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while len(set(workers_of(child.pid)) - {first[0]}) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(0.3)
-    child.send_signal(signal.SIGTERM)
-    child.communicate(timeout=60)
-    assert child.returncode == 130
-    assert listed_and_readable(out)
-
-
-def test_a_full_disk_is_one_sentence_and_keeps_the_games(tmp_path, monkeypatch):
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(recorder.shutil, "disk_usage", lambda path: usage(2**30, 2**30, 2**20))
-    with pytest.raises(MachineError, match=r"free on the disk; \d+ whole games .* kept") as refused:
-        collect(tmp_path / "games", games=50, workers=2, player="random", max_episode_steps=5000)
-    assert "\n" not in str(refused.value)
-    assert len(read_list(tmp_path / "games")) < 50
-    listed_and_readable(tmp_path / "games")
 
 
 @pytest.mark.parametrize(
@@ -340,14 +148,6 @@ def test_a_policy_gets_its_memory_and_the_action_before(tmp_path):
     expected = [int(nethack.ACTIONS[(5 + step) % 8]) for step in range(30)]
     assert any(keys[at : at + 30] == expected for at in range(5))
     assert torch.is_inference_mode_enabled() is False
-
-
-def test_workers_that_only_die_end_the_recording(tmp_path, capfd):
-    from recorder_policy import Deadly
-
-    with pytest.raises(MachineError, match=r"3 workers in a row died.*0 whole games"):
-        collect(tmp_path / "games", games=9, player=Deadly(), workers=1)
-    assert list((tmp_path / "games").iterdir()) == []
 
 
 def test_random_draws_are_the_games_own():

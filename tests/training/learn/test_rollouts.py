@@ -1,0 +1,121 @@
+"""What acting hands to learning, and that it may play while the policy learns."""
+
+import pytest
+import torch
+from helpers import same, weights
+from memory_game import MemoryGame
+from memory_runs import ACTIONS, run_of
+
+from training.errors import DivergedError
+from training.learn import rl
+from training.learn import rollouts as acting
+from training.learn.rollouts import Actor
+from training.policies.critic import Critic
+from training.policies.family import build, spec_for
+
+
+def actor_of(vector, core: str = "lstm", **choices) -> tuple[Actor, torch.nn.Module]:
+    torch.manual_seed(0)
+    spec = spec_for("nethack", core, 2.1e4, ACTIONS)
+    policy, critic = build(spec), Critic(spec.features)
+    torch.nn.init.normal_(critic.head.weight)
+    config = run_of(3, core=core, **choices)
+    return Actor(vector, config, policy, critic, torch.device("cpu"), torch.float32, seed=1), policy
+
+
+@pytest.mark.parametrize("core", ["lstm", "transformer"])
+def test_learning_sees_what_acting_saw(core):
+    # The stored memory of each sequence gives the same probabilities and values again, across ends of games.
+    actor, policy = actor_of(MemoryGame(4), core)
+    actor.play()
+    rollout = actor.play()
+    config = run_of(3, core=core)
+    shuffle = torch.Generator().manual_seed(0)
+    seen = 0
+    for batch in rl.minibatches(rollout, rollout.reward, rollout.value, config, shuffle, torch.device("cpu")):
+        features, _ = policy.features(batch.frames, batch.memory)
+        log_probs = policy.policy(features).log_softmax(-1)
+        now = log_probs.gather(-1, batch.action[..., None]).squeeze(-1)
+        torch.testing.assert_close(now, batch.log_prob, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(actor._critic.value(actor._critic(features)), batch.target, atol=1e-4, rtol=1e-4)
+        seen += batch.action.numel()
+    assert seen == config.epochs * rollout.action.numel()
+    assert rollout.done.any()
+
+
+def test_the_next_value_is_that_of_the_same_game():
+    actor, _ = actor_of(MemoryGame(4))
+    rollout = actor.play()
+    inside = ~rollout.done[:, :-1]
+    assert torch.equal(rollout.next_value[:, :-1][inside], rollout.value[:, 1:][inside])
+    assert rollout.terminated.sum() == rollout.done.sum() == 8
+
+
+def test_a_game_cut_off_is_followed_by_its_own_last_frame():
+    whole, cut = MemoryGame(4), MemoryGame(4, cut=True)
+    seen, values = [], []
+    for game in (whole, cut):
+        actor, _ = actor_of(game, rollout=5, unroll_length=5)
+        rollout = actor.play()
+        seen.append(rollout)
+        values.append(rollout.next_value)
+    # The same games with the same actions up to the cut, after the fourth frame; the whole game's next frame is the
+    # question, which is what the game cut off ends with.
+    assert torch.equal(seen[0].action[:, :4], seen[1].action[:, :4])
+    assert seen[1].done[:, 3].all()
+    assert not seen[1].terminated.any()
+    torch.testing.assert_close(values[0][:, 3], values[1][:, 3])
+    assert not torch.allclose(values[1][:, 3], seen[1].value[:, 4])  # not the first frame of the next game
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    """Of torch: with one, what is to be played meanwhile is played afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_runs_that_play_meanwhile_repeat_exactly(tmp_path, memory_game, threads):
+    for name, lag in (("a", 1), ("b", 1), ("none", 0)):
+        rl.train(run_of(3, lag=lag), out=tmp_path / name, table=tmp_path / "runs.csv")
+        assert torch.get_num_threads() == threads
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "none"))
+    torch.set_num_threads(3 - threads)  # one and two threads learn with one
+    rl.train(run_of(3, lag=1), out=tmp_path / "c", table=tmp_path / "runs.csv")
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_what_plays_is_as_far_behind_what_learns_as_the_lag_says(lag, threads):
+    policy, critic = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    played = []
+
+    class Player:
+        def __init__(self, vector, config, policy, critic, *rest):
+            self.policy = policy
+
+        def play(self):
+            played.append(float(self.policy.bias.detach()))
+            return played[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(acting, "Actor", Player)
+        rollouts = acting.Rollouts(None, run_of(3, lag=lag), policy, critic, torch.device("cpu"))  # type: ignore
+        learned = []
+        for update in range(3):
+            with rollouts.next(more=update < 2) as rollout, torch.no_grad():
+                policy.bias.fill_(update + 1)  # the update
+                learned.append(rollout)
+    assert played == learned  # each is learned from, none is played in vain
+    first = learned[0]
+    assert learned == [first, *([1, 2] if lag == 0 else [first, 1])]
+
+
+def test_an_update_that_fails_ends_what_is_played_meanwhile(tmp_path, memory_game, monkeypatch, threads):
+    monkeypatch.setattr(rl, "learn", lambda *given: {"loss": float("nan"), "norm": 1.0})
+    with pytest.raises(DivergedError, match="update 1"):
+        rl.train(run_of(3, lag=1), out=tmp_path / "run", table=tmp_path / "runs.csv")
+    assert torch.get_num_threads() == threads

@@ -1,0 +1,140 @@
+"""The command that makes a sweep: killed, interrupted, priced, and its table in the terminal."""
+
+import dataclasses
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from small_sweeps import plan
+from typer.testing import CliRunner
+
+from training.cli.commands import app
+from training.cli.sweeps import _picture
+from training.design.plan import read_plan, to_toml
+from training.errors import ConfigError
+from training.learn.monitor import PROGRESS
+from training.learn.run_table import read_rows
+from training.policies.checkpoint import latest_checkpoint
+from training.sweeps.jobs import last_words
+from training.sweeps.sweep import Sweep, is_finished
+
+
+def wait_for(what: Callable[[], object], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "what was waited for did not come"
+        time.sleep(0.05)
+
+
+def command(plan_file: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "training.cli", "sweep", str(plan_file), *options]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def workers_of(folder: Path) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"training.sweeps.jobs" in arguments and any(str(folder).encode() in argument for argument in arguments):
+            found.append(int(entry.name))
+    return found
+
+
+def test_a_killed_driver_ends_its_workers_and_the_next_goes_on(data, tmp_path):
+    long = plan(data, budgets=(3e8, 6e8), sizes=(1e4, 2e4))
+    long = dataclasses.replace(long, grid={**long.grid, 2e10: [2e4]})
+    (tmp_path / "plan.toml").write_text(to_toml(long))
+    folder, first = tmp_path / "sweep", long.runs[0]
+    driver = subprocess.Popen(
+        command(tmp_path / "plan.toml", "--out", str(folder), "--parallel", "1"), stderr=subprocess.PIPE, text=True
+    )
+    try:
+        lock = folder / ".sweep.lock"
+        wait_for(lambda: driver.poll() is not None or (lock.exists() and lock.read_text()))
+        # Two drivers on one sweep: the second one is sent away.
+        second = subprocess.run(
+            command(tmp_path / "plan.toml", "--out", str(folder)), capture_output=True, text=True, timeout=120
+        )
+        assert second.returncode == 2
+        assert f"another driver (process {driver.pid} on " in second.stderr
+        wait_for(lambda: driver.poll() is not None or len(read_rows(folder / "runs.csv")) >= 3)
+        workers = workers_of(folder)
+        assert workers
+        assert driver.poll() is None
+    finally:
+        driver.kill()
+        driver.communicate()
+    wait_for(lambda: not any(alive(pid) for pid in workers), 60)
+    assert is_finished(first, read_rows(folder / "runs.csv"))
+    log = (folder / "runs" / first.name / "log.txt").read_text()
+    done = subprocess.run(
+        command(tmp_path / "plan.toml", "--out", str(folder)), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 of 2 runs are finished already" in done.stderr
+    assert "2 of 2 runs finished" in done.stdout
+    assert (folder / "runs" / first.name / "log.txt").read_text() == log  # never started again
+    rows = pd.read_csv(folder / "runs.csv")
+    assert not rows.duplicated(["run", "update"]).any()
+    assert len(rows) == 5
+    assert "goes on after update" in (folder / "runs" / long.runs[1].name / "log.txt").read_text()
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(data, tmp_path):
+    (tmp_path / "plan.toml").write_text(to_toml(plan(data, budgets=(2e10,), sizes=(1e4,))))
+    driver = subprocess.Popen(
+        command(tmp_path / "plan.toml", "--out", str(tmp_path / "sweep")), stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: driver.poll() is not None or list(tmp_path.glob("sweep/runs/*/progress.json")))
+    driver.send_signal(signal.SIGINT)
+    told = driver.communicate(timeout=60)[1]
+    assert driver.returncode == 130, told
+    assert "stopped with 0 of 1 runs finished; start the same command again to go on" in told
+    (folder,) = (tmp_path / "sweep" / "runs").iterdir()
+    assert "start the same command again" in last_words(folder)
+    assert latest_checkpoint(folder / "checkpoints")[0] is not None
+
+
+def test_a_plan_says_what_it_costs_and_which_runs_lack_data(data, tmp_path):
+    options = ["--flops", "2e9,4e9", "--sizes", "2", "--data", str(data), "--out", str(tmp_path / "plan.toml")]
+    done = CliRunner().invoke(app, ["plan", *options])
+    assert done.exit_code == 0, done.output
+    assert "2 trainings, 4 rows, 8e+09 FLOPs: about " in done.output
+    assert "would fail" not in done.output
+    assert read_plan(tmp_path / "plan.toml").grid.keys() == {2e9, 4e9}
+    refused = CliRunner().invoke(app, ["plan", *options], standalone_mode=False)
+    assert isinstance(refused.exception, ConfigError)
+    done = CliRunner().invoke(app, ["plan", "--flops", "1e11", "--sizes", "1", "--data", str(data)])
+    assert "1 of 1 trainings need up to" in " ".join(done.output.split())
+
+
+def test_the_table_in_the_terminal_tells_of_each_run(data, tmp_path):
+    sweep = Sweep.of(plan(data, budgets=(6e8,), sizes=(1e4, 2e4, 4e4)).runs, tmp_path)
+    first, second, _ = sweep.runs
+    first.state, second.state = "finished", "running"
+    second.job.folder.mkdir(parents=True)
+    told = {"update": 3, "updates": 12, "doing": "training", "loss": 2.3456, "flops_per_second": 4.2e9}
+    (second.job.folder / PROGRESS).write_text(json.dumps({**told, "seconds_left": 75.0}))
+    terminal = Console(file=io.StringIO(), width=140)
+    terminal.print(_picture(sweep))
+    lines = [line.split() for line in terminal.file.getvalue().splitlines() if line.strip()]
+    names = [run.job.config.name for run in sweep.runs]
+    assert lines[2] == [names[1], "6e+08", "training", "25%", "loss", "2.346", "4.2e+09", "75", "s"]
+    assert lines[3:5] == [[names[2], "6e+08", "waiting"], [names[0], "6e+08", "finished"]]
+    assert " ".join(lines[5]) == "1 finished, 1 running, 1 waiting, 0 failed"
