@@ -23,7 +23,7 @@ from forecast.model.compiled import keep_compilations
 from forecast.model.data import Data, Spec
 from forecast.model.likelihood import noise_scale, of_rows, row_locations, run_model
 from forecast.model.priors import Parameters, parameters_of, sample_parameters
-from forecast.model.sites import as_jax, blocks, sites_of, start_point, unpacked
+from forecast.model.sites import as_jax, blocks, from_coordinates, sites_of, start_point, unpacked
 
 _BLOCK = 100  # iterations between two reports of progress
 Progress = Callable[[int, int], None]
@@ -236,7 +236,11 @@ def _compiled(spec: Spec, settings: Settings, data: Data) -> _Programs:
     unpack = functools.partial(unpacked, sites)
 
     def potential(data: Data) -> Callable:
-        return lambda z: potential_energy(run_model, (data, spec), {}, unpack(z))
+        def energy(z: Any) -> Any:
+            values, log_volume = from_coordinates(unpack(z))
+            return potential_energy(run_model, (data, spec), {}, values) - log_volume
+
+        return energy
 
     init_kernel, sample_kernel = hmc(potential_fn_gen=potential, algo="NUTS")
 
@@ -260,7 +264,10 @@ def _compiled(spec: Spec, settings: Settings, data: Data) -> _Programs:
         return jax.lax.scan(step, state, None, length=_BLOCK)
 
     def finish(z: Any, data: Data) -> Any:
-        constrain = lambda z: constrain_fn(run_model, (data, spec), {}, unpack(z), return_deterministic=True)  # noqa: E731
+        def constrain(z: Any) -> Any:
+            values, _ = from_coordinates(unpack(z))
+            return constrain_fn(run_model, (data, spec), {}, values, return_deterministic=True)
+
         return jax.vmap(jax.vmap(constrain))(z)
 
     # Traced one after the other, because numpyro keeps what it traces in one place; compiled in parallel.

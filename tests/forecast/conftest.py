@@ -6,7 +6,7 @@ import pytest
 
 import forecast
 
-SETTINGS = {"chains": 2, "draws": 200, "warmup": 300}
+SETTINGS = {"chains": 2, "draws": 200, "max_draws": 200, "warmup": 300}
 
 
 def planted_table(
