@@ -1,4 +1,4 @@
-"""Rooms import only to the right of `shared/DESIGN.md`'s lists, files in no circle, and tests have names to be read."""
+"""Rooms import only to the right in `GRAPH`, files in no circle, and tests have names to be read."""
 
 import ast
 from functools import cache
