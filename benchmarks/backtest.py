@@ -87,17 +87,19 @@ def readme_table(scores: pd.DataFrame, before: str) -> str:
     pooled = backtest.pooled(scores)
     near = pooled[pooled["horizon"] == 30].set_index(["target", "method"])
     lines = [
-        "| method | CRPS of log loss | 90% covers | 50% covers | regret of N* | CRPS of log return |",
-        "|---|---|---|---|---|---|",
+        "| method | CRPS of log loss | 90% covers | 50% covers | CRPS of log N* | regret of N* | CRPS of log return |",
+        "|---|---|---|---|---|---|---|",
     ]
     for method, name in NAMES.items():
         if ("loss", method) not in near.index:
             lines += [line for line in before.splitlines() if line.startswith(f"| {name} |")]
             continue
         loss, returns = near.loc[("loss", method)], near.loc[("return", method)]
-        crps, of_return = (f"{row['crps']:.3f}".removeprefix("0") for row in (loss, returns))
-        shares = f"{loss['cover90']:.0%} | {loss['cover50']:.0%} | {loss['regret']:.1%}"
-        lines.append(f"| {name} | {crps} | {shares} | {of_return} |")
+        of_loss, of_size, of_return = (
+            f"{x:.3f}".removeprefix("0") for x in (loss["crps"], loss["size_crps"], returns["crps"])
+        )
+        shares = f"{loss['cover90']:.0%} | {loss['cover50']:.0%}"
+        lines.append(f"| {name} | {of_loss} | {shares} | {of_size} | {loss['regret']:.1%} | {of_return} |")
     return "\n".join(lines)
 
 
