@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+import xarray as xr
 from numpy.typing import ArrayLike
 
 from forecast.bayes.diagnostics import Diagnostics
@@ -22,6 +23,7 @@ from forecast.bayes.prediction import Prediction
 from forecast.bayes.provenance import Provenance
 from forecast.bayes.sampler import constrained_parameters
 from forecast.errors import ForecastError
+from forecast.files import write_whole
 from forecast.model.data import Spec
 from forecast.model.encode import Encoding, Reference
 from forecast.model.evaluate import law_on_points, return_on_draws
@@ -314,9 +316,11 @@ class Posterior:
         return az.from_dict(posterior=dict(self.draws), sample_stats={"diverging": self.diagnostics.diverging})
 
     def save(self, path: str | Path) -> None:
-        """Write the draws, the table and all that `load_posterior` needs, as netCDF (arviz InferenceData)."""
-        stored = self.inference_data()
-        stored.attrs["forecast"] = json.dumps(
+        """Write the draws, the table and all that `load_posterior` needs, as netCDF (arviz InferenceData).
+
+        Raises OSError where it cannot be written; a file that was there stays.
+        """
+        header = json.dumps(
             {
                 "version": version("game-scaling"),
                 "spec": asdict(self.spec),
@@ -331,4 +335,9 @@ class Posterior:
                 "checks": self.diagnostics.checks.to_csv(index=False),
             }
         )
-        stored.to_netcdf(str(path))
+        stored = self.inference_data()
+        groups = {f"/{name}": stored[name] for name in stored.groups()}
+        # Made in memory: on a disk that fills up, HDF5 can end the process.
+        tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs={"forecast": header}), **groups})
+        compressed = {name: {k: {"zlib": True} for k in group.data_vars} for name, group in groups.items()}
+        write_whole(path, tree.to_netcdf(engine="h5netcdf", encoding=compressed))

@@ -21,6 +21,7 @@ from forecast.cli.options import (
     takes_fit_options,
 )
 from forecast.errors import ForecastError
+from forecast.files import write_whole
 from forecast.numbers import count, share
 
 
@@ -54,7 +55,7 @@ def recommend(
     )
     regret = None if params is None else recommendation.regret_of(params)
     if out is not None:
-        out.write_text(recommendation.to_toml(), encoding="utf-8")
+        write_whole(out, recommendation.to_toml())
     terminal.warn(posterior)
     if as_json:
         terminal.print_json({**recommendation.to_dict(), "regret": regret})
@@ -106,7 +107,7 @@ def next_runs(
     if out is not None:
         if plan.runs.empty:
             raise ForecastError(f"{plan.sentence} So {out} was not written.")
-        out.write_text(plan.to_toml(), encoding="utf-8")
+        write_whole(out, plan.to_toml())
     terminal.warn(posterior)
     if as_json:
         terminal.print_json(plan.to_dict())

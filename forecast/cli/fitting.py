@@ -16,6 +16,7 @@ from forecast.cli.options import (
     check_folder,
     takes_fit_options,
 )
+from forecast.files import write_whole
 
 
 def datasets(as_json: JsonOpt = False) -> None:
@@ -93,7 +94,7 @@ def predict(
     table = forecast.predict_points(posterior, points, group=group)
     terminal.warn(posterior)
     if out is not None:
-        table.to_csv(out, index=False)
+        write_whole(out, table.to_csv(index=False))
     if as_json:
         terminal.print_json(table.to_dict(orient="records"))
     elif out is None:

@@ -22,6 +22,7 @@ from forecast.cli.options import (
     takes_fit_options,
 )
 from forecast.errors import ForecastError
+from forecast.files import write_whole
 
 
 @takes_fit_options
@@ -70,7 +71,7 @@ def report(
     page = write_report(posterior, recommendations, out, **shown, command=_typed(posterior, runs))
     for one in recommendations:
         name = "recommendation.toml" if len(recommendations) == 1 else f"recommendation-{one.group}.toml"
-        (out / name).write_text(one.to_toml(), encoding="utf-8")
+        write_whole(out / name, one.to_toml())
     terminal.warn(posterior)
     if as_json:
         content = {"recommendations": recommendations, "scores": scores}

@@ -16,6 +16,7 @@ from forecast.cli.options import (
     JsonOpt,
     check_folder,
 )
+from forecast.files import write_whole
 from forecast.model.laws import LAWS
 
 
@@ -33,7 +34,7 @@ def score(
     table = FitOptions(columns=columns, column=column).read(runs, to_fit=False)
     result = forecast.score(recommendation, table, group=group)
     if out is not None:
-        out.write_text(terminal.as_json(result.to_dict()), encoding="utf-8")
+        write_whole(out, terminal.as_json(result.to_dict()))
     if as_json:
         terminal.print_json(result.to_dict())
         return
@@ -67,7 +68,7 @@ def backtest(
     pooled = forecast.backtest.pooled(scores)
     if forecasts is not None:
         names = list(forecast.backtest.COLUMNS) + (["group"] if len(table.groups) > 1 else [])
-        result.forecasts[names].to_csv(forecasts, index=False)
+        write_whole(forecasts, result.forecasts[names].to_csv(index=False))
     if out is not None:
         result.save(out)
         _draw_past(table, result, out)

@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 from forecast.bayes.posterior import Posterior
 from forecast.decide.recommend import Recommendation
 from forecast.errors import ForecastError
+from forecast.files import write_whole
 from forecast.model.weights import LOCALITIES
 from forecast.numbers import count, percent, plain, scientific
 from forecast.report import figures, tables
@@ -76,10 +77,10 @@ def write_report(
     (out / "figures").mkdir(parents=True, exist_ok=True)
     for view, section in zip(views, sections, strict=True):
         for picture in section["pictures"].values():
-            (out / picture.file).write_bytes(picture.svg)
-        (out / "figures" / f"{_slug(view.group)}-headline.png").write_bytes(figures.png(figures.headline(view)))
+            write_whole(out / picture.file, picture.svg)
+        write_whole(out / "figures" / f"{_slug(view.group)}-headline.png", figures.png(figures.headline(view)))
     page = out / "index.html"
-    page.write_text(_render(posterior, recommendations, sections, comparison, timings, command), encoding="utf-8")
+    write_whole(page, _render(posterior, recommendations, sections, comparison, timings, command))
     return page
 
 

@@ -1,5 +1,6 @@
 """What a back-test found, how it is scored, and how it is kept."""
 
+import gzip
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pandas as pd
 
 from forecast.bayes.prediction import QUANTILE_NAMES
 from forecast.errors import SavedFileError
+from forecast.files import write_whole
 from forecast.published.catalogue import BACKTESTS
 from forecast.runs.table import Runs
 
@@ -50,9 +52,9 @@ class Backtest:
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
         for name in TABLES:
-            how = {"method": "gzip", "mtime": 1}  # equal tables, equal bytes
-            getattr(self, name).to_csv(place / f"{name}.csv.gz", index=False, float_format="%.5g", compression=how)
-        (place / "sha256").write_text(self.sha256 + "\n", encoding="utf-8")
+            text = getattr(self, name).to_csv(index=False, float_format="%.5g")
+            write_whole(place / f"{name}.csv.gz", gzip.compress(text.encode(), mtime=1))  # equal tables, equal bytes
+        write_whole(place / "sha256", self.sha256 + "\n")
 
     def scores(self) -> pd.DataFrame:
         """By group, method, target and horizon: the mean over cut-offs of the means over the rows of each.
