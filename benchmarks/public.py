@@ -169,17 +169,19 @@ COLUMNS = {
 
 
 def markdown(rows: list[dict[str, object]]) -> str:
-    """The table in Markdown, a last line with the geometric means of the ratios."""
+    """The table in Markdown, without the columns that no row has."""
     forms = {"seconds": "{:.0f}", "crps": "{:.4f}", "cover90": "{:.0%}", "width90": "{:.3f}", "regret": "{:.2%}"}
     forms |= {"huber": "{:.2f}", "line": "{:.2f}", "crps_return": "{:.3f}", "cover_return": "{:.0%}"}
 
     def cell(column: str, value: object) -> str:
-        return forms[column].format(value) if isinstance(value, float) and value == value else str(value or "")
+        if isinstance(value, float):
+            return forms[column].format(value) if np.isfinite(value) else ""
+        return str(value)
 
-    lines = ["| " + " | ".join(COLUMNS.values()) + " |", "|---" * len(COLUMNS) + "|"]
-    for row in rows:
-        shown = {c: row.get(c, "") for c in COLUMNS}
-        lines.append("| " + " | ".join("" if v != v else cell(c, v) for c, v in shown.items()) + " |")
+    cells = [{c: cell(c, row.get(c, "")) for c in COLUMNS} for row in rows]
+    used = [c for c in COLUMNS if any(row[c] for row in cells)]
+    lines = ["| " + " | ".join(COLUMNS[c] for c in used) + " |", "|---" * len(used) + "|"]
+    lines += ["| " + " | ".join(row[c] for c in used) + " |" for row in cells]
     return "\n".join(lines)
 
 
