@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,15 @@ from forecast.model.sites import as_jax, packed, sites_of, start_point, unpacked
 _SEARCH = 300  # iterations of a search for a mode
 
 
+class Found(NamedTuple):
+    """A mode."""
+
+    x: np.ndarray
+    """Where: unconstrained coordinates."""
+    energy: float
+    """Minus the log density there (nats)."""
+
+
 def posterior_modes(spec: Spec, encoding: Encoding, rows: int = 0) -> LossLaw:
     """The law at the posterior mode (of unconstrained parameters), for each of `LOCALITIES`: arrays [L, ...].
 
@@ -37,14 +46,23 @@ def posterior_modes(spec: Spec, encoding: Encoding, rows: int = 0) -> LossLaw:
         start = np.asarray(ravel_pytree(start_point(spec, data, jax.random.PRNGKey(0)))[0])
         for weight in encoding.weights:
             weighed = data._replace(weight=jnp.zeros_like(data.weight).at[: len(weight)].set(weight))
-
-            def value_and_slope(x: np.ndarray, weighed: Data = weighed) -> tuple[float, np.ndarray]:
-                value, slope = energy(x, weighed)
-                return float(value), np.asarray(slope)
-
-            found = minimize(value_and_slope, start, jac=True, method="L-BFGS-B", options={"maxiter": _SEARCH})
+            found = search(functools.partial(energy, data=weighed), start, _SEARCH)
             laws.append(law_at(found.x, weighed))
     return jax.tree.map(lambda *x: np.stack([np.asarray(one)[0] for one in x]), *laws)
+
+
+def search(energy: Callable[[np.ndarray], tuple[Any, Any]], start: np.ndarray, iterations: int) -> Found:
+    """What L-BFGS finds from `start`; `start` itself, of infinite energy, where the density is no number.
+
+    energy: vector -> minus the log density there and its gradient.
+    """
+
+    def value_and_slope(x: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = energy(x)
+        return float(value), np.asarray(slope)
+
+    found = minimize(value_and_slope, start, jac=True, method="L-BFGS-B", options={"maxiter": iterations})
+    return Found(found.x, float(found.fun)) if np.isfinite(found.fun) else Found(start, np.inf)
 
 
 def _padded(data: Data, rows: int) -> Data:

@@ -16,16 +16,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
+from jax.flatten_util import ravel_pytree
 from numpyro.infer.hmc import hmc
 from numpyro.infer.util import constrain_fn, log_likelihood, potential_energy
 
+from forecast.bayes.modes import Found, search
 from forecast.model.compiled import keep_compilations
 from forecast.model.data import Data, Spec
 from forecast.model.likelihood import noise_scale, of_rows, row_locations, run_model
 from forecast.model.priors import Parameters, parameters_of, sample_parameters
-from forecast.model.sites import as_jax, blocks, from_coordinates, sites_of, start_point, unpacked
+from forecast.model.sites import as_jax, blocks, from_coordinates, packed, sites_of, start_point, unpacked
 
 _BLOCK = 100  # iterations between two reports of progress
+_SEARCH = 1000  # iterations of the search for the mode that a chain starts at
+_FAR_BELOW = 10.0  # nats: a mode with so much less log density than another one holds none of the posterior
+_JITTER = 0.1  # standard deviation of a start around its mode
 Progress = Callable[[int, int], None]
 """Called with iterations done and in all, warm-up included, of the slowest chain; the second number grows where draws
 are added. Called by one thread at a time."""
@@ -86,10 +91,11 @@ def sample(
         data = as_jax(data)
         programs = _compiled(spec, replace(settings, draws=0, max_draws=0), jax.tree.map(jax.typeof, data))
         keys = jax.random.split(jax.random.PRNGKey(seed), settings.chains)
+        starts = _starts(programs, spec, data, weights, keys)
     board = _Board(settings.chains, progress)
     chains = [
-        _Chain(programs, key, data._replace(weight=w), settings.warmup, functools.partial(board.mark, k))
-        for k, (key, w) in enumerate(zip(keys, weights, strict=True))
+        _Chain(programs, key, start, data._replace(weight=w), settings.warmup, functools.partial(board.mark, k))
+        for k, (key, start, w) in enumerate(zip(keys, starts, weights, strict=True))
     ]
     draws = settings.draws
     while True:
@@ -100,6 +106,35 @@ def sample(
         if enough is None or draws >= settings.max_draws or enough(values):
             return Draws(values, diverging, steps)
         draws = min(2 * draws, settings.max_draws)
+
+
+def _starts(programs: "_Programs", spec: Spec, data: Data, weights: np.ndarray, keys: Any) -> list[Any]:
+    """Where each chain starts: block -> vector.
+
+    Each chain searches for a mode from a point of its own and starts near it, so that chains of one posterior with two
+    modes disagree; only where another chain with the same weights found a mode `_FAR_BELOW` denser, there.
+    """
+    points = [ravel_pytree(start_point(spec, data, key)) for key in keys]
+    unravel = points[0][1]
+
+    def searched(point: Any, weight: np.ndarray) -> Found:
+        with jax.enable_x64(True):
+            weighed = data._replace(weight=jnp.asarray(weight))
+            return search(lambda x: programs.energy(x, weighed), np.asarray(point[0]), _SEARCH)
+
+    def densest(weight: np.ndarray) -> Found:
+        return min(
+            (f for f, w in zip(found, weights, strict=True) if np.array_equal(w, weight)), key=lambda f: f.energy
+        )
+
+    with ThreadPoolExecutor(len(points)) as pool:
+        found = list(pool.map(searched, points, weights))
+    starts = []
+    for own, weight, key in zip(found, weights, keys, strict=True):
+        best = densest(weight)
+        x = (best if own.energy > best.energy + _FAR_BELOW else own).x
+        starts.append(unravel(x + _JITTER * jax.random.normal(jax.random.fold_in(key, 1), x.shape)))
+    return starts
 
 
 class _Board:
@@ -132,16 +167,18 @@ class _Board:
 class _Chain:
     """One chain, which keeps its state and draws between calls of `run`."""
 
-    def __init__(self, programs: "_Programs", key: Any, data: Data, warmup: int, mark: Callable[[int], bool]) -> None:
+    def __init__(
+        self, programs: "_Programs", key: Any, start: Any, data: Data, warmup: int, mark: Callable[[int], bool]
+    ) -> None:
         self._programs, self._data, self._warmup, self._mark = programs, data, warmup, mark
-        self._key, self._state, self._done = key, None, 0
+        self._key, self._start, self._state, self._done = key, start, None, 0
         self._kept: list[Any] = []
 
     def run(self, total: int) -> None:
         """Continue to `total` iterations, warm-up included."""
         with jax.enable_x64(True):
             if self._state is None:
-                self._state = self._programs.start(self._key, self._data)
+                self._state = self._programs.start(self._key, self._start, self._data)
             while self._mark(self._done) and self._done < total:
                 self._state, out = self._programs.block(self._state, self._data)
                 out = jax.tree.map(np.asarray, out)  # waits for the block
@@ -218,10 +255,12 @@ def _parameters(spec: Spec) -> Callable:
 
 
 class _Programs(NamedTuple):
-    """Compiled programs; `start` and `block` of one chain, `finish` of all chains."""
+    """Compiled programs; `energy`, `start` and `block` of one chain, `finish` of all chains."""
 
+    energy: Callable
+    """(vector of all blocks, data) -> minus the log density there and its gradient."""
     start: Callable
-    """(key, data) -> state."""
+    """(key, z, data) -> state."""
     block: Callable
     """(state, data) -> (state, draws), `_BLOCK` iterations later."""
     finish: Callable
@@ -244,16 +283,15 @@ def _compiled(spec: Spec, settings: Settings, data: Data) -> _Programs:
 
     init_kernel, sample_kernel = hmc(potential_fn_gen=potential, algo="NUTS")
 
-    def start(key: Any, data: Data) -> Any:
-        key_init, key_run = jax.random.split(key)
+    def start(key: Any, z: Any, data: Data) -> Any:
         return init_kernel(
-            start_point(spec, data, key_init),
+            z,
             settings.warmup,
             target_accept_prob=settings.target_accept,
             max_tree_depth=cast(Any, settings.max_tree_depth),
             dense_mass=cast(Any, [(block,) for block in blocks(sites)]),
             model_args=(data,),
-            rng_key=key_run,
+            rng_key=key,
         )
 
     def block(state: Any, data: Data) -> Any:
@@ -271,8 +309,11 @@ def _compiled(spec: Spec, settings: Settings, data: Data) -> _Programs:
         return jax.vmap(jax.vmap(constrain))(z)
 
     # Traced one after the other, because numpyro keeps what it traces in one place; compiled in parallel.
-    started = jax.jit(start).lower(jax.random.PRNGKey(0), data)
-    blocked = jax.jit(block).lower(started.out_info, data)
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.submit(started.compile), pool.submit(blocked.compile)
-        return _Programs(first.result(), second.result(), jax.jit(finish))
+    x, unravel = ravel_pytree(packed(sites))
+    lowered = [
+        jax.jit(jax.value_and_grad(lambda x, data: potential(data)(unravel(x)))).lower(x, data),
+        jax.jit(start).lower(jax.random.PRNGKey(0), unravel(x), data),
+    ]
+    lowered.append(jax.jit(block).lower(lowered[1].out_info, data))
+    with ThreadPoolExecutor(len(lowered)) as pool:
+        return _Programs(*pool.map(lambda program: program.compile(), lowered), jax.jit(finish))
