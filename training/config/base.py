@@ -15,6 +15,8 @@ ENVS = ("nethack", "atari")
 ALGORITHMS = ("bc", "ppo", "vtrace")
 CORES = {"nethack": ("lstm", "transformer"), "atari": ("cnn",)}
 """Cores of the policies of each environment; the first is the default."""
+FAMILIES = (1, 2)
+"""Versions of the family of policies, the newest last; a run and a checkpoint name their own, so that they stay theirs."""
 SCHEDULES = ("constant", "cosine", "wsd")
 PRECISIONS = ("auto", "float32", "bfloat16")
 # NetHack's character option as NLE takes it: role-race-alignment-gender, or @ for a random one.
@@ -93,6 +95,8 @@ class TrainingConfig(ABC):
     group: str = dataclasses.field(default="", metadata=LATER)
     """What the run is compared with in its table, such as other runs on the same games; the environment, core and
     algorithm name it unless given."""
+    family: int = dataclasses.field(default=1, metadata=LATER)
+    """Version of the family of policies, from which the widths of NetHack's follow: 1 or 2."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -101,6 +105,7 @@ class TrainingConfig(ABC):
         one_of("algorithm", self.algorithm, ALGORITHMS)
         one_of("schedule", self.schedule, SCHEDULES)
         one_of("precision", self.precision, PRECISIONS)
+        one_of("family", self.family, FAMILIES)
         one_of(f"core of a run in {self.env}", self.core, CORES[self.env])
         self._check_task()
         for name in ("params", "samples", "batch_size", "unroll_length"):

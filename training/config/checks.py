@@ -35,10 +35,10 @@ def typed(name: str, kind: Any, value: Any) -> Any:
     raise ConfigError(f"{name} must be {wanted}, got {value!r}.")
 
 
-def one_of(name: str, value: Any, allowed: Collection[str]) -> None:
+def one_of(name: str, value: Any, allowed: Collection[str] | Collection[int]) -> None:
     """Raise ConfigError for a value that is not among those allowed."""
     if value not in allowed:
-        raise ConfigError(f"{name} must be {' or '.join(allowed)}, got {value!r}.")
+        raise ConfigError(f"{name} must be {' or '.join(map(str, allowed))}, got {value!r}.")
 
 
 def positive(name: str, *values: Any) -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from training.config.base import CORES, TrainingConfig
+from training.config.base import CORES, FAMILIES, TrainingConfig
+from training.config.checks import one_of
 from training.errors import ConfigError
 from training.policies.atari_cnn import SIDES, AtariCnn, channels
 from training.policies.cores import LstmCore, TransformerCore
@@ -41,6 +42,8 @@ class PolicySpec:
     """Screen encoder in nethack: scaled with the width, or paper, the published sizes."""
     context: int = 80
     """Frames that the transformer attends to, the current one included; at best the unroll length."""
+    family: int = 1
+    """Version of the scaled widths in nethack, see `ScreenSizes.scaled`."""
 
     def __post_init__(self) -> None:
         if self.env not in CORES or self.core not in CORES[self.env]:
@@ -48,6 +51,7 @@ class PolicySpec:
             raise ConfigError(f"there is no core {self.core!r} in {self.env!r}; choose {known}.")
         if self.encoder not in ENCODERS:
             raise ConfigError(f"encoder must be {' or '.join(ENCODERS)}, got {self.encoder!r}.")
+        one_of("family", self.family, FAMILIES)
         least = _MIN_WIDTHS[self.core]
         if not least <= self.width <= _MAX_WIDTH:
             raise ConfigError(f"width of a {self.core} must be {least} to {_MAX_WIDTH}, got {self.width}.")
@@ -63,7 +67,9 @@ class PolicySpec:
     @property
     def screen(self) -> ScreenSizes:
         """Sizes of the NetHack screen encoder."""
-        return ScreenSizes.of_paper(self.width) if self.encoder == "paper" else ScreenSizes.scaled(self.width)
+        if self.encoder == "paper":
+            return ScreenSizes.of_paper(self.width)
+        return ScreenSizes.scaled(self.width, self.family)
 
 
 class NetHackPolicy(nn.Module):
@@ -150,15 +156,15 @@ def count_params(spec: PolicySpec) -> int:
         return sum(parameter.numel() for parameter in build(spec).parameters())
 
 
-def spec_for(env: str, core: str, params: float, actions: int) -> PolicySpec:
-    """The policy of the scaled family whose parameters are nearest to `params`.
+def spec_for(env: str, core: str, params: float, actions: int, family: int = 1) -> PolicySpec:
+    """The policy of this version of the scaled family whose parameters are nearest to `params`.
 
     Raises ConfigError for more than 1e9 parameters and where no width comes within 10%.
     """
     PolicySpec(env=env, core=core, width=_MIN_WIDTHS.get(core, 1), actions=actions)  # refuses what is no family
 
     def spec(width: int) -> PolicySpec:
-        return PolicySpec(env=env, core=core, width=width, actions=actions)
+        return PolicySpec(env=env, core=core, width=width, actions=actions, family=family)
 
     widths = _widths(core)
     after = bisect_left(widths, params, key=lambda width: count_params(spec(width)))
@@ -174,7 +180,7 @@ def spec_for(env: str, core: str, params: float, actions: int) -> PolicySpec:
 
 def spec_of(config: TrainingConfig, actions: int) -> PolicySpec:
     """The policy of a run; a transformer attends to as many frames as an unroll has."""
-    spec = spec_for(config.env, config.core, config.params, actions)
+    spec = spec_for(config.env, config.core, config.params, actions, config.family)
     return replace(spec, context=config.unroll_length) if config.core == "transformer" else spec
 
 

@@ -29,6 +29,7 @@ MAP_SIDES = ((21, 80), (10, 39), (4, 19))
 POOLED_SIDES = ((10, 39), (4, 19), (1, 9))
 RES_CONVS = 4
 """Convolutions in a block's two residual branches."""
+_POWERS_FROM = 12  # from here on 16 is the nearest power of two
 STATUS_KERNELS, STATUS_STRIDES, STATUS_LENGTHS = (8, 4), (4, 1), (39, 36)
 
 
@@ -71,11 +72,13 @@ class ScreenSizes:
         )
 
     @classmethod
-    def scaled(cls, width: int) -> "ScreenSizes":
-        """Channels that grow with the root of the width, and are the paper's at 512.
+    def scaled(cls, width: int, family: int) -> "ScreenSizes":
+        """Channels that grow with the root of the width, and are near the paper's at 512.
 
         So the encoder's cost grows with the width and the core's with its square: small models are cheap, and large
-        ones spend their compute in the core. From 512 on they are multiples of 8, which tensor cores need.
+        ones spend their compute in the core. In family 2 the channels of convolutions from 16 on are powers of two, and
+        so are the features of a cell: a GPU's kernels for the gradients of their weights take a multiple of the time for
+        counts between. In family 1 all sizes from width 512 on are multiples of 8, which tensor cores need.
         """
         paper = 16 * math.sqrt(width / 512)
 
@@ -84,11 +87,19 @@ class ScreenSizes:
             ideal = times * paper
             return max(least, round(ideal)) if width < 512 else 8 * round(ideal / 8)
 
+        def channels(times: float, least: int) -> int:
+            few = size(times, least)
+            return few if family == 1 or few < _POWERS_FROM else _power_of_two(times * paper)
+
+        character, colour = min(32, size(1, 4)), min(16, size(0.5, 2))
+        if family > 1 and character + colour >= _POWERS_FROM:
+            cell = min(64, _power_of_two(1.5 * paper))
+            character, colour = 3 * cell // 4, cell // 4
         return cls(
-            character=min(32, size(1, 4)),
-            colour=min(16, size(0.5, 2)),
-            channels=(size(1, 2), size(2, 4), size(2, 4)),
-            crop=(size(1, 2), size(0.5, 2)),
+            character=character,
+            colour=colour,
+            channels=(channels(1, 2), channels(2, 4), channels(2, 4)),
+            crop=(channels(1, 2), channels(0.5, 2)),
             message=size(4, 8),
             status_channels=(size(2, 4), size(4, 8)),
             status=max(4, width // 4),
@@ -100,6 +111,11 @@ class ScreenSizes:
     def out(self) -> int:
         """Features per frame."""
         return self.message + self.status + self.screen + CROP * CROP * self.crop[1]
+
+
+def _power_of_two(value: float) -> int:
+    """The nearest one from 16 on, by ratio."""
+    return max(16, 2 ** round(math.log2(value)))
 
 
 class ScreenEncoder(nn.Module):

@@ -21,6 +21,7 @@ def spec_of(core, width, **kwargs):
 SPECS = [spec_of("lstm", 9), spec_of("lstm", 40), spec_of("lstm", 12, encoder="paper")]
 SPECS += [spec_of("transformer", 9, context=5), spec_of("transformer", 130, context=2)]
 SPECS += [spec_of("transformer", 16, encoder="paper", context=1)]
+SPECS += [spec_of("lstm", 300, family=2), spec_of("transformer", 600, family=2, context=2)]
 SPECS += [spec_of("cnn", 1), spec_of("cnn", 6)]
 
 

@@ -203,10 +203,11 @@ def test_atari_has_the_published_parameters(width, actions, params):
     assert spec_for("atari", "cnn", params, actions) == spec
 
 
+@pytest.mark.parametrize("family", [1, 2])
 @pytest.mark.parametrize(("env", "core", "actions"), FAMILIES)
-def test_every_size_is_within_a_tenth(env, core, actions):
+def test_every_size_is_within_a_tenth(env, core, actions, family):
     for params in np.geomspace(2e4, MAX_PARAMS, 97):
-        spec = spec_for(env, core, params, actions)
+        spec = spec_for(env, core, params, actions, family)
         assert abs(count_params(spec) / params - 1) <= 0.1
         assert (spec.env, spec.core, spec.actions) == (env, core, actions)
 
@@ -226,6 +227,26 @@ def test_parameters_are_counted_without_making_them(env, core, actions):
 def test_a_size_out_of_range_is_refused_in_a_sentence(env, core, actions, params):
     with pytest.raises(ConfigError, match=r"^params of a \w+ with \d+ actions in \w+ must be \d+ to 1e9, got .*\.$"):
         spec_for(env, core, params, actions)
+
+
+def test_channels_of_family_2_are_powers_of_two_and_never_fall():
+    before = (0,) * 9
+    for width in range(4, 4096):
+        sizes = PolicySpec(env="nethack", core="lstm", width=width, actions=121, family=2).screen
+        convolved = (sizes.character + sizes.colour, *sizes.channels, *sizes.crop)
+        assert all(c < 12 or c.bit_count() == 1 for c in convolved), (width, convolved)
+        now = (sizes.character, sizes.colour, *sizes.channels, *sizes.crop, sizes.message, sizes.screen)
+        assert all(a <= b for a, b in zip(before, now, strict=True)), width
+        before = now
+
+
+def test_families_are_one_where_channels_are_few():
+    small = [spec_for("nethack", "lstm", 3e4, 121, family) for family in (1, 2)]
+    assert count_params(small[0]) == count_params(small[1])
+    large = [spec_for("nethack", "lstm", 5.7e7, 121, family).screen for family in (1, 2)]
+    assert large[0].channels == (32, 64, 64)
+    assert large[1].channels == (32, 64, 64)
+    assert (large[0].character + large[0].colour, large[1].character + large[1].colour) == (48, 64)
 
 
 def test_what_is_no_policy_is_refused():
