@@ -24,7 +24,7 @@ def product(codes: Tensor, values: Tensor, rows: int) -> Tensor:
     blocks = triton.cdiv(cells, CELLS)
     programs = max(min(PROGRAMS, blocks), 1)
     partial = torch.empty(programs, rows, features, dtype=torch.float32, device=values.device)
-    _sums[(programs,)](
+    _sums[(programs,)](  # pyright: ignore[reportIndexIssue]
         codes,
         values,
         partial,
