@@ -293,7 +293,7 @@ class StatusLines(nn.Module):
         """Character codes [N, 160] to [N, status]."""
         text = codes.float()
         # Codes 45..57 are -./0123456789; the published scale, which leaves 0 at 0.1, is kept.
-        digits = torch.where((text > 44) & (text < 58), (text - 47) / 10, 0.0)
+        digits = ((text - 47) / 10).masked_fill((text <= 44) | (text >= 58), 0.0)
         x = torch.stack(((text - 32) / 96, digits), dim=1)
         for conv in self.convs:
             x = F.elu(conv(x), inplace=True)
