@@ -20,6 +20,8 @@ from training.policies.policy import FamilyPolicy
 Features = Callable[[Mapping[str, Tensor], tuple[Tensor, ...]], tuple[Tensor, tuple[Tensor, ...]]]
 Tell = Callable[[str, float], None]
 """Is told in a sentence what came of compiling, and how many seconds it took."""
+BACKEND = "inductor"
+"""Of torch.compile."""
 WORTH = 5_000_000
 """Frames to learn from at which compiling pays on a GPU: it takes 26 to 47 s, and spares about 10 µs a frame."""
 
@@ -37,20 +39,18 @@ class LearningPolicy(nn.Module):
     policy is compiled whole. Torch keeps on the disk what it compiled, for later processes too.
     """
 
-    def __init__(self, policy: FamilyPolicy, *, compile: bool, backend: str = "inductor") -> None:
+    def __init__(self, policy: FamilyPolicy, *, compile: bool) -> None:
         """Compiling is tried with the first batch; where it fails, the policy is called as it is.
 
         policy: whose weights these are.
         compile: whether to compile anything.
-        backend: of `torch.compile`.
         """
         super().__init__()
         self.policy = policy
         self.tell: Tell = lambda sentence, seconds: None
-        """Is told what came of compiling."""
         self._features: Features = policy.features
         if compile:
-            self._features = _compiled(policy, functools.partial(torch.compile, dynamic=False, backend=backend))
+            self._features = _compiled(policy)
         self.ready = not compile
         """Whether the next call compiles nothing."""
 
@@ -67,7 +67,7 @@ class LearningPolicy(nn.Module):
         return self._features(batch, state)
 
     def _try(self, batch: Mapping[str, Tensor], state: tuple[Tensor, ...]) -> None:
-        """Compile, both ways: what fails later than here is a mistake of ours."""
+        """Compile forward and backward; what fails after that is a mistake of ours."""
         begun = time.perf_counter()
         buffers = [(buffer, buffer.clone()) for buffer in self.buffers()]  # of batch normalisation
         try:
@@ -89,10 +89,11 @@ class LearningPolicy(nn.Module):
         self.tell(message, time.perf_counter() - begun)
 
 
-def _compiled(policy: FamilyPolicy, compile: Callable[..., Callable]) -> Features:
+def _compiled(policy: FamilyPolicy) -> Features:
+    compile = functools.partial(torch.compile, backend=BACKEND, dynamic=False, fullgraph=True)
     if isinstance(policy, NetHackPolicy) and isinstance(policy.core, LstmCore):
-        return functools.partial(policy.features, see=compile(policy.see, fullgraph=True))
-    features = compile(policy.features, fullgraph=True)
+        return functools.partial(policy.features, see=compile(policy.see))
+    features = compile(policy.features)
 
     def whole(batch: Mapping[str, Tensor], state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         start = batch["start"].to(batch["previous"].device, non_blocking=True)
