@@ -239,7 +239,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(straight, tmp_path, n
     pd.testing.assert_frame_equal(*loss)
 
 
-def test_a_compiled_run_says_so_learns_alike_and_goes_on_to_the_same_weights(straight, tmp_path, monkeypatch, capfd):
+def test_a_compiled_run_says_so_and_goes_on_to_the_same_weights(straight, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(compiled, "BACKEND", "aot_eager")  # all of torch.compile but the machine's compiler
     run, folder = straight
     run = dataclasses.replace(run, compile="on")
