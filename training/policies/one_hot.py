@@ -1,7 +1,7 @@
 """The product with one-hot rows as a Triton kernel; imported only where Triton is.
 
-The one-hot rows live in registers alone: written to memory they would be ten times what is read. Each program adds up
-its share of the cells, and the shares are added afterwards, so that the same input gives the same sum to the bit.
+The one-hot rows never leave the chip: written to memory they would be ten times what is read. Each program adds up its
+share of the cells, and the shares are added afterwards, so that the same input gives the same sum to the bit.
 """
 
 import torch

@@ -156,3 +156,26 @@ def test_to_play_a_frame_waits_for_nothing_wherever_start_lies():
     frames = {name: torch.from_numpy(x).to(META) for name, x in noise(spec, 2, 1).items()}
     logits, _ = policy(frames, policy.initial_state(2, META))
     assert logits.shape == (2, 1, 5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU: no step was taken on one")
+@pytest.mark.parametrize("core", ["lstm", "transformer"])
+def test_cloning_makes_no_gpu_wait(tmp_path, monkeypatch, core):
+    run = configure(
+        params=2e4, flops=2e9, env="nethack", core=core, data=str(write_letters(tmp_path / "shards")), batch_size=4,
+        unroll_length=40, max_epochs=1e9,
+    )  # fmt: skip
+    step = Learner.step
+
+    def watched(self, loss, rate):
+        norm = step(self, loss, rate)
+        # From the first step's end to the loss that is read at the last one.
+        torch.cuda.set_sync_debug_mode("error" if self.update + 2 < run.updates else "default")
+        return norm
+
+    monkeypatch.setattr(Learner, "step", watched)
+    monkeypatch.setattr(monitor, "EVERY", 1e9)
+    try:
+        bc.train(run, out=tmp_path / "run", table=tmp_path / "runs.csv")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -124,3 +124,13 @@ def test_the_encoder_learns_alike_either_way(as_on_a_gpu, monkeypatch, paper):
 def test_a_table_too_large_for_a_product_is_a_mistake(as_on_a_gpu):
     with pytest.raises(ValueError, match="at most 256 rows, got 257"):
         lookup(torch.zeros(257, 2), torch.zeros(3, dtype=torch.long))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU: the kernel was not run on one")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [*SHAPES, (3_000_000, 256, 32)])
+def test_a_gpu_sums_as_double_precision_does(shape, dtype):
+    codes, values = cells_of(*shape, dtype)
+    got = one_hot_product(codes.cuda(), values.cuda(), shape[1]).cpu()
+    exact = summed(codes, values, shape[1])
+    assert (got.double() - exact).norm() <= 1e-5 * exact.norm()
