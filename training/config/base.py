@@ -19,6 +19,7 @@ FAMILIES = (1, 2)
 """Versions of the family of policies, the newest last; a run and a checkpoint name their own, so that they stay theirs."""
 SCHEDULES = ("constant", "cosine", "wsd")
 PRECISIONS = ("auto", "float32", "bfloat16")
+COMPILE = ("auto", "on", "off")
 # NetHack's character option as NLE takes it: role-race-alignment-gender, or @ for a random one.
 _ROLES = "arc bar cav hea kni mon pri ran rog sam tou val wiz".replace(" ", "|")
 CHARACTER = re.compile(rf"@|({_ROLES})-(hum|elf|dwa|gno|orc)-(law|neu|cha)-(mal|fem)")
@@ -90,6 +91,9 @@ class TrainingConfig(ABC):
     """Actions after which such a game is cut off; 0 is the environment's own limit."""
     precision: str = "auto"
     """float32 or bfloat16 arithmetic; auto takes bfloat16 where the GPU has it."""
+    compile: str = dataclasses.field(default="auto", compare=False)
+    """Compile the policy's training step: on, off, or auto, on a GPU where it pays. How a run is computed, not which
+    run it is: it may change when a run goes on."""
     seed: int = 0
     """Seeds weights, data order and environments."""
     group: str = dataclasses.field(default="", metadata=LATER)
@@ -106,6 +110,7 @@ class TrainingConfig(ABC):
         one_of("schedule", self.schedule, SCHEDULES)
         one_of("precision", self.precision, PRECISIONS)
         one_of("family", self.family, FAMILIES)
+        one_of("compile", self.compile, COMPILE)
         one_of(f"core of a run in {self.env}", self.core, CORES[self.env])
         self._check_task()
         for name in ("params", "samples", "batch_size", "unroll_length"):
@@ -157,10 +162,11 @@ class TrainingConfig(ABC):
 
     @property
     def identity(self) -> str:
-        """Hash of the whole config: the same run has the same."""
+        """Hash of all that makes it this run: the same run has the same."""
         text = to_toml(self)
         for field in dataclasses.fields(self):
-            if field.metadata == LATER and getattr(self, field.name) == field.default:
+            default = getattr(self, field.name) == field.default
+            if not field.compare or (field.metadata == LATER and default):
                 text = text.replace(f"{field.name} = {toml_value(getattr(self, field.name))}\n", "")
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

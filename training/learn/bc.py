@@ -12,9 +12,10 @@ from training.interrupts import stop_on_signals
 from training.learn.distributed import place
 from training.learn.loop import Loop, loop_of
 from training.learn.measure import measure
+from training.learn.prefetch import prefetched
 from training.learn.rows import row_of
 from training.learn.schedule import learning_rate
-from training.policies.arithmetic import autocast, to_device
+from training.policies.arithmetic import autocast
 from training.policies.family import PolicySpec, spec_of
 from training.policies.flops import check_cost, flops_per_sample
 from training.policies.losses import cloning_loss
@@ -43,15 +44,16 @@ def train(config: CloningConfig, *, out: Path, table: Path, wandb: bool = False,
         loop = held.enter_context(
             loop_of(config, spec, here, stop, out=out, table=table, wandb=wandb, patience=patience)
         )
-        learner, policy = loop.learner, here.wrap(loop.learner.policy)
+        learner, policy = loop.learner, here.wrap(loop.learner.learning)
         batches.seek(learner.update)
+        coming = prefetched(batches, here.device)
         while True:
             if loop.row_due:
                 loop.add_row(_row(config, spec, shards, loop) if here.leads else {})
             if learner.update >= config.updates:
                 break
 
-            batch = to_device(next(batches), here.device)
+            batch = next(coming)
             with autocast(here.device, loop.dtype):
                 logits, memory = policy(batch, learner.memory)
             learner.memory = tuple(part.detach() for part in memory)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from training.errors import ConfigError
-from training.policies.policy import Policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +31,10 @@ class Place:
         """Whether this process writes, measures and talks."""
         return self.rank == 0
 
-    def wrap(self, policy: Policy) -> Callable[..., Any]:
+    def wrap(self, policy: nn.Module) -> Callable[..., Any]:
         """The policy, its gradients averaged over processes."""
         # Without device_ids inputs stay where they are: `start` is wanted on the host (`to_device`).
-        return policy if self.world == 1 else DistributedDataParallel(cast(nn.Module, policy))
+        return policy if self.world == 1 else DistributedDataParallel(policy)
 
     def sum(self, value: Tensor) -> Tensor:
         """Sum over processes."""

@@ -17,6 +17,7 @@ from training.policies.checkpoint import (
     optimizer_tensors,
     save_checkpoint,
 )
+from training.policies.compiled import LearningPolicy, compiles
 from training.policies.critic import Critic
 from training.policies.family import PolicySpec, build
 from training.policies.loaded import load_weights
@@ -35,6 +36,8 @@ class Learner:
     """Which process this is, and its device."""
     policy: FamilyPolicy
     """What learns to act."""
+    learning: LearningPolicy
+    """The same, as a training step calls it."""
     critic: Critic | None
     """Predicts the return from a frame; None where actions are cloned."""
     optimizer: torch.optim.Optimizer
@@ -64,6 +67,7 @@ class Learner:
             spec=spec,
             here=here,
             policy=policy,
+            learning=LearningPolicy(policy, compile=compiles(config, here.device)),
             critic=head,
             optimizer=torch.optim.Adam(parameters, lr=config.learning_rate, eps=1e-5 if head else 1e-8, fused=True),
             memory=() if head else policy.initial_state(config.batch_size // here.world, here.device),
@@ -81,7 +85,7 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        norm = nn.utils.clip_grad_norm_(parameters, self.config.clip)  # over all of them at once, and read by nobody
         self.optimizer.step()
         return norm
 

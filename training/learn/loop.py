@@ -54,6 +54,7 @@ def loop_of(
         with Monitor(config, out, start=learner.update, peak=peak, quiet=not here.leads, wandb=wandb) as monitor:
             for sentence in (*learner.passed_over, *resumed(config, out, learner.update, learner.measured)):
                 monitor.say(sentence)
+            learner.learning.tell = monitor.compiled
             yield Loop(
                 config=config, learner=learner, monitor=monitor, dtype=dtype, stop=stop, here=here, table=table,
                 checkpoints=checkpoints,

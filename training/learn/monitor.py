@@ -106,6 +106,11 @@ class Monitor:
             columns["waiting_share"] = self._waited / self._seconds if self._seconds else None
         return columns
 
+    def compiled(self, sentence: str, seconds: float) -> None:
+        """What came of compiling the policy; the seconds it took do not count as training."""
+        self.say(sentence)
+        self._last += seconds
+
     def played(self, results: Iterable[GameResult], waited: float) -> None:
         """Games that ended while learning from play, and seconds spent waiting for environments."""
         self._scores.extend(result.score for result in results)

@@ -22,7 +22,7 @@ from training.learn.measure import measured_return
 from training.learn.rollouts import Rollout, Rollouts
 from training.learn.rows import row_of
 from training.learn.schedule import learning_rate
-from training.policies.arithmetic import autocast
+from training.policies.arithmetic import autocast, to_device
 from training.policies.critic import Critic
 from training.policies.family import PolicySpec, spec_of
 from training.policies.flops import check_cost, reinforcement_flops
@@ -67,7 +67,9 @@ def train(config: ReinforcementConfig, *, out: Path, table: Path, wandb: bool = 
                 break
 
             rate = learning_rate(config, learner.update)
-            with rollouts.next(more=learner.update + 1 < config.updates) as rollout:
+            more = learner.update + 1 < config.updates
+            # torch.compile shares the process with no other thread that computes.
+            with rollouts.next(more=more, beside=learner.learning.ready) as rollout:
                 means = learn(learner, rollout, config, rate, shuffle, loop.dtype)
 
             loop.finish_update()
@@ -100,7 +102,7 @@ def learn(
     targets = []
     for batch in minibatches(rollout, advantage, target, config, shuffle, learner.here.device):
         with autocast(learner.here.device, dtype):
-            features, _ = learner.policy.features(batch.frames, batch.memory)
+            features, _ = learner.learning.features(batch.frames, batch.memory)
             log_probs = learner.policy.policy(features).float().log_softmax(-1)
             value = critic(features)
         log_prob = log_probs.gather(-1, batch.action[..., None]).squeeze(-1)
@@ -124,7 +126,9 @@ def learn(
     if targets:
         critic.follow(torch.cat([t.flatten() for t in targets]))
     count = config.epochs * config.samples_per_update // (config.batch_size * config.unroll_length)
-    return {name: float(total) / count for name, total in sums.items()}
+    # Read at once, after every update: the next rollout must not be played with weights that are no numbers.
+    totals = torch.stack(list(sums.values())).tolist()
+    return {name: total / count for name, total in zip(sums, totals, strict=True)}
 
 
 def ppo_loss(log_prob: Tensor, behaviour: Tensor, advantage: Tensor, clip: float) -> Tensor:
@@ -193,10 +197,11 @@ def minibatches(
     memory = tuple(part.flatten(0, 1) for part in rollout.memory)
     imitated = None if rollout.imitated is None else cut(rollout.imitated)
     for _ in range(config.epochs):
-        for rows in torch.randperm(len(arrays["action"]), generator=shuffle).split(config.batch_size):
-            there = rows.to(device)
+        order = torch.randperm(len(arrays["action"]), generator=shuffle)
+        on_device = to_device({"order": order}, device)["order"]
+        for rows, there in zip(*(x.split(config.batch_size) for x in (order, on_device)), strict=True):
             yield Minibatch(
-                frames={name: x[rows] if name == "start" else x[rows].to(device) for name, x in frames.items()},
+                frames=to_device({name: x[rows] for name, x in frames.items()}, device),
                 memory=tuple(part[there] for part in memory),
                 imitated=None if imitated is None else imitated[there],
                 **{name: x[there] for name, x in arrays.items()},

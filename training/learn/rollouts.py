@@ -201,8 +201,11 @@ class Rollouts:
         self._next: Rollout | None = None
 
     @contextlib.contextmanager
-    def next(self, *, more: bool) -> Iterator[Rollout]:
-        """The next rollout, to learn from in this context; more: another will be asked for."""
+    def next(self, *, more: bool, beside: bool = True) -> Iterator[Rollout]:
+        """The next rollout, to learn from in this context.
+
+        more: another will be asked for. beside: with a `lag`, it may be played meanwhile; it is the same afterwards.
+        """
         if not self._lag:
             yield self._actor.play()
             return
@@ -216,7 +219,7 @@ class Rollouts:
                 return
             for playing, learning in zip(self._playing, self._learning, strict=True):
                 playing.load_state_dict(learning.state_dict())
-            if threads == 1 and self._device.type == "cpu":
+            if not beside or (threads == 1 and self._device.type == "cpu"):
                 yield rollout
                 self._next = self._actor.play()
                 return

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from training.errors import ConfigError, DivergedError
 from training.games.tasks import Task, vector_of
 from training.games.vector import GameResult, Transition, Vector, noise_of_game
+from training.policies.arithmetic import to_device
 from training.policies.family import remembering
 from training.policies.policy import Policy
 
@@ -192,7 +193,7 @@ def _batch(
     fields = {name: values[rows] for name, values in frame.fields.items()}
     start = frame.start[rows]
     fields |= {"start": start, "previous": np.where(start, 0, actions[rows])}
-    return {name: torch.from_numpy(values[:, None]).to(device) for name, values in fields.items()}
+    return to_device({name: values[:, None] for name, values in fields.items()}, torch.device(device or "cpu"))
 
 
 def _uniform(noise: dict[int, np.random.Generator], seed: int, game: int) -> float:

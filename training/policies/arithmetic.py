@@ -21,12 +21,16 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
-def to_device(arrays: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
-    """A batch as tensors; `start` stays on the host, where the LSTM asks for it without waiting for the GPU."""
+def to_device(arrays: Mapping[str, np.ndarray | Tensor], device: torch.device) -> dict[str, Tensor]:
+    """A batch as tensors, copied without waiting for the GPU.
+
+    `start` stays on the host: the LSTM asks for it there, where it need not wait either.
+    """
     tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-    if device.type != "cuda":
+    if device.type == "cpu":
         return tensors
+    if device.type == "cuda":  # from pinned memory alone a copy goes on beside what the host does
+        tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
     return {
-        name: tensor if name == "start" else tensor.pin_memory().to(device, non_blocking=True)
-        for name, tensor in tensors.items()
+        name: tensor if name == "start" else tensor.to(device, non_blocking=True) for name, tensor in tensors.items()
     }

@@ -1,5 +1,6 @@
 """Sequence cores: what a policy remembers of a game. [B, T, width] in, [B, T, width] out, reset where a game starts."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -31,7 +32,7 @@ class LstmCore(nn.Module):
     def forward(self, x: Tensor, start: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Outputs and the state after the last frame; `start` [B, T] resets the state before a frame."""
         hidden, cell = state
-        if x.is_cuda:
+        if x.device.type != "cpu":
             return self._stretches(x, start, hidden, cell)
         with torch.autocast(x.device.type, enabled=False):
             weight = self.lstm.get_parameter("weight_ih_l0")
@@ -44,8 +45,9 @@ class LstmCore(nn.Module):
         return y.transpose(0, 1), (hidden, cell)
 
     def _stretches(self, x: Tensor, start: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        cuts = [t for t in start.any(0).nonzero().flatten().tolist() if t > 0]
-        keep = (~start).to(x.device, torch.float32, non_blocking=True).t()[:, None, :, None]
+        # A single frame has no cut. To read `start` on the host waits for nothing unless it lies on the device.
+        cuts = (np.flatnonzero(start[:, 1:].cpu().numpy().any(0)) + 1).tolist() if x.shape[1] > 1 else []
+        keep = start.to(x.device, non_blocking=True).logical_not().float().t()[:, None, :, None]
         carried = (hidden[None], cell[None])
         outputs = []
         for begin, end in zip([0, *cuts], [*cuts, x.shape[1]], strict=True):

@@ -49,9 +49,8 @@ class Critic(nn.Module):
         self.head.weight.mul_(before_sd / sd)
         self.head.bias.mul_(before_sd).add_(before_mean - mean).div_(sd)
 
-    def _scale(self) -> tuple[float, float]:
-        mean, square, weight = self.moments.tolist()
-        if weight == 0:
-            return 0.0, 1.0
-        mean, square = mean / weight, square / weight
-        return mean, max(square - mean * mean, 1e-8) ** 0.5
+    def _scale(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of returns, where the weights lie: to read them here would make a GPU wait."""
+        mean, square, weight = self.moments.unbind()
+        mean, square = ((part / weight).masked_fill(weight == 0, start) for part, start in ((mean, 0.0), (square, 1.0)))
+        return mean, (square - mean * mean).clamp(min=1e-8).sqrt()

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -121,14 +121,19 @@ class NetHackPolicy(nn.Module):
         x, state = self.features(batch, state)
         return self.policy(x).float(), state
 
-    def features(self, batch: Mapping[str, Tensor], state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """What the head sees [B, T, width] and the state after the last frame."""
+    def features(
+        self, batch: Mapping[str, Tensor], state: tuple[Tensor, ...], see: Callable[..., Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What the head sees [B, T, width] and the state after the last frame; see: in place of `self.see`."""
         frames = batch["previous"].shape
-        features = self.screen(*(batch[name].flatten(0, 1) for name in ("chars", "colors", "cursor")))
-        x = self.mix_screen(features) + self.mix_previous.index_select(0, batch["previous"].flatten())
-        x = F.relu(self.mix(F.relu(x))).unflatten(0, frames)
-        x, state = self.core(x, batch["start"], state)
+        x = (see or self.see)(*(batch[name].flatten(0, 1) for name in ("chars", "colors", "cursor", "previous")))
+        x, state = self.core(x.unflatten(0, frames), batch["start"], state)
         return x, tuple(part.detach() for part in state)
+
+    def see(self, chars: Tensor, colors: Tensor, cursor: Tensor, previous: Tensor) -> Tensor:
+        """What the core is given of frames [N, ...], each by itself: [N, width]."""
+        x = self.mix_screen(self.screen(chars, colors, cursor)) + self.mix_previous.index_select(0, previous)
+        return F.relu(self.mix(F.relu(x)))
 
 
 def build(spec: PolicySpec) -> FamilyPolicy:

@@ -10,8 +10,9 @@ Conventions
   layer that reads raw data does not need (the first convolution of Atari and that of the status lines). The products of
   attention have two inputs and no weights, so twice their forward. That the state at the start of an unroll needs no
   gradient is not subtracted.
-- A lookup in a table costs nothing forward; backward it adds its gradient to the table, 1 FLOP for each feature. Where
-  rows are summed (the message, the previous action), the additions count forward too.
+- A lookup in a table costs nothing forward; backward it adds its gradient to the table, 1 FLOP for each feature (a GPU
+  adds by a product, `training/policies/embedding.py`; its FLOPs do not count). Where rows are summed (the message, the
+  previous action), the additions count forward too.
 - A frame is charged in full, also where a CPU spares itself the map of a screen that is the one before.
 - Not counted: biases, nonlinearities, pooling, normalisation, rotary positions, softmax, the loss, the optimiser.
 """

@@ -12,12 +12,14 @@ layer copies its input to rearrange it.
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+
+from training.policies.embedding import embedder, lookup
 
 ROWS, COLUMNS = 24, 80
 MAP_ROWS = ROWS - 3
@@ -148,57 +150,45 @@ class ScreenEncoder(nn.Module):
         cells = chars[:, 1:-2] * COLOURS + colors[:, 1:-2]
         # The published crop reaches from 5 cells before the cursor to 3 behind it; ours is centred.
         around = cells_around(cells, cursor, -5 if self.sizes.paper else -4)
-        looks = self._looks() if cells.numel() > 4 * CHARACTERS * COLOURS else None
+        embed = embedder(self.characters, self.colours, cells)
         parts = [
             self.message(chars[:, 0], self.characters),
             self.status(chars[:, -2:].flatten(1)),
-            self._read("map", cells, looks),
-            self._read("crop", around, looks),
+            self._read("map", cells, embed),
+            self._read("crop", around, embed),
         ]
         return torch.cat(parts, dim=1)
 
-    def _read(self, name: str, cells: Tensor, looks: Tensor | None) -> Tensor:
+    def _read(self, name: str, cells: Tensor, embed: Callable[[Tensor], Tensor]) -> Tensor:
         """What the net of this name makes of cells [N, rows, columns]; of equal ones in a row it is asked once.
 
-        In two of three frames of random play the map is the one before. A GPU would have to wait to hear which, and
-        batch normalisation needs every frame.
+        In two of three frames of random play the map is the one before. A GPU would have to wait to hear which, a
+        compiled encoder has one shape, and batch normalisation needs every frame.
         """
         net = getattr(self, name)
-        if self.sizes.paper or cells.device.type != "cpu":
-            return net(self._embed(cells, looks))
+        if self.sizes.paper or cells.device.type != "cpu" or torch.compiler.is_compiling():
+            return net(embed(cells))
         if self._before is not None:
-            return self._read_since(self._before, name, cells, looks)
+            return self._read_since(self._before, name, cells, embed)
         new = torch.ones(len(cells), dtype=torch.bool)
         torch.any((cells[1:] != cells[:-1]).flatten(1), 1, out=new[1:])
-        return net(self._embed(cells[new], looks)).index_select(0, new.cumsum(0) - 1)
+        return net(embed(cells[new])).index_select(0, new.cumsum(0) - 1)
 
     def _read_since(
-        self, before: dict[str, tuple[Tensor, Tensor]], name: str, cells: Tensor, looks: Tensor | None
+        self,
+        before: dict[str, tuple[Tensor, Tensor]],
+        name: str,
+        cells: Tensor,
+        embed: Callable[[Tensor], Tensor],
     ) -> Tensor:
         """The same for one frame of each of N games, where some cells are those of the call before."""
         net, (old, features) = getattr(self, name), before.get(name, (None, cells))
         if old is None or old.shape != cells.shape:
-            features = net(self._embed(cells, looks))
+            features = net(embed(cells))
         elif len(new := (cells != old).flatten(1).any(1).nonzero().squeeze(1)):
-            features = features.index_copy(0, new, net(self._embed(cells[new], looks)))
+            features = features.index_copy(0, new, net(embed(cells[new])))
         before[name] = cells, features
         return features
-
-    def _looks(self) -> Tensor:
-        """Embeddings of every pair of character and colour [32768, features].
-
-        With it a cell is one lookup and nothing is concatenated; it pays when there are more cells than pairs.
-        """
-        shape = (CHARACTERS, COLOURS, -1)
-        pairs = (self.characters[:, None].expand(shape), self.colours[None].expand(shape))
-        return torch.cat(pairs, dim=-1).flatten(0, 1)
-
-    def _embed(self, cells: Tensor, looks: Tensor | None) -> Tensor:
-        """Map cells [N, rows, columns] to [N, features, rows, columns], channels last in memory."""
-        if looks is not None:
-            return lookup(looks, cells).permute(0, 3, 1, 2)
-        pairs = lookup(self.characters, cells // COLOURS), lookup(self.colours, cells % COLOURS)
-        return torch.cat(pairs, dim=-1).permute(0, 3, 1, 2)
 
 
 class ResidualPair(nn.Module):
@@ -319,19 +309,11 @@ class StatusLines(nn.Module):
         """Character codes [N, 160] to [N, status]."""
         text = codes.float()
         # Codes 45..57 are -./0123456789; the published scale, which leaves 0 at 0.1, is kept.
-        digits = torch.where((text > 44) & (text < 58), (text - 47) / 10, 0.0)
+        digits = ((text - 47) / 10).masked_fill((text <= 44) | (text >= 58), 0.0)
         x = torch.stack(((text - 32) / 96, digits), dim=1)
         for conv in self.convs:
             x = F.elu(conv(x), inplace=True)
         return F.elu(self.out(F.elu(self.hidden(x.flatten(1)))))
-
-
-def lookup(table: Tensor, codes: Tensor) -> Tensor:
-    """Rows of a table [codes, features] as [*codes, features]."""
-    if table.is_cuda:
-        # Its backward pass sorts; that of index_select adds atomically, and most cells of a screen are the same blank.
-        return F.embedding(codes, table)
-    return table.index_select(0, codes.flatten()).unflatten(0, codes.shape)
 
 
 def cells_around(cells: Tensor, cursor: Tensor, first: int) -> Tensor:

@@ -109,6 +109,7 @@ def test_a_file_saved_with_a_byte_order_mark_is_read(tmp_path):
         ({"env": "atari", "task": "Breakout", "core": "cnn"}, ["unroll_length", "must be 1", "got 80"]),
         ({"schedule": "linear"}, ["schedule", "wsd", "'linear'"]),
         ({"precision": "float16"}, ["precision", "bfloat16", "'float16'"]),
+        ({"compile": "yes"}, ["compile", "auto or on or off", "'yes'"]),
         ({"warmup": 1.5}, ["warmup", "share", "1.5"]),
         ({"group": " a"}, ["group", "one line", "' a'"]),
         ({"group": "a\nb"}, ["group", "one line"]),
@@ -148,6 +149,14 @@ def test_identity_is_that_of_the_whole_config():
     assert config.identity == CloningConfig(**vars(config)).identity
     others = [CloningConfig(**{**vars(config), k: v}) for k, v in (("seed", 1), ("clip", 2.0), ("task", "@"))]
     assert len({config.identity, *(o.identity for o in others)}) == 4
+
+
+def test_how_a_run_is_computed_is_no_part_of_which_run_it_is(tmp_path):
+    config = CloningConfig(params=1000, samples=10_000, flops=1e9, batch_size=10, unroll_length=7)
+    compiled = replace(config, compile="on")
+    assert (compiled, compiled.identity, compiled.name) == (config, config.identity, config.name)
+    assert config.identity == "f914876f640d"  # as before there was a choice
+    assert read_config(write(tmp_path, to_toml(compiled))).compile == "on"
 
 
 def test_rows_are_grouped_by_environment_and_core_unless_named():

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from training.errors import ConfigError, DataError, DivergedError, MachineError,
 from training.learn.bc import train
 from training.learn.learner import Learner
 from training.learn.measure import heldout_loss
+from training.policies import compiled
 from training.policies.arithmetic import to_device
 from training.policies.checkpoint import latest_checkpoint
 from training.policies.family import spec_for
@@ -235,6 +237,35 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(straight, tmp_path, n
     assert same(weights(tmp_path / "run"), weights(folder / "run"))
     loss = [pd.read_csv(path / "runs.csv")[["run", "update", "loss"]] for path in (tmp_path, folder)]
     pd.testing.assert_frame_equal(*loss)
+
+
+def test_a_compiled_run_says_so_and_goes_on_to_the_same_weights(straight, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(compiled, "BACKEND", "aot_eager")  # all of torch.compile but the machine's compiler
+    run, folder = straight
+    run = dataclasses.replace(run, compile="on")
+    train(run, out=tmp_path / "whole", table=tmp_path / "runs.csv")
+    assert "the policy is compiled, in " in capfd.readouterr().err
+    losses = [pd.read_csv(path / "runs.csv")["loss"] for path in (tmp_path, folder)]
+    np.testing.assert_allclose(*losses, rtol=1e-3)
+    shutil.copytree(tmp_path / "whole", tmp_path / "half")
+    shutil.rmtree(tmp_path / "half" / "checkpoints" / "update-0000000012")
+    train(run, out=tmp_path / "half", table=tmp_path / "again.csv")
+    assert same(weights(tmp_path / "half"), weights(tmp_path / "whole"))
+    assert pd.read_csv(tmp_path / "again.csv")["update"].tolist() == [12]
+    # It is the same run compiled or not: the one without interruption is finished, whatever is asked now.
+    train(run, out=folder / "run", table=tmp_path / "none.csv")
+    assert not (tmp_path / "none.csv").exists()
+
+
+def test_a_run_that_cannot_be_compiled_goes_on(straight, tmp_path, monkeypatch, capfd):
+    def broken(graph, inputs):
+        raise RuntimeError("no compiler on this machine")
+
+    monkeypatch.setattr(compiled, "BACKEND", broken)
+    run, folder = straight
+    train(dataclasses.replace(run, compile="on"), out=tmp_path / "run", table=tmp_path / "runs.csv")
+    assert "cannot be compiled (RuntimeError: no compiler on this machine); the run goes on" in capfd.readouterr().err
+    assert same(weights(tmp_path / "run"), weights(folder / "run"))
 
 
 def test_a_full_disk_is_one_sentence_and_nothing_is_lost(straight, tmp_path, monkeypatch):

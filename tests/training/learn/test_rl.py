@@ -17,6 +17,7 @@ from forecast import read_runs
 from training.design.reinforcement import going_on
 from training.interrupts import InterruptedRunError
 from training.learn import rl
+from training.policies import compiled
 from training.policies.checkpoint import latest_checkpoint
 from training.policies.critic import Critic
 from training.policies.family import spec_for
@@ -69,6 +70,20 @@ def test_a_stopped_run_goes_on_from_where_it_was(tmp_path, memory_game, monkeypa
     assert found is not None
     assert found.update == 6
     assert len(rows_of(tmp_path / "runs.csv")) == 1
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_compiled_run_learns_from_the_same_games(tmp_path, memory_game, monkeypatch, lag):
+    monkeypatch.setattr(compiled, "BACKEND", "aot_eager")  # all of torch.compile but the machine's compiler
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 + lag)  # one to play and one to learn
+    try:
+        for name, compile in (("plain", "off"), ("compiled", "on")):
+            rl.train(run_of(3, lag=lag, compile=compile), out=tmp_path / name, table=tmp_path / "runs.csv")
+    finally:
+        torch.set_num_threads(threads)
+    plain, other = weights(tmp_path / "plain"), weights(tmp_path / "compiled")
+    assert all(torch.allclose(plain[name], other[name], atol=1e-4) for name in plain)
 
 
 def test_a_policy_that_must_stay_as_it_was_stays_closer(tmp_path, memory_game):
