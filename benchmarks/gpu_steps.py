@@ -25,8 +25,7 @@ from torch.nn import functional as F  # noqa: N812
 from training.config.cloning import CloningConfig
 from training.learn.distributed import Place
 from training.learn.learner import Learner
-from training.learn.monitor import matrix_rate
-from training.policies.arithmetic import autocast, precision, to_device
+from training.policies.arithmetic import autocast, matrix_rate, precision, to_device
 from training.policies.embedding import one_hot_product, product_in_chunks
 from training.policies.family import count_params, spec_of
 from training.policies.flops import flops_per_sample

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from training.policies.arithmetic import matrix_rate
 from training.policies.compiled import LearningPolicy
 from training.policies.family import PolicySpec, build, count_params
 from training.policies.flops import flops_per_sample
@@ -42,7 +43,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {options.threads} threads"
-    rate = matrix_rate(device)
+    rate = matrix_rate(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
     print(f"{name}, torch {torch.__version__}, matrix rate {rate:.3g} FLOP/s")
     for width in options.widths:
         compare(width, options, device, rate)
@@ -277,14 +278,6 @@ def screens(sequences: int, frames: int) -> dict[str, Tensor]:
         "start": torch.rand(sequences, frames, generator=generator) < 1 / GAME_LENGTH,
         "action": integers(ACTIONS),
     }
-
-
-def matrix_rate(device: torch.device) -> float:
-    """FLOP/s of a large square matrix product, the best of ten."""
-    size, kind = (8192, torch.bfloat16) if device.type == "cuda" else (2048, torch.float32)
-    a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
-    times = race({"product": lambda: torch.mm(a, b)}, 10, device)["product"]
-    return 2 * size**3 / min(times)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,10 @@ def configure(
     unroll_length: Annotated[int | None, typer.Option(help="Frames per sequence.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak step size.")] = None,
     rules: Annotated[
-        int | None, typer.Option(help="bc: version of the rules for batch and step size, as in the sweep's plan.")
+        int | None, typer.Option(help="Version of the rules for widths, batch and step size, as in the sweep's plan.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="bc: what the batch is for, cpu or cuda, as in the sweep's plan; this machine.")
     ] = None,
     max_epochs: Annotated[float | None, typer.Option(help="bc: most passes over the demonstrations.")] = None,
     heldout_frames: Annotated[
@@ -68,6 +71,7 @@ def configure(
         "unroll_length": unroll_length,
         "learning_rate": learning_rate,
         "rules": rules,
+        "device": device,
         "max_epochs": max_epochs,
         "heldout_frames": heldout_frames,
         "kl": kl,
@@ -105,7 +109,7 @@ def _design(
     from training.design import cloning, reinforcement
     from training.design.recommendation import recommended
 
-    others = ("init", "kl") if algorithm == "bc" else ("data", "rules", "max_epochs", "heldout_frames")
+    others = ("init", "kl") if algorithm == "bc" else ("data", "device", "max_epochs", "heldout_frames")
     foreign = [k for k in others if k in choices]
     if foreign:
         raise ConfigError(f"a run with algorithm {algorithm} takes no --{foreign[0].replace('_', '-')}; leave it out.")

@@ -16,7 +16,7 @@ ALGORITHMS = ("bc", "ppo", "vtrace")
 CORES = {"nethack": ("lstm", "transformer"), "atari": ("cnn",)}
 """Cores of the policies of each environment; the first is the default."""
 FAMILIES = (1, 2)
-"""Versions of the family of policies, the newest last; a run and a checkpoint name their own, so that they stay theirs."""
+"""Versions of the family of policies, the newest last; runs and checkpoints name their own, so that they keep it."""
 SCHEDULES = ("constant", "cosine", "wsd")
 PRECISIONS = ("auto", "float32", "bfloat16")
 COMPILE = ("auto", "on", "off")

@@ -2,7 +2,8 @@
 
     seeds = [0]
     separate = false
-    rules = 2          # for batch and step size, of `training configure`; the newest unless given
+    rules = 3          # for widths, batch and step size, of `training configure`; 2 unless given
+    device = "cpu"     # for which they are; of a GPU "cuda"
 
     [run]              # fields of every run, in place of what `training configure` would choose
     env = "nethack"
@@ -34,6 +35,8 @@ from training.policies.family import MAX_PARAMS, spec_for
 from training.shards.reader import Shards
 from training.toml import read_toml, toml_value
 
+_UNNAMED = 2
+"""Version of the rules of a file that names none: what such a file describes is the same in every release."""
 _OWN = ("params", "samples", "flops", "checkpoints", "seed")
 """Fields of a run that the grid settles."""
 
@@ -49,7 +52,9 @@ class RunGrid:
     separate: bool = False
     """A training for each row, also where one could give several."""
     rules: int = cloning.RULES[-1]
-    """Version of the rules of `training configure`; those of reinforcement learning have not changed so far."""
+    """Version of the rules of `training configure`."""
+    device: str = "cpu"
+    """Of the machine that the runs are for, one of `training.design.cloning.DEVICES`."""
     run: Mapping[str, Any] = field(default_factory=dict)
     """Fields of every run."""
 
@@ -64,6 +69,7 @@ class RunGrid:
         if not isinstance(self.separate, bool):
             raise ConfigError(f"separate must be true or false, got {self.separate!r}.")
         cloning.check_rules(self.rules)
+        one_of("device", self.device, cloning.DEVICES)
         one_of("algorithm", self.run.get("algorithm", "bc"), ALGORITHMS)
         known = [f.name for f in dataclasses.fields(self.kind) if f.name not in _OWN]
         for name in self.run:
@@ -100,9 +106,9 @@ class RunGrid:
         fields["checkpoints"] = tuple(budgets[:-1])
         try:
             if self.kind is CloningConfig:
-                return cloning.configure(rules=self.rules, shards=shards, **fields)
+                return cloning.configure(rules=self.rules, device=self.device, shards=shards, **fields)
             # A run of a sweep has one core, on which nothing can be done meanwhile.
-            return reinforcement.configure(**{"lag": 0, **fields})
+            return reinforcement.configure(rules=self.rules, **{"lag": 0, **fields})
         except ConfigError as error:
             raise ConfigError(f"the run of {params:.4g} parameters at {budgets[-1]:.3g} FLOPs: {error}") from None
 
@@ -116,7 +122,8 @@ def read_plan(path: str | Path, **run: Any) -> RunGrid:
     known = {f.name for f in dataclasses.fields(RunGrid)}
     unknown = [key for key in content if key not in known]
     if unknown:
-        raise ConfigError(f"{path}: unknown key {unknown[0]!r}; a plan has seeds, separate, rules, [run] and [[grid]].")
+        keys = ", ".join(sorted(known - {"run", "grid"}))
+        raise ConfigError(f"{path}: unknown key {unknown[0]!r}; a plan has {keys}, [run] and [[grid]].")
     cells = content.pop("grid", [])
     if not isinstance(cells, list) or not all(isinstance(c, dict) and c.keys() == {"flops", "params"} for c in cells):
         raise ConfigError(f"{path}: each [[grid]] has flops, a budget, and params, a list of sizes; correct it there.")
@@ -124,6 +131,7 @@ def read_plan(path: str | Path, **run: Any) -> RunGrid:
         if not isinstance(content.get(name, kind()), kind):
             raise ConfigError(f"{path}: {name} must be a {'list' if kind is list else 'table'}; correct it there.")
     content["run"] = {**content.get("run", {}), **run}
+    content.setdefault("rules", _UNNAMED)
     try:
         grid: dict[float, list[float]] = {}
         for cell in cells:
@@ -139,6 +147,7 @@ def read_plan(path: str | Path, **run: Any) -> RunGrid:
 def to_toml(plan: RunGrid) -> str:
     """The plan as TOML, which `read_plan` reads back."""
     lines = [f"seeds = {list(plan.seeds)}", f"separate = {toml_value(plan.separate)}", f"rules = {plan.rules}"]
+    lines += [f"device = {toml_value(plan.device)}"]
     lines += ["", "[run]"]
     lines += [f"{name} = {toml_value(value)}" for name, value in plan.run.items()]
     for flops in sorted(plan.grid):
@@ -185,7 +194,7 @@ def propose(
         middle = min(range(len(ladder)), key=lambda i: abs(math.log(ladder[i] / best)))
         first = min(max(middle - sizes // 2, 0), max(len(ladder) - sizes, 0))
         grid[flops] = ladder[first : first + sizes]
-    return RunGrid(grid=grid, seeds=tuple(range(seeds)), separate=separate, run=run)
+    return RunGrid(grid=grid, seeds=tuple(range(seeds)), separate=separate, device=cloning.device_here(), run=run)
 
 
 def _ladder(env: str, core: str, actions: int, spacing: float) -> Iterator[float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from training.config.base import default_core, default_task
 from training.config.reinforcement import ReinforcementConfig
-from training.design.cloning import step_size
+from training.design.cloning import RULES, check_rules, family_of, step_size
 from training.errors import ConfigError
 from training.games.tasks import task_of
 from training.policies.family import count_params, spec_for, spec_of
@@ -28,11 +28,13 @@ def configure(
     params: float | None = None,
     flops: float,
     algorithm: str = "ppo",
+    rules: int = RULES[-1],
     **choices: Any,
 ) -> ReinforcementConfig:
     """The run of a model of about `params` parameters on a budget (FLOPs); `choices` are fields of the config.
 
-    With `init` among them, what is not given is that of the policy it names. Rules for the rest:
+    With `init` among them, what is not given is that of the policy it names. Rules for the rest, of which
+    versions 1 and 2 differ from 3 in the family of policies alone:
 
     - 16 games side by side, 64 frames of each in an update; gradients of 256 frames: single ones for PPO in Atari, else
       sequences of 32. PPO passes over them three times in Atari and twice in NetHack, V-trace once;
@@ -42,22 +44,24 @@ def configure(
 
     Raises ConfigError for what cannot be built or run.
     """
+    check_rules(rules)
     begun = load_policy(Path(choices["init"])) if choices.get("init") else None
     env = env or (begun.spec.env if begun else "nethack")
     core = core or (begun.spec.core if begun else default_core(env))
     task = begun.task if begun else default_task(env, algorithm)
-    rules = {**_RULES[env], "task": task, "lag": 1, "epochs": {"nethack": 2, "atari": 3}[env]}
+    family = begun.spec.family if begun else family_of(env, rules)
+    fields = {**_RULES[env], "task": task, "family": family, "lag": 1, "epochs": {"nethack": 2, "atari": 3}[env]}
     if algorithm == "vtrace":
-        rules |= {**_SEQUENCES, "epochs": 1}
-    rules |= choices
+        fields |= {**_SEQUENCES, "epochs": 1}
+    fields |= choices
     if params is None and begun is None:
         raise ConfigError("give --params, or --init with the policy to start from.")
-    actions = task_of(env, rules["task"], begun.spec.actions if begun else 0).actions
-    spec = begun.spec if begun else spec_for(env, core, params or 0.0, actions)
-    rules = {"learning_rate": step_size(count_params(spec)), **rules}
+    actions = task_of(env, fields["task"], begun.spec.actions if begun else 0).actions
+    spec = begun.spec if begun else spec_for(env, core, params or 0.0, actions, fields["family"])
+    fields = {"learning_rate": step_size(count_params(spec)), **fields}
     draft = ReinforcementConfig(
         env=env, core=core, algorithm=algorithm, params=count_params(spec), flops=flops, samples=2**62,
-        **{name: value for name, value in rules.items() if name != "checkpoints"},
+        **{name: value for name, value in fields.items() if name != "checkpoints"},
     )  # fmt: skip
     samples = math.floor(flops / reinforcement_flops(begun.spec if begun else spec_of(draft, actions), draft))
     if samples < draft.samples_per_update:
@@ -65,7 +69,7 @@ def configure(
             f"flops = {flops:.3g} pays for {samples} frames of this policy, less than one update of {draft.envs} × "
             f"{draft.rollout}; raise flops or lower params."
         )
-    return dataclasses.replace(draft, samples=samples, checkpoints=rules.get("checkpoints", ()))
+    return dataclasses.replace(draft, samples=samples, checkpoints=fields.get("checkpoints", ()))
 
 
 def going_on(run: ReinforcementConfig, **changes: Any) -> ReinforcementConfig:

@@ -7,8 +7,9 @@ import torch
 
 from training.config.base import TrainingConfig
 from training.config.cloning import CloningConfig
-from training.design.cloning import spec_in
-from training.policies.arithmetic import autocast, precision, to_device
+from training.design.cloning import device_here, spec_in
+from training.policies.arithmetic import autocast, matrix_rate, precision, to_device
+from training.policies.compiled import compiles
 from training.policies.family import PolicySpec, build
 from training.policies.flops import flops_per_sample
 from training.policies.losses import cloning_loss
@@ -31,22 +32,25 @@ def flops_per_second(run: TrainingConfig, threads: int, shards: Shards | None = 
 
 
 def remarks(run: CloningConfig, shards: Shards | None = None) -> str:
-    """Comments for the top of its TOML: width, cost, and hours on this machine from a rate measured now.
+    """Comments for the top of its TOML: width, cost, and hours on this machine from rates measured now.
 
     shards: those in the run's `data`, where they are open already.
     """
     spec = spec_in(run, shards)
-    speed = frames_per_second(spec, run)
+    cost = flops_per_sample(spec, run.unroll_length)
+    speed, device = frames_per_second(spec, run), torch.device(device_here())
+    share = speed * cost / matrix_rate(device, precision(run, device))
+    uncompiled = ", uncompiled" if compiles(run, device) else ""
     return (
-        f"# width {spec.width}, {flops_per_sample(spec, run.unroll_length):.4g} FLOPs a sample, "
-        f"{run.updates:,} updates\n"
-        f"# about {run.samples / speed / 3600:.3g} hours on this machine, at {speed:,.0f} frames/s measured just now\n"
+        f"# width {spec.width}, {cost:.4g} FLOPs a sample, {run.updates:,} updates\n"
+        f"# about {run.samples / speed / 3600:.3g} hours on this machine, at {speed:,.0f} frames/s measured just now"
+        f"{uncompiled}: {share:.1%} of its matrix rate\n"
     )
 
 
 def frames_per_second(spec: PolicySpec, config: TrainingConfig, seconds: float = 2.0) -> float:
     """Measured rate of training steps on frames of noise, here; at least two steps, the first left out."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(device_here())
     policy = build(spec).to(device)
     optimizer = torch.optim.Adam(policy.parameters(), fused=True)
     # A few frames suffice to know the rate of a CPU, which does not grow with the batch.

@@ -15,11 +15,11 @@ from training.errors import DivergedError, MachineError
 from training.interrupts import InterruptedRunError, StopFlag
 from training.learn.distributed import Place
 from training.learn.learner import Learner
-from training.learn.monitor import Monitor, matrix_rate
+from training.learn.monitor import Monitor
 from training.learn.rows import sentence_of
 from training.learn.run_folder import claim, resumed
 from training.learn.run_table import append_row, check_table
-from training.policies.arithmetic import precision
+from training.policies.arithmetic import matrix_rate, precision
 from training.policies.family import PolicySpec
 
 SAVE_EVERY = 300.0

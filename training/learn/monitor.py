@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -205,23 +204,3 @@ def _wandb_run(config: TrainingConfig, out: Path) -> Any:
         raise MachineError(
             f"Weights & Biases does not take this run ({reason}); run `wandb login`, or set WANDB_MODE=offline."
         ) from None
-
-
-def matrix_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.3) -> float:
-    """Measured FLOP/s of square matrix products, which no training exceeds."""
-    size = 8192 if device.type == "cuda" else 1024
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-
-    def clock() -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter()
-
-    for _ in range(3):
-        torch.mm(a, b)
-    best, end = float("inf"), clock() + seconds
-    while clock() < end:
-        begun = clock()
-        torch.mm(a, b)
-        best = min(best, clock() - begun)
-    return 2 * size**3 / best

@@ -1,5 +1,6 @@
-"""Which device and number type a policy computes with, and its batches there."""
+"""Which device and number type a policy computes with, its batches there, and how fast products are."""
 
+import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -34,3 +35,23 @@ def to_device(arrays: Mapping[str, np.ndarray | Tensor], device: torch.device) -
     return {
         name: tensor if name == "start" else tensor.to(device, non_blocking=True) for name, tensor in tensors.items()
     }
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.3) -> float:
+    """Measured FLOP/s of square matrix products, which no training exceeds."""
+    size = 8192 if device.type == "cuda" else 1024
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+
+    def clock() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    for _ in range(3):
+        torch.mm(a, b)
+    best, end = float("inf"), clock() + seconds
+    while clock() < end:
+        begun = clock()
+        torch.mm(a, b)
+        best = min(best, clock() - begun)
+    return 2 * size**3 / best

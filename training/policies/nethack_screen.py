@@ -78,9 +78,9 @@ class ScreenSizes:
         """Channels that grow with the root of the width, and are near the paper's at 512.
 
         So the encoder's cost grows with the width and the core's with its square: small models are cheap, and large
-        ones spend their compute in the core. In family 2 the channels of convolutions from 16 on are powers of two, and
-        so are the features of a cell: a GPU's kernels for the gradients of their weights take a multiple of the time for
-        counts between. In family 1 all sizes from width 512 on are multiples of 8, which tensor cores need.
+        ones spend their compute in the core. In family 2 the channels of convolutions and the features of a cell are
+        powers of two from 16 on: for counts between, the gradient of a convolution's weights can take many times as
+        long on a GPU. In family 1 all sizes from width 512 on are multiples of 8, which tensor cores need.
         """
         paper = 16 * math.sqrt(width / 512)
 

@@ -3,6 +3,7 @@
 import math
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -96,8 +97,9 @@ def test_a_proposal_stays_within_the_family():
         ("[[grid]]\nflops = 1e12\nparams = []", "params must be positive, got no number"),
         ("seeds = [-1]\n[[grid]]\nflops = 1e12\nparams = [2e4]", "seeds must be whole numbers"),
         ("seeds = 3\n[[grid]]\nflops = 1e12\nparams = [2e4]", "seeds must be a list"),
-        ("rules = 3\n[[grid]]\nflops = 1e12\nparams = [2e4]", "rules must be one of 1, 2, got 3"),
-        ("rules = true\n[[grid]]\nflops = 1e12\nparams = [2e4]", "rules must be one of 1, 2, got True"),
+        ("rules = 4\n[[grid]]\nflops = 1e12\nparams = [2e4]", "rules must be one of 1, 2, 3, got 4"),
+        ("rules = true\n[[grid]]\nflops = 1e12\nparams = [2e4]", "rules must be one of 1, 2, 3, got True"),
+        ("device = 'tpu'\n[[grid]]\nflops = 1e12\nparams = [2e4]", "device must be cpu or cuda, got 'tpu'"),
         ("separate = 1\n[[grid]]\nflops = 1e12\nparams = [2e4]", "separate must be true or false"),
         ("[run]\nflops = 1e12\n[[grid]]\nflops = 1e12\nparams = [2e4]", "flops of a run is settled by the grid"),
         ("[run]\nepisode = 3\n[[grid]]\nflops = 1e12\nparams = [2e4]", "did you mean episodes"),
@@ -143,16 +145,35 @@ def test_a_committed_plan_keeps_the_rules_of_its_table(tmp_path, name):
 
 
 def test_a_plan_names_its_rules():
-    assert "rules = 2\n" in to_toml(propose([1e12], run={"env": "nethack"}, actions=121))
+    assert 'rules = 3\ndevice = "cpu"\n' in to_toml(propose([1e12], run={"env": "nethack"}, actions=121))
     old, new = (RunGrid(grid={3.2e11: [2e4]}, rules=rules).runs[0] for rules in (1, 2))
     assert (old.batch_size, old.unroll_length, old.learning_rate) == (8, 32, 1.5e-3)
     assert (new.batch_size, new.unroll_length, new.learning_rate) == (8, 8, 2.3e-3)
-    assert new.identity == RunGrid(grid={3.2e11: [2e4]}).runs[0].identity
+    newest = RunGrid(grid={3.2e11: [2e4]}).runs[0]
+    assert (new.family, newest.family) == (1, 2)
+    assert newest == RunGrid(grid={3.2e11: [2e4]}, rules=3).runs[0]
+    assert replace(newest, family=1) == new
     (long,) = RunGrid(grid={3.2e11: [2e4]}, run={"unroll_length": 32}).runs
     assert long.batch_size == 8  # fewer games at a time would be learned one after the other
     for run in ({"core": "transformer"}, {"env": "atari"}):
         of_both = (RunGrid(grid={1e13: [5e4]}, run=run, rules=rules).runs[0].identity for rules in (1, 2))
         assert len(set(of_both)) == 1
+
+
+def test_a_file_without_rules_describes_the_same_runs_in_every_release(tmp_path):
+    (tmp_path / "plan.toml").write_text("[[grid]]\nflops = 1e14\nparams = [1e6]")
+    assert read_plan(tmp_path / "plan.toml") == RunGrid(grid={1e14: [1e6]}, rules=2)
+
+
+def test_batches_of_a_gpu_keep_it_busy():
+    def frames(flops, device):
+        (run,) = RunGrid(grid={flops: [1e6]}, rules=3, device=device).runs
+        return run.samples_per_update, run.updates
+
+    assert frames(1e16, "cuda") == frames(1e16, "cpu")
+    assert [frames(flops, "cpu")[0] for flops in (1e13, 1e14)] == [64, 512]
+    assert [frames(flops, "cuda")[0] for flops in (1e13, 1e14)] == [256, 2048]
+    assert frames(1e13, "cuda")[1] > 700  # near 1,000: frames are a power of two
 
 
 def test_a_plan_of_ppo_has_the_actions_it_is_trained_on(monkeypatch):
