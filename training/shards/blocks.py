@@ -106,10 +106,13 @@ def encode(layout: Layout, frames: Mapping[str, NDArray]) -> dict[str, bytes | i
     """
     length = len(frames["action"])
     planes = {name: np.ascontiguousarray(frames[name]).reshape(length, layout.cells) for name in layout.planes}
-    deltas = {name: plane.copy() for name, plane in planes.items()}
+    deltas = {name: np.empty_like(plane) for name, plane in planes.items()}
+    changes = np.zeros((length, layout.cells), bool)
     for name, delta in deltas.items():
-        delta[1:] ^= planes[name][:-1]
-    changed = np.flatnonzero(np.bitwise_or.reduce(list(deltas.values())))
+        delta[0] = planes[name][0]
+        np.bitwise_xor(planes[name][1:], planes[name][:-1], out=delta[1:])
+        changes |= delta != 0
+    changed = np.flatnonzero(changes)  # of booleans: several times faster than of numbers
     frame, cell = np.divmod(changed, layout.cells)
     streams = {
         "changes": np.bincount(frame, minlength=length).astype(np.uint32),

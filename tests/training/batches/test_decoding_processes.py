@@ -51,9 +51,9 @@ def nothing_left():
     assert (open_files(), shared_memory()) == before
 
 
-def children(pid=None):
-    task = Path(f"/proc/{pid or os.getpid()}/task")
-    return [int(word) for thread in task.iterdir() for word in (thread / "children").read_text().split()]
+def children():
+    names = [name for thread in Path("/proc/self/task").iterdir() for name in (thread / "children").read_text().split()]
+    return [int(name) for name in names if b"batches.worker" in Path(f"/proc/{name}/cmdline").read_bytes()]
 
 
 def open_files():
@@ -179,6 +179,7 @@ def test_a_process_that_cannot_start_is_an_error(shards, monkeypatch):
 
 def test_after_the_end_there_are_no_batches(shards):
     batches = training_batches(shards, batch_size=4, unroll_length=20, workers=2)
+    next(batches)
     assert len(children()) == 2
     batches.close()
     assert children() == []
