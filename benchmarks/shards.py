@@ -5,9 +5,10 @@
 FOLDER holds games in the layout of NLD-AA; without one the built-in player records some. Both loaders give batches of
 32 games × 32 frames; TtyrecDataset gives chars, colours, cursor, key, score and time, ours what a policy takes (chars,
 colours, cursor, actions, mask). The measurements take turns, and ratios are of the medians. Background work on the
-machine slows all of them alike; for threads CPU seconds are printed beside the wall's. Conversion uses all cores, and
-its CPU seconds are those of all its processes. --readme writes the table of the README. About three minutes on two
-cores; with more of them 4, 8 and 16 threads and processes are measured too.
+machine slows all of them alike; this process's CPU seconds are printed beside the wall's: with threads they are all of
+the work, with processes the part that does not scale. Conversion uses all cores, and its CPU seconds are those of all
+its processes. --readme writes the table of the README. About three minutes on two cores; with more of them 4, 8 and 16
+threads and processes are measured too.
 """
 
 import argparse
@@ -129,11 +130,11 @@ def measure(options: argparse.Namespace, file: str, shards: Shards) -> dict[tupl
     print(f"batches of {BATCH} × {UNROLL}, {cores} cores, load {os.getloadavg()[0]:.1f}:")
     medians = {key: statistics.median(wall for wall, _ in pairs) for key, pairs in rates.items()}
     for count in counts:
-        cpu = {name: statistics.median(pair[1] for pair in rates[name, count]) for name in ("ttyrec", "threads")}
+        cpu = {name: statistics.median(pair[1] for pair in rates[name, count]) for name in loaders}
         print(
             f"{count}: "
             + ", ".join(f"{name} {medians[name, count]:.0f} frames/s" for name in loaders)
-            + f"; a CPU second: ttyrec {cpu['ttyrec']:.0f}, threads {cpu['threads']:.0f}"
+            + f"; a CPU second of this process: {', '.join(f'{name} {cpu[name]:.0f}' for name in loaders)}"
         )
     return medians
 
