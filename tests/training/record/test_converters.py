@@ -86,7 +86,7 @@ def test_an_interrupted_command_ends_at_once_and_goes_on(games, shards, tmp_path
         began = time.monotonic()
         driver.send_signal(number)
         _, said = driver.communicate(timeout=60)
-        assert time.monotonic() - began < 3  # a second on a machine that does nothing else
+        assert time.monotonic() - began < 5  # well under a second on an idle machine
     assert driver.returncode == 130
     assert said.endswith("training: interrupted; start the same command again.\n")
     assert all(map(gone, pids))
