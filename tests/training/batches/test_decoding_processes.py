@@ -109,7 +109,7 @@ def test_a_batch_is_the_callers_as_long_as_he_holds_it(shards, settings):
         assert_same(batch, copy)
 
 
-def test_a_caller_that_holds_one_batch_at_a_time_gets_the_same_memory_without_a_copy(shards):
+def test_a_caller_of_one_batch_at_a_time_gets_no_copies(shards):
     """As the loop does it, with tensors that share the memory of the arrays."""
     places = set()
     with training_batches(shards, batch_size=2, unroll_length=8, threads=1) as batches:
@@ -239,7 +239,7 @@ def test_nothing_is_left_however_the_program_ends(shards, ending):
         (16, 1, {"OMP_NUM_THREADS": "4,2"}, 8),
     ],
 )
-def test_the_number_of_processes_follows_from_the_cores_of_a_rank(monkeypatch, cores, world, environment, expected):
+def test_a_ranks_cores_decide_how_many_processes(monkeypatch, cores, world, environment, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
     for name in ("OMP_NUM_THREADS", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)

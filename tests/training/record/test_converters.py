@@ -61,7 +61,7 @@ def gone(pid):
         return True
 
 
-def test_the_shards_are_the_same_to_the_byte_by_any_number_of_processes(games, shards, tmp_path):
+def test_shards_are_the_same_bytes_by_any_number_of_processes(games, shards, tmp_path):
     again = convert(games, tmp_path / "s", workers=3)
     names = ["00000.arrow", "00000.parquet", "header.json"]
     assert names == sorted(path.name for path in shards.path.iterdir())
@@ -108,7 +108,7 @@ def test_a_killed_command_leaves_no_process(games, shards, tmp_path):
     assert convert(root, out).identity == shards.identity
 
 
-def test_a_process_that_dies_is_an_error_of_the_machine_and_what_was_written_is_kept(games, shards, tmp_path):
+def test_what_was_written_is_kept_when_a_process_dies(games, shards, tmp_path):
     root, out = many(games, tmp_path / "nld", 10), tmp_path / "s"
 
     def kill(done, total, frames):
