@@ -8,6 +8,7 @@ into zeros and accumulates the exclusive or over time, so a reader keeps only th
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import pyarrow as pa
@@ -107,12 +108,10 @@ def encode(layout: Layout, frames: Mapping[str, NDArray]) -> dict[str, bytes | i
     length = len(frames["action"])
     planes = {name: np.ascontiguousarray(frames[name]).reshape(length, layout.cells) for name in layout.planes}
     deltas = {name: np.empty_like(plane) for name, plane in planes.items()}
-    changes = np.zeros((length, layout.cells), bool)
     for name, delta in deltas.items():
         delta[0] = planes[name][0]
         np.bitwise_xor(planes[name][1:], planes[name][:-1], out=delta[1:])
-        changes |= delta != 0
-    changed = np.flatnonzero(changes)  # of booleans: several times faster than of numbers
+    changed = np.flatnonzero(reduce(np.bitwise_or, deltas.values()) != 0)  # of booleans: far faster
     frame, cell = np.divmod(changed, layout.cells)
     streams = {
         "changes": np.bincount(frame, minlength=length).astype(np.uint32),
