@@ -1,24 +1,28 @@
-"""Frames/s of shards against nle's TtyrecDataset, what conversion costs, and bytes a frame of both.
+"""Frames/s of shards against nle's TtyrecDataset, by threads and by processes; what conversion costs; bytes a frame.
 
     python benchmarks/shards.py [FOLDER] [--games 8] [--shards OUT] [--readme]
 
 FOLDER holds games in the layout of NLD-AA; without one the built-in player records some. Both loaders give batches of
 32 games × 32 frames; TtyrecDataset gives chars, colours, cursor, key, score and time, ours what a policy takes (chars,
-colours, cursor, actions, mask). The four measurements take turns, and ratios are of the medians. Background work on the
-machine slows all of them alike; CPU seconds are printed beside the wall's. --readme writes the table of the README.
-About two minutes on two cores.
+colours, cursor, actions, mask). The measurements take turns, and ratios are of the medians. Background work on the
+machine slows all of them alike; this process's CPU seconds are printed beside the wall's: with threads they are all of
+the work, with processes the part that does not scale. Conversion uses all cores, and its CPU seconds are those of all
+its processes. --readme writes the table of the README. About three minutes on two cores; with more of them 4, 8 and 16
+threads and processes are measured too.
 """
 
 import argparse
 import contextlib
 import io
 import os
+import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from nle import dataset
 from nle.dataset import db as database
@@ -30,6 +34,11 @@ from training.record.nethack.convert import convert
 from training.shards.reader import Shards
 
 BATCH, UNROLL = 32, 32
+TITLES = {
+    "ttyrec": "ttyrecs, by threads of nle's `TtyrecDataset`",
+    "threads": "**shards**, by threads",
+    "processes": "**shards**, by processes",
+}
 
 
 def ttyrec_batches(folder: Path, file: str, threads: int) -> Iterator[object]:
@@ -41,7 +50,7 @@ def ttyrec_batches(folder: Path, file: str, threads: int) -> Iterator[object]:
 
 
 def rate(batches: Iterator[object], seconds: float) -> tuple[float, float]:
-    """Frames a second of the wall's time and of all threads' CPU time, after two batches of warming up."""
+    """Frames a second of the wall's time and of this process's CPU time, after two batches of warming up."""
     for _ in range(2):
         next(batches)
     wall, cpu, count = time.perf_counter(), time.process_time(), 0
@@ -49,6 +58,12 @@ def rate(batches: Iterator[object], seconds: float) -> tuple[float, float]:
         next(batches)
         count += BATCH * UNROLL
     return count / (time.perf_counter() - wall), count / (time.process_time() - cpu)
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and of those that it started and that have ended."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime
 
 
 def main() -> None:
@@ -66,7 +81,7 @@ def main() -> None:
         with contextlib.redirect_stdout(io.StringIO()):
             database.create(file)
             dataset.add_nledata_directory(str(options.folder), "games", file)
-        start, cpu = time.perf_counter(), time.process_time()
+        start, cpu = time.perf_counter(), cpu_seconds()
         shards = (
             Shards(options.shards)
             if options.shards
@@ -74,9 +89,9 @@ def main() -> None:
         )
         frames = sum(game.frames for game in shards.games)
         if not options.shards:
-            wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+            wall, cpu = time.perf_counter() - start, cpu_seconds() - cpu
             print(
-                f"conversion: {frames} frames in {wall:.0f} s ({frames / wall:.0f}/s; {frames / cpu:.0f} a CPU second)"
+                f"conversion: {frames} frames in {wall:.0f} s ({frames / wall:.0f}/s; {frames / cpu:.0f} a core second)"
             )
         theirs = sum((options.folder / game.name).stat().st_size for game in shards.games)
         print(f"bytes a frame: ttyrec {theirs / frames:.1f}, shards {shards.bytes / frames:.1f}")
@@ -86,37 +101,42 @@ def main() -> None:
 
 
 def readme_table(medians: dict[tuple[str, int], float]) -> str:
-    """Frames/s of both loaders by number of threads, in Markdown."""
-    lines = ["| frames/s of batches of 32 × 32 | one thread | two threads |", "|---|---|---|"]
-    for name, title in (("ttyrec", "ttyrecs, by nle's `TtyrecDataset`"), ("shards", "**shards**")):
-        lines.append(f"| {title} | {medians[name, 1]:,.0f} | {medians[name, 2]:,.0f} |")
-    ratios = (medians["shards", threads] / medians["ttyrec", threads] for threads in (1, 2))
-    return "\n".join([*lines, f"| ratio | {' | '.join(f'{ratio:.1f}' for ratio in ratios)} |"])
+    """Frames/s of both loaders by number of threads or processes, in Markdown."""
+    counts = sorted({count for _, count in medians})
+    lines = [f"| frames/s of batches of 32 × 32 | {' | '.join(map(str, counts))} |", "|---" * (len(counts) + 1) + "|"]
+    for name, title in TITLES.items():
+        lines.append(f"| {title} | {' | '.join(f'{medians[name, count]:,.0f}' for count in counts)} |")
+    best = (max(medians["threads", count], medians["processes", count]) for count in counts)
+    ratios = (ours / medians["ttyrec", count] for ours, count in zip(best, counts, strict=True))
+    return "\n".join([*lines, f"| ratio of the better | {' | '.join(f'{ratio:.1f}' for ratio in ratios)} |"])
 
 
 def measure(options: argparse.Namespace, file: str, shards: Shards) -> dict[tuple[str, int], float]:
-    """Print the rates of both loaders; their medians by name and number of threads (frames/s)."""
-    loaders: dict[str, Callable[[int], Iterator[object]]] = {
-        "ttyrec": lambda threads: ttyrec_batches(options.folder, file, threads),
-        "shards": lambda threads: training_batches(shards, batch_size=BATCH, unroll_length=UNROLL, threads=threads),
+    """Print the rates of all loaders; their medians by name and number of threads or processes (frames/s)."""
+    sizes = {"batch_size": BATCH, "unroll_length": UNROLL}
+    loaders: dict[str, Callable[[int], Any]] = {
+        "ttyrec": lambda count: ttyrec_batches(options.folder, file, count),
+        "threads": lambda count: training_batches(shards, **sizes, threads=count),
+        "processes": lambda count: training_batches(shards, **sizes, workers=count),
     }
+    cores = len(os.sched_getaffinity(0))
+    counts = [1, 2, *(count for count in (4, 8, 16) if count <= cores)]
     rates: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for _ in range(options.rounds):
-        for threads in (1, 2):
+        for count in counts:
             for name, loader in loaders.items():
-                rates.setdefault((name, threads), []).append(rate(loader(threads), options.seconds))
-    print(f"batches of {BATCH} × {UNROLL}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}:")
-    for threads in (1, 2):
-        wall, cpu = (
-            {name: statistics.median(pair[part] for pair in rates[name, threads]) for name in loaders}
-            for part in (0, 1)
-        )
+                with contextlib.closing(loader(count)) as batches:
+                    rates.setdefault((name, count), []).append(rate(batches, options.seconds))
+    print(f"batches of {BATCH} × {UNROLL}, {cores} cores, load {os.getloadavg()[0]:.1f}:")
+    medians = {key: statistics.median(wall for wall, _ in pairs) for key, pairs in rates.items()}
+    for count in counts:
+        cpu = {name: statistics.median(pair[1] for pair in rates[name, count]) for name in loaders}
         print(
-            f"{threads} thread(s): ttyrec {wall['ttyrec']:.0f} frames/s, shards {wall['shards']:.0f}, "
-            f"ratio {wall['shards'] / wall['ttyrec']:.1f}; a CPU second: ttyrec {cpu['ttyrec']:.0f}, "
-            f"shards {cpu['shards']:.0f}, ratio {cpu['shards'] / cpu['ttyrec']:.1f}"
+            f"{count}: "
+            + ", ".join(f"{name} {medians[name, count]:.0f} frames/s" for name in loaders)
+            + f"; a CPU second of this process: {', '.join(f'{name} {cpu[name]:.0f}' for name in loaders)}"
         )
-    return {key: statistics.median(wall for wall, _ in pairs) for key, pairs in rates.items()}
+    return medians
 
 
 if __name__ == "__main__":

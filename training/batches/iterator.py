@@ -1,59 +1,50 @@
-"""What every endless iterator of training batches does: check what is asked, count, seek, and close."""
+"""An endless iterator of training batches, decoded ahead by threads or processes."""
 
-import abc
-from typing import Self
+import contextlib
+from collections import deque
+from typing import Any, NamedTuple, Self
 
-from training.batches.sizes import check_sizes, thread_count
+from training.batches.crew import AHEAD, Crew
+from training.batches.plan import BatchPlan
 from training.batches.streams import Batch
-from training.errors import ConfigError
 from training.shards.reader import Shards
 
 
-class BatchIterator(abc.ABC):
-    """An endless iterator of training batches; batch k depends on the shards, the seed and k alone.
+class BatchIterator:
+    """Batches of a plan, [B, T, ...]; batch k depends on the shards, the plan and k alone, not on who decodes it.
 
-    rank, world: this process gets rows rank, rank + world, ... of each batch. threads: how many decode in the
-    background; one or two if None.
+    Fields, with the dtypes and shapes that policies take: for NetHack chars, colors, cursor, for Atari pixels
+    [B, T, 4, 84, 84], and previous, start, action, mask.
 
-    Raises ConfigError when there are fewer frames to train on than a batch has rows, or `world` does not divide
-    `batch_size`; when iterated, DataError for a damaged shard file.
+    A yielded batch is the caller's for as long as he holds it: its memory is used again only once its arrays, and
+    slices and tensors that share their memory, are gone. Who copies it to a device without waiting must hold it until
+    the copy has ended. A caller that holds one batch while asking for the next gets all without a copy.
+
+    Raises ConfigError when there are fewer frames to train on than a batch has rows; when iterated, DataError for a
+    damaged shard file and MachineError when a process that decodes has died.
     """
 
-    def __init__(
-        self,
-        shards: Shards,
-        *,
-        batch_size: int,
-        unroll_length: int,
-        seed: int = 0,
-        rank: int = 0,
-        world: int = 1,
-        threads: int | None = None,
-    ) -> None:
-        check_sizes(batch_size, unroll_length, rank, world)
-        self.shards, self.batch_size, self.unroll_length = shards, batch_size, unroll_length
+    def __init__(self, shards: Shards, plan: BatchPlan, crew: Crew) -> None:
+        self.shards, self.batch_size, self.unroll_length = shards, plan.batch_size, plan.unroll_length
         self.frames_per_epoch = sum(game.frames for game in shards.train)
         """Frames after which the data repeat, over all ranks."""
-        if batch_size > self.frames_per_epoch:
-            raise ConfigError(
-                f"{shards.path} has {self.frames_per_epoch} frames to train on, fewer than batch_size = {batch_size}; "
-                "record more games or lower batch_size."
-            )
         self.update = 0
         """Which batch comes next, from 0."""
-        self._seed, self._rows = seed, range(rank, batch_size, world)
-        self._threads = thread_count(threads)
+        self._plan, self._crew = plan, crew
+        self._waiting: deque[_Pending] = deque()
+        self._closed = False
 
     def seek(self, update: int) -> None:
         """Make batch `update` the next; it and those after it are what an uninterrupted run would have read."""
         if update < 0:
             raise ValueError(f"update must be 0 or more, got {update}.")
+        self._drop()
         self.update = update
-        self._moved()
 
-    @abc.abstractmethod
     def close(self) -> None:
-        """Stop the background threads; the iterator cannot be used any more."""
+        """End the threads and processes; the iterator cannot be used any more, batches that it gave can."""
+        self._closed = True
+        self._crew.close()
 
     def __enter__(self) -> Self:
         return self
@@ -65,14 +56,43 @@ class BatchIterator(abc.ABC):
         return self
 
     def __next__(self) -> Batch:
-        batch = self._read()
+        if self._closed:
+            raise RuntimeError("These batches are closed; make new ones.")
+        while len(self._waiting) < AHEAD:
+            self._submit(self.update + len(self._waiting))
+        try:
+            self._wait(self._waiting[0])
+        except Exception:
+            self._drop()
+            raise
         self.update += 1
-        return batch
+        return self._crew.ring.lend(self._waiting.popleft().place)
 
-    @abc.abstractmethod
-    def _moved(self) -> None:
-        """Forget what was read ahead: another batch comes next than the one after the last."""
+    def _submit(self, update: int) -> None:
+        first = not self._waiting
+        place = self._crew.ring.take()
+        parts = self._plan.parts_of(update, self._crew.parts)
+        self._waiting.append(_Pending(place, [(part, self._crew.fill(part, update, place)) for part in parts]))
+        for part, ahead in self._plan.ahead(update, self._crew.parts, first=first):
+            self._crew.prepare(part, ahead)
 
-    @abc.abstractmethod
-    def _read(self) -> Batch:
-        """This process's rows of batch `update`."""
+    def _wait(self, pending: "_Pending") -> None:
+        for part, ticket in pending.tickets:
+            self._crew.wait(part, ticket)
+
+    def _drop(self) -> None:
+        """Forget what was decoded ahead."""
+        while self._waiting:
+            for part, ticket in self._waiting[0].tickets:
+                with contextlib.suppress(Exception):
+                    self._crew.wait(part, ticket)
+            self._crew.ring.put_back(self._waiting.popleft().place)
+
+
+class _Pending(NamedTuple):
+    """A batch that is being decoded."""
+
+    place: int
+    """Where in the ring."""
+    tickets: list[tuple[int, Any]]
+    """Who decodes parts of it, to wait for."""

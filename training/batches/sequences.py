@@ -7,72 +7,43 @@ of games from the first update on, and where a slot stands after k updates is ar
 """
 
 import functools
-from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.batches.iterator import BatchIterator
-from training.batches.streams import Batch, GameStream, empty_batch
+from training.batches.plan import BatchPlan
+from training.batches.streams import Batch, GameStream
 from training.shards.reader import RecordedGame, Shards
 
-_AHEAD = 2
 
+class SequenceDecoder:
+    """Unbroken sequences of games: row s of a batch goes on where row s of the batch before ended.
 
-class Batches(BatchIterator):
-    """Unbroken sequences of games, [B, T, ...]: row s of a batch goes on where row s of the batch before ended.
-
-    Each yielded dict is freshly allocated, dtypes and shapes as policies take them: for NetHack chars, colors, cursor,
-    for Atari pixels [B, T, 4, 84, 84], and previous, start, action, mask. `start` is True in a game's first frame, and
-    where a slot goes on to a new segment in the middle of a game. Up to three batches are decoded ahead.
+    `start` is True in a game's first frame, and where a slot goes on to a new segment in the middle of a game. Of the
+    plan's rows this decoder fills every `parts`-th, beginning with `part`: each slot is read by one decoder, in order.
     """
 
-    def __init__(self, shards: Shards, **settings: Any) -> None:
-        """settings: of `BatchIterator`."""
-        super().__init__(shards, **settings)
-        self._order = _Order(shards.train, self._seed)
-        self._threads = min(self._threads, len(self._rows))
-        self._waiting: deque[_Pending] = deque()
-        self._pools = [ThreadPoolExecutor(1, thread_name_prefix="demonstrations") for _ in range(self._threads)]
-        self.seek(0)
+    def __init__(self, shards: Shards, plan: BatchPlan, part: int, parts: int) -> None:
+        order = _Order(shards.train, plan.seed)
+        self._length = plan.unroll_length
+        self._slots = {
+            row: _Slot(shards, order, plan.rows[row], plan.batch_size) for row in range(part, len(plan.rows), parts)
+        }
+        self._next: int | None = None
 
-    def close(self) -> None:
-        """Stop the background threads; the iterator cannot be used any more."""
-        self._drop()
-        for pool in self._pools:
-            pool.shutdown()
+    def fill(self, update: int, batch: Batch) -> None:
+        """Write this decoder's rows of batch `update` over whatever they hold."""
+        if update != self._next:
+            for slot in self._slots.values():
+                slot.seek(update * self._length)
+        self._next = None  # a slot that fails stands nowhere
+        for row, slot in self._slots.items():
+            slot.read({name: array[row] for name, array in batch.items()})
+        self._next = update + 1
 
-    def _moved(self) -> None:
-        self._drop()
-        self._slots = [_Slot(self.shards, self._order, slot, self.batch_size) for slot in self._rows]
-        for slot in self._slots:
-            slot.seek(self.update * self.unroll_length)
-
-    def _read(self) -> Batch:
-        while len(self._waiting) <= _AHEAD:
-            self._submit()
-        batch = self._waiting[0].result()
-        self._waiting.popleft()
-        return batch
-
-    def _submit(self) -> None:
-        batch = empty_batch(self.shards, len(self._slots), self.unroll_length)
-        # A slot always belongs to the same thread, so its batches are read in order.
-        parts = [range(part, len(self._slots), self._threads) for part in range(self._threads)]
-        tasks = [
-            pool.submit(_read_slots, self._slots, part, batch) for pool, part in zip(self._pools, parts, strict=True)
-        ]
-        self._waiting.append(_Pending(batch, tasks))
-
-    def _drop(self) -> None:
-        for pending in self._waiting:
-            for task in pending.tasks:
-                if not task.cancel():
-                    task.exception()
-        self._waiting.clear()
+    def prepare(self, update: int) -> None:
+        """Nothing can be done ahead."""
 
 
 class _Order:
@@ -98,6 +69,7 @@ class _Slot:
         self._shards, self._order = shards, order
         self._low = order.frames * slot // slots
         self._length = order.frames * (slot + 1) // slots - self._low
+        self._planes = () if shards.env == "atari" else shards.layout.planes  # Atari's are stacked, and written whole
 
     def seek(self, frames: int) -> None:
         """Stand where the slot stands after having given so many frames."""
@@ -106,6 +78,8 @@ class _Slot:
 
     def read(self, row: Batch) -> None:
         """Fill a row [T, ...] of a batch."""
+        for name in (*self._planes, "start"):
+            row[name][:] = 0
         done, length = 0, len(row["start"])
         while done < length:
             epoch, place = divmod(self._frames_read, self._length)
@@ -122,20 +96,3 @@ class _Slot:
             row["start"][done] = jump
             done += count
             self._frames_read += count
-
-
-class _Pending:
-    """A batch that threads are filling."""
-
-    def __init__(self, batch: Batch, tasks: list[Future[None]]) -> None:
-        self.batch, self.tasks = batch, tasks
-
-    def result(self) -> Batch:
-        for task in self.tasks:
-            task.result()
-        return self.batch
-
-
-def _read_slots(slots: list[_Slot], part: range, batch: Batch) -> None:
-    for index in part:
-        slots[index].read({name: array[index] for name, array in batch.items()})

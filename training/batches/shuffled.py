@@ -2,25 +2,25 @@
 
 An epoch cuts every training game into chunks of consecutive frames, which are cheap to decode together, and lays the
 chunks end to end in an order drawn from the seed. The line is read in pools of some thousand frames, a pool is shuffled
-and dealt out to batches. So every frame is read once an epoch, a batch mixes hundreds of places, memory is two pools,
-and batch k follows from k alone.
+and dealt out to batches. So every frame is read once an epoch, a batch mixes hundreds of places, memory is a pool for
+each thread or process that decodes, and batch k follows from k alone.
 """
 
+import contextlib
 import functools
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.batches.iterator import BatchIterator
+from training.batches.plan import BatchPlan
 from training.batches.streams import STACK, Batch, GameStream, empty_batch
+from training.errors import TrainingError
 from training.shards.reader import RecordedGame, Shards
 
 CHUNK = 32
-_POOL_FRAMES = 8192
+POOL_FRAMES = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,84 +34,70 @@ class _Piece:
     """How many frames it has."""
 
 
-class ShuffledBatches(BatchIterator):
-    """Single frames from everywhere, [B, 1, ...], in fields as of `Batches`; every one has `start` True.
+class ShuffledDecoder:
+    """Single frames from everywhere, every one with `start` True.
 
-    Every rank decodes the frames of all.
+    Of the pools this decoder decodes every `parts`-th, beginning with `part`, and it fills the batches of these. Every
+    rank decodes the frames of all.
     """
 
-    def __init__(self, shards: Shards, **settings: Any) -> None:
-        """settings: of `BatchIterator`, but for `unroll_length`, which is 1."""
-        super().__init__(shards, unroll_length=1, **settings)
-        self._updates_a_pool = -(-_POOL_FRAMES // self.batch_size)
+    def __init__(self, shards: Shards, plan: BatchPlan, part: int, parts: int) -> None:
+        self._shards, self._plan = shards, plan
+        self._size = plan.batch_size * plan.updates_a_pool
+        self._frames_per_epoch = sum(game.frames for game in shards.train)
         self._chunk_game, self._chunk_first, self._chunk_length = _chunks(shards.train)
         self._order = functools.lru_cache(maxsize=4)(self._epoch)
-        self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="demonstrations")
-        self._pools: dict[int, tuple[Batch, list[Future[None]]]] = {}
+        self._number: int | None = None
+        self._frames: Batch = {}
 
-    def close(self) -> None:
-        """Stop the background threads; the iterator cannot be used any more."""
-        self._executor.shutdown(cancel_futures=True)
+    def fill(self, update: int, batch: Batch) -> None:
+        """Write batch `update` over whatever `batch` holds."""
+        pool, place = divmod(update, self._plan.updates_a_pool)
+        self._hold(pool)
+        deal = np.random.default_rng([self._plan.seed, 1, pool]).permutation(self._size)
+        dealt = deal[place * self._plan.batch_size : (place + 1) * self._plan.batch_size]
+        _gather(self._frames, dealt[self._plan.rank :: self._plan.world], batch)
 
-    def _moved(self) -> None:
-        """Nothing to forget: pools are known by their number, and `_read` drops those that it does not need."""
-
-    def _read(self) -> Batch:
-        pool, place = divmod(self.update, self._updates_a_pool)
-        for number in {pool, pool + 1} - self._pools.keys():
-            self._pools[number] = self._decode(number)
-        for number in self._pools.keys() - {pool, pool + 1}:
-            for task in self._pools.pop(number)[1]:
-                task.cancel()
-        frames, tasks = self._pools[pool]
-        for task in tasks:
-            task.result()
-        size = self.batch_size * self._updates_a_pool
-        deal = np.random.default_rng([self._seed, 1, pool]).permutation(size)
-        dealt = deal[place * self.batch_size : (place + 1) * self.batch_size]
-        return _gather(frames, dealt[self._rows.start :: self._rows.step])
+    def prepare(self, update: int) -> None:
+        """Decode the pool of batch `update`. An error is left to `fill`, which meets it again."""
+        with contextlib.suppress(TrainingError):
+            self._hold(update // self._plan.updates_a_pool)
 
     def _epoch(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The chunks in their order, and where each ends on the line of all frames."""
-        order = np.random.default_rng([self._seed, 0, number]).permutation(len(self._chunk_length))
+        order = np.random.default_rng([self._plan.seed, 0, number]).permutation(len(self._chunk_length))
         return order, np.cumsum(self._chunk_length[order])
 
     def _pieces(self, pool: int) -> Iterator[_Piece]:
         """What the pool is made of, along the line."""
-        size = self.batch_size * self._updates_a_pool
-        position, end = pool * size, (pool + 1) * size
+        position, end = pool * self._size, (pool + 1) * self._size
         while position < end:
-            epoch, place = divmod(position, self.frames_per_epoch)
+            epoch, place = divmod(position, self._frames_per_epoch)
             order, ends = self._order(epoch)
             index = int(np.searchsorted(ends, place, side="right"))
             chunk = order[index]
             skipped = int(place - (ends[index] - self._chunk_length[chunk]))
             length = min(int(self._chunk_length[chunk]) - skipped, end - position)
-            game = self.shards.train[self._chunk_game[chunk]]
+            game = self._shards.train[self._chunk_game[chunk]]
             yield _Piece(game=game, first=int(self._chunk_first[chunk]) + skipped, length=length)
             position += length
 
-    def _decode(self, pool: int) -> tuple[Batch, list[Future[None]]]:
-        """Begin to read a pool: fields [n, ...], Atari's pixels as single frames with three more before each piece."""
+    def _hold(self, pool: int) -> None:
+        """Decode a pool, unless it is at hand: fields [n, ...], Atari's pixels single, with three more a piece."""
+        if pool == self._number:
+            return
+        self._number, self._frames = None, {}  # the memory of the pool before is free
         pieces = list(self._pieces(pool))
-        size = self.batch_size * self._updates_a_pool
-        frames = {name: array[0] for name, array in empty_batch(self.shards, 1, size).items() if name != "pixels"}
-        lead = STACK - 1 if self.shards.env == "atari" else 0
+        empty = empty_batch(self._shards, 1, self._size)
+        frames = {name: array[0] for name, array in empty.items() if name != "pixels"}
+        lead = STACK - 1 if self._shards.env == "atari" else 0
         if lead:
-            frames["pixels"] = np.zeros((size + lead * len(pieces), *self.shards.layout.shape), np.uint8)
+            frames["pixels"] = np.zeros((self._size + lead * len(pieces), *self._shards.layout.shape), np.uint8)
             lengths = [piece.length for piece in pieces]
-            frames["newest"] = np.arange(size) + lead * np.repeat(np.arange(1, len(pieces) + 1), lengths)
-        starts = np.cumsum([0, *(piece.length for piece in pieces)])
-        tasks = [
-            self._executor.submit(self._fill, pieces, starts, lead, frames, range(part, len(pieces), self._threads))
-            for part in range(self._threads)
-        ]
-        return frames, tasks
-
-    def _fill(self, pieces: list[_Piece], starts: NDArray[np.int64], lead: int, frames: Batch, part: range) -> None:
-        for index in part:
-            piece, start = pieces[index], int(starts[index])
-            stream = GameStream(self.shards, piece.game, piece.first)
+            frames["newest"] = np.arange(self._size) + lead * np.repeat(np.arange(1, len(pieces) + 1), lengths)
+        start = 0
+        for index, piece in enumerate(pieces):
+            stream = GameStream(self._shards, piece.game, piece.first)
             end = start + piece.length
             row = {name: array[start:end] for name, array in frames.items() if name not in ("pixels", "newest")}
             if lead:
@@ -119,6 +105,8 @@ class ShuffledBatches(BatchIterator):
             else:
                 stream.read(row)
             row["start"][:] = True
+            start = end
+        self._number, self._frames = pool, frames
 
 
 def _chunks(games: tuple[RecordedGame, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -130,9 +118,12 @@ def _chunks(games: tuple[RecordedGame, ...]) -> tuple[NDArray[np.int64], NDArray
     return game, first, length
 
 
-def _gather(frames: Batch, chosen: NDArray[np.int64]) -> Batch:
-    batch = {name: array[chosen][:, None] for name, array in frames.items() if name not in ("pixels", "newest")}
-    if "pixels" in frames:
-        newest = frames["newest"][chosen]
-        batch["pixels"] = frames["pixels"][newest[:, None] + np.arange(1 - STACK, 1)][:, None]
-    return batch
+def _gather(frames: Batch, chosen: NDArray[np.int64], batch: Batch) -> None:
+    """Write the chosen frames into a batch [B, 1, ...]."""
+    # mode: the default would write to a buffer first, so that a wrong index leaves `out` as it was.
+    for name, array in batch.items():
+        if name == "pixels":
+            stack = frames["newest"][chosen][:, None] + np.arange(1 - STACK, 1)
+            np.take(frames[name], stack, axis=0, out=array[:, 0], mode="clip")
+        else:
+            np.take(frames[name], chosen, axis=0, out=array[:, 0], mode="clip")

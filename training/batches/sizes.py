@@ -1,8 +1,10 @@
-"""How large batches may be, and how many threads read them."""
+"""How large batches may be, and how many threads or processes decode them."""
 
 import os
 
 from training.errors import ConfigError
+
+_MOST = 8
 
 
 def check_sizes(batch_size: int, unroll_length: int, rank: int, world: int) -> None:
@@ -20,3 +22,23 @@ def thread_count(threads: int | None) -> int:
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be 1 or more, got {threads}.")
     return threads or min(2, len(os.sched_getaffinity(0)))
+
+
+def process_count(workers: int | None, world: int) -> int:
+    """How many processes decode: as many as asked for, or what this rank's cores allow; 0 means threads instead.
+
+    Half of the rank's cores, and no more than eight: the others are left to the training loop and to what else it does.
+    Below four cores threads are as fast (`benchmarks/shards.py`). A rank has its share of the machine's cores. One that
+    is alone has no more than OMP_NUM_THREADS, by which a sweep tells its runs how many they have; torchrun sets the
+    same variable to 1, so that it says nothing where there are several ranks.
+    """
+    if workers is not None:
+        if workers < 0:
+            raise ConfigError(f"workers must be 0 or more, got {workers}.")
+        return workers
+    cores = len(os.sched_getaffinity(0))
+    if world > 1:
+        cores //= int(os.environ.get("LOCAL_WORLD_SIZE", world))  # torchrun's: the ranks on this machine
+    elif (limit := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
+        cores = min(cores, int(limit))
+    return 0 if cores < 4 else min(cores // 2, _MOST)

@@ -11,22 +11,27 @@ STACK = 4
 """Atari frames in one observation, the newest last; zeros before a game's first, as AtariVectorEnv gives them."""
 
 
-def empty_batch(shards: Shards, slots: int, length: int) -> Batch:
-    """A batch of zeros of the shards' environment."""
+def batch_fields(shards: Shards, slots: int, length: int) -> dict[str, tuple[type, tuple[int, ...]]]:
+    """Type and shape of each field of a batch of the shards' environment."""
     time = (slots, length)
     rows, columns = shards.layout.shape
-    observation: Batch
+    observation: dict[str, tuple[type, tuple[int, ...]]]
     if shards.env == "atari":
-        observation = {"pixels": np.zeros((*time, STACK, rows, columns), np.uint8)}
+        observation = {"pixels": (np.uint8, (*time, STACK, rows, columns))}
     else:
-        observation = {name: np.zeros((*time, rows, columns), np.uint8) for name in shards.layout.planes}
-        observation["cursor"] = np.zeros((*time, 2), np.uint8)
+        observation = {name: (np.uint8, (*time, rows, columns)) for name in shards.layout.planes}
+        observation["cursor"] = (np.uint8, (*time, 2))
     return observation | {
-        "previous": np.zeros(time, np.int64),
-        "start": np.zeros(time, bool),
-        "action": np.zeros(time, np.int64),
-        "mask": np.zeros(time, bool),
+        "previous": (np.int64, time),
+        "start": (np.bool_, time),
+        "action": (np.int64, time),
+        "mask": (np.bool_, time),
     }
+
+
+def empty_batch(shards: Shards, slots: int, length: int) -> Batch:
+    """A batch of zeros."""
+    return {name: np.zeros(shape, dtype) for name, (dtype, shape) in batch_fields(shards, slots, length).items()}
 
 
 class GameStream:

@@ -61,6 +61,7 @@ def shard(
     source: Annotated[Path, typer.Argument(help="Games in NLD-AA's layout.", metavar="GAMES")],
     folder: Annotated[Path, typer.Argument(help="New folder for the shards.", metavar="SHARDS")],
     holdout: Annotated[float, typer.Option(help="Share of the games held out, to measure the loss on.")] = 0.05,
+    workers: WorkersOpt = None,
     seed: SeedOpt = 0,
     as_json: JsonOpt = False,
 ) -> None:
@@ -73,6 +74,7 @@ def shard(
             folder,
             holdout=holdout,
             seed=seed,
+            workers=workers,
             progress=lambda done, total, frames: bar(done, total) if bar else None,
             report=say,
         )

@@ -39,6 +39,7 @@ def train(config: CloningConfig, *, out: Path, table: Path, wandb: bool = False,
             seed=config.seed,
             rank=here.rank,
             world=here.world,
+            workers=None if here.device.type == "cuda" else 0,  # a CPU learns slower than one thread decodes
         )
         held.enter_context(batches)
         loop = held.enter_context(

@@ -8,6 +8,7 @@ into zeros and accumulates the exclusive or over time, so a reader keeps only th
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import pyarrow as pa
@@ -106,10 +107,11 @@ def encode(layout: Layout, frames: Mapping[str, NDArray]) -> dict[str, bytes | i
     """
     length = len(frames["action"])
     planes = {name: np.ascontiguousarray(frames[name]).reshape(length, layout.cells) for name in layout.planes}
-    deltas = {name: plane.copy() for name, plane in planes.items()}
+    deltas = {name: np.empty_like(plane) for name, plane in planes.items()}
     for name, delta in deltas.items():
-        delta[1:] ^= planes[name][:-1]
-    changed = np.flatnonzero(np.bitwise_or.reduce(list(deltas.values())))
+        delta[0] = planes[name][0]
+        np.bitwise_xor(planes[name][1:], planes[name][:-1], out=delta[1:])
+    changed = np.flatnonzero(reduce(np.bitwise_or, deltas.values()) != 0)  # of booleans: far faster
     frame, cell = np.divmod(changed, layout.cells)
     streams = {
         "changes": np.bincount(frame, minlength=length).astype(np.uint32),

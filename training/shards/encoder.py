@@ -58,9 +58,11 @@ class GameEncoder:
             self._hashes[name].update(np.ascontiguousarray(array).data)
         self._frames += len(arrays["action"])
         self._samples += int(arrays["mask"].sum())
-        self._waiting.append({name: array.copy() for name, array in arrays.items()})
+        self._waiting.append(arrays)
         if sum(len(piece["action"]) for piece in self._waiting) >= self._block:
             self._flush(final=False)
+        else:
+            self._waiting[-1] = {name: array.copy() for name, array in arrays.items()}
 
     def finish(self, *, points: int | None = None, character: str | None = None) -> EncodedGame:
         """The whole game. Raises DataError when it has no frames."""
@@ -81,7 +83,9 @@ class GameEncoder:
     def _flush(self, *, final: bool) -> None:
         if not self._waiting:
             return
-        waiting = {name: np.concatenate([piece[name] for piece in self._waiting]) for name in self._waiting[0]}
+        waiting = self._waiting[0]
+        if len(self._waiting) > 1:
+            waiting = {name: np.concatenate([piece[name] for piece in self._waiting]) for name in waiting}
         length = len(waiting["action"])
         end = length if final else length - length % self._block
         for start in range(0, end, self._block):

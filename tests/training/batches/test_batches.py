@@ -246,7 +246,7 @@ def test_atari_frames_are_stacked_as_the_environment_stacks_them(atari, batch_si
 
 def test_shuffled_frames_come_once_an_epoch_from_everywhere(atari, monkeypatch):
     """Pools of two batches of 32 frames, which end within chunks and within epochs."""
-    monkeypatch.setattr("training.batches.shuffled._POOL_FRAMES", 64)
+    monkeypatch.setattr("training.batches.shuffled.POOL_FRAMES", 64)
     shards, _ = atari
     expected = Counter((int(game.name), frame) for game in shards.train for frame in range(game.frames))
     total = sum(expected.values())
@@ -264,7 +264,7 @@ def test_shuffled_frames_come_once_an_epoch_from_everywhere(atari, monkeypatch):
 
 
 def test_shuffled_batches_follow_from_their_number_and_rank(atari, monkeypatch):
-    monkeypatch.setattr("training.batches.shuffled._POOL_FRAMES", 64)
+    monkeypatch.setattr("training.batches.shuffled.POOL_FRAMES", 64)
     shards, _ = atari
     settings = {"batch_size": 12, "unroll_length": 1, "seed": 3}
     with training_batches(shards, **settings) as batches:

@@ -11,7 +11,8 @@ from nle.env.tasks import NetHackChallenge
 from random_shards import read
 
 from training.errors import ConfigError, DataError
-from training.record.nethack.convert import ACTIONS, convert, expert_frames
+from training.record.nethack.convert import convert
+from training.record.nethack.encoding import ACTIONS, expert_frames
 
 SAFE = [ACTIONS.index(ord(key)) for key in "hjklyubns"]
 """Moving and searching: no menus, no prompts that quitting could get stuck in."""
@@ -137,10 +138,10 @@ def test_keys_that_nle_sent_are_masked(keys, expert):
 
 
 def test_converting_again_in_other_order_gives_the_same_data(recorded, shards, tmp_path):
-    """Sessions under other names are read in another order, by more threads, in another folder."""
+    """Sessions under other names are read in another order, by more processes, in another folder."""
     shutil.copytree(recorded[0] / "first", tmp_path / "nld" / "z")
     shutil.copytree(recorded[0] / "second", tmp_path / "nld" / "a")
-    again = convert(tmp_path / "nld", tmp_path / "s", holdout=0.25, threads=3)
+    again = convert(tmp_path / "nld", tmp_path / "s", holdout=0.25, workers=3)
     assert again.identity == shards.identity
     assert [game.heldout for game in again.games] == [game.heldout for game in shards.games]
     assert len(shards.heldout) == 2

@@ -2,18 +2,15 @@
 
 import contextlib
 import dataclasses
-import json
-import os
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import tempfile
 
 from training.errors import MachineError
 from training.games.nethack.game import NetHackTask
 from training.games.nethack.worker import DONE, READY
+from training.processes import ending, start_module
 
 _BOOT_SECONDS = 120.0
 _GOODBYE_SECONDS = 2.0
@@ -69,15 +66,15 @@ class WorkerProcess:
         self.hang_up()
         try:
             self._process.wait(_GOODBYE_SECONDS)
-            ending = _ending(self._process.returncode)
+            how = ending(self._process.returncode)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            ending = "did not answer"
+            how = "did not answer"
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
-        return ending
+        return how
 
     def _launch(self) -> None:
         self._ready = self._asked = False
@@ -85,19 +82,12 @@ class WorkerProcess:
         self._line, theirs = socket.socketpair()
         self._line.settimeout(_BOOT_SECONDS)
         settings = self._settings | {"line": theirs.fileno()}
-        # -P: nothing in the current folder stands in for a package. One thread: numpy's would only get in the way.
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-            "TMPDIR": self._folder,
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        }
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "training.games.nethack.worker", json.dumps(settings)],
-                pass_fds=(settings["memory"], settings["line"]),
-                stdin=subprocess.DEVNULL,
-                env=environment,
+            self._process = start_module(
+                "training.games.nethack.worker",
+                settings,
+                files=(settings["memory"], settings["line"]),
+                environment={"TMPDIR": self._folder},
             )
 
     def _heard(self) -> bytes:
@@ -106,9 +96,3 @@ class WorkerProcess:
             return self._line.recv(1)
         except (ConnectionError, TimeoutError):
             return b""
-
-
-def _ending(code: int) -> str:
-    if code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"ended with exit code {code}"

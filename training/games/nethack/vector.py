@@ -1,16 +1,12 @@
 """Many NetHack games stepped together, in worker processes that write their screens into shared memory.
 
-Processes: workers are interpreters of their own, running `training.games.nethack.worker`. Forking a process that holds
-torch's threads can hang; multiprocessing's spawn imports the caller's script again in every worker, and pickles.
-Memory: a file without a name (memfd), so that nothing can be left in /dev/shm, even by SIGKILL: the kernel frees it
-with the last process that uses it.
+Processes and memory: see `training.processes`.
 Signals: one byte through a socket each way. A dead worker reads as the end of the stream at once, and a parent that
 waits leaves its core to the workers.
 """
 
 import mmap
 import os
-import tempfile
 import warnings
 import weakref
 from collections.abc import Iterable
@@ -24,6 +20,7 @@ from training.games.nethack import worker as serving
 from training.games.nethack.game import NetHackTask
 from training.games.nethack.process import WorkerProcess
 from training.games.vector import Deal, GameResult, Transition, checked_actions, checked_seed, game_seeds
+from training.processes import nameless_file
 
 _ATTEMPTS = 3
 _SCREEN = ("chars", "colors", "cursor")
@@ -59,7 +56,7 @@ class NetHackVector:
         if not 1 <= workers <= count:
             raise ConfigError(f"{count} games can be played by 1 to {count} workers, got workers = {workers}.")
         size = serving.shared_bytes(count)
-        self._file = _nameless_file(size)
+        self._file = nameless_file(size)
         self._shared = serving.shared_arrays(mmap.mmap(self._file, size), count)
         self._numbers = np.full(count, -1, np.int64)
         self._sent = False
@@ -213,16 +210,6 @@ class NetHackVector:
     def _check_open(self) -> None:
         if not self._release.alive:
             raise RuntimeError("This NetHackVector is closed; make a new one.")
-
-
-def _nameless_file(size: int) -> int:
-    if hasattr(os, "memfd_create"):
-        file = os.memfd_create("nethack-frames")
-    else:
-        with tempfile.TemporaryFile() as unlinked:
-            file = os.dup(unlinked.fileno())
-    os.ftruncate(file, size)
-    return file
 
 
 def _free(workers: list[WorkerProcess], file: int, owner: int) -> None:

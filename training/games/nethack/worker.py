@@ -8,7 +8,6 @@ import contextlib
 import json
 import mmap
 import os
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -79,7 +78,6 @@ def _begin(games: dict[int, Game], shared: dict[str, np.ndarray]) -> None:
 
 def main(settings: str) -> None:
     """Serve until the parent hangs up. `settings` is JSON: task, count, slots, and the descriptors memory and line."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     options = json.loads(settings)
     with mmap.mmap(options["memory"], shared_bytes(options["count"])) as memory:
         shared = shared_arrays(memory, options["count"])
