@@ -1,5 +1,6 @@
 """From a run table to its posterior, and the comparison of laws."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -7,7 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast.bayes.diagnostics import HIGH_PARETO_K, Diagnostics, convergence, diagnose, leave_out, probability_below
+from forecast.bayes.diagnostics import (
+    HIGH_PARETO_K,
+    MAX_DIVERGENT,
+    Diagnostics,
+    convergence,
+    diagnose,
+    leave_out,
+    probability_below,
+)
 from forecast.bayes.hindcasts import hindcasts
 from forecast.bayes.pace import Pace, learned_pace
 from forecast.bayes.posterior import Posterior
@@ -30,6 +39,7 @@ from forecast.model.weights import LOCALITIES
 from forecast.runs.cost import group_costs
 from forecast.runs.table import Runs, return_offset
 
+_CAREFUL = 0.95  # acceptance probability with which a fit is made again whose draws diverge
 _PASSED = 0.8  # a highest return below this part of what runs reach is refused
 
 
@@ -70,15 +80,18 @@ def fit(
     experts, starts = _by_group(runs, expert_return, "expert_return"), _by_group(runs, start_loss, "start_loss")
     encoding = encode(runs, expert_return=experts, start_loss=starts)
     spec = _spec(runs, law, returns=bool(encoding.data.return_weight.any()))
-    sampled = sample(
+    draw = functools.partial(
+        sample,
         spec,
         encoding.data,
-        settings,
-        seed,
+        seed=seed,
         weights=encoding.chain_weights(chains),
         enough=lambda values: convergence(values, len(LOCALITIES)).reached,
         progress=progress,
     )
+    sampled = draw(settings)
+    if sampled.diverging.mean() > MAX_DIVERGENT:
+        sampled = draw(replace(settings, target_accept=_CAREFUL))
     posterior = Posterior(
         runs=runs,
         spec=spec,

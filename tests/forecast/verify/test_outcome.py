@@ -171,7 +171,8 @@ def test_files_of_five_quantiles_are_scored_and_say_so(frozen, path):
     assert "five quantiles" not in fine.sentence
     for a, b in zip(fine.outcomes[0].scores, rough.outcomes[0].scores, strict=True):
         assert b.crps == pytest.approx(a.crps, rel=0.15)
-        assert b.percentile == pytest.approx(a.percentile, abs=0.08)
+        # Between two of the five, a fifth of the probability apart.
+        assert b.percentile == pytest.approx(a.percentile, abs=0.1)
     far = forecast.score(path, table_of(outcome(frozen, loss=1e-3)))
     assert far.outcomes[0].scores[0].percentile_text == "<5%"
 
