@@ -133,7 +133,7 @@ def _starts(programs: "_Programs", spec: Spec, data: Data, weights: np.ndarray, 
     for own, weight, key in zip(found, weights, keys, strict=True):
         best = densest(weight)
         x = (best if own.energy > best.energy + _FAR_BELOW else own).x
-        starts.append(unravel(x + _JITTER * jax.random.normal(jax.random.fold_in(key, 1), x.shape)))
+        starts.append(unravel(jnp.asarray(x) + _JITTER * jax.random.normal(jax.random.fold_in(key, 1), x.shape)))
     return starts
 
 
@@ -310,10 +310,9 @@ def _compiled(spec: Spec, settings: Settings, data: Data) -> _Programs:
 
     # Traced one after the other, because numpyro keeps what it traces in one place; compiled in parallel.
     x, unravel = ravel_pytree(packed(sites))
-    lowered = [
-        jax.jit(jax.value_and_grad(lambda x, data: potential(data)(unravel(x)))).lower(x, data),
-        jax.jit(start).lower(jax.random.PRNGKey(0), unravel(x), data),
-    ]
-    lowered.append(jax.jit(block).lower(lowered[1].out_info, data))
-    with ThreadPoolExecutor(len(lowered)) as pool:
-        return _Programs(*pool.map(lambda program: program.compile(), lowered), jax.jit(finish))
+    valued = jax.jit(jax.value_and_grad(lambda x, data: potential(data)(unravel(x)))).lower(x, data)
+    started = jax.jit(start).lower(jax.random.PRNGKey(0), unravel(x), data)
+    blocked = jax.jit(block).lower(started.out_info, data)
+    with ThreadPoolExecutor(3) as pool:
+        first, second, third = (pool.submit(program.compile) for program in (valued, started, blocked))
+        return _Programs(first.result(), second.result(), third.result(), jax.jit(finish))
