@@ -1,5 +1,6 @@
 """Errors that the user can mend. Any other exception is a bug and keeps its traceback."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,11 +35,22 @@ class Problem:
     """What is wrong, without its place."""
     fix: str
     """What to do."""
+    mapping: str = ""
+    """A mapping of a column that would mend it: loss=nll."""
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, *, command: bool = False) -> str:
+        """The sentence; command: a mapping is shown as an option of the command line, not as an argument of Python."""
+        fix = self.fix
+        if self.mapping:
+            name, _, spec = self.mapping.partition("=")
+            shown = f"--column {shlex.quote(self.mapping)}" if command else f"columns={{{name!r}: {spec!r}}}"
+            fix = f"{fix}: {shown}"
         where = [_lines(self.rows)] if self.rows else []
         where += [f"column `{self.column}`"] if self.column else []
-        return " ".join(f"{', '.join(where)}{': ' if where else ''}{self.what}; {self.fix}.".split())
+        return " ".join(f"{', '.join(where)}{': ' if where else ''}{self.what}; {fix}.".split())
 
 
 class TableError(ForecastError):
@@ -53,9 +65,14 @@ class TableError(ForecastError):
         self.problems = tuple(problems)
 
     def __str__(self) -> str:
-        if len(self.problems) == 1:
-            return f"{self.source}: {self.problems[0]}"
-        return "\n".join([f"{self.source}: {len(self.problems)} problems", *(f"- {p}" for p in self.problems)])
+        return self.text()
+
+    def text(self, *, command: bool = False) -> str:
+        """All problems; command: in the words of the command line, as in `Problem.text`."""
+        told = [p.text(command=command) for p in self.problems]
+        if len(told) == 1:
+            return f"{self.source}: {told[0]}"
+        return "\n".join([f"{self.source}: {len(told)} problems", *(f"- {t}" for t in told)])
 
 
 def _lines(rows: Sequence[int]) -> str:

@@ -1,7 +1,12 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and their names."""
 
+import hashlib
 import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
+
+_LONGEST = 60  # characters of a name that a file is named after
 
 
 def write_whole(path: str | Path, content: str | bytes | memoryview) -> None:
@@ -23,3 +28,20 @@ def write_whole(path: str | Path, content: str | bytes | memoryview) -> None:
         os.replace(beside, place)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def file_names(names: Iterable[str]) -> dict[str, str]:
+    """A part of a file name for each of these names: safe on every system, short, and no two alike, in any case.
+
+    A name that is so already stays as it is.
+    """
+    safe = {name: re.sub(r"[^\w.-]+", "-", name)[:_LONGEST].strip(".-") or "group" for name in names}
+    folded = [part.casefold() for part in safe.values()]
+    for name, part in safe.items():
+        if folded.count(part.casefold()) > 1 and part != name:
+            safe[name] = f"{part}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    left = [part.casefold() for part in safe.values()]
+    return {
+        name: part if left.count(part.casefold()) == 1 else f"{part}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        for name, part in safe.items()
+    }

@@ -8,7 +8,7 @@ import typer
 
 import forecast
 from forecast.cli import deciding, fitting, reporting, terminal, verifying
-from forecast.errors import ForecastError
+from forecast.errors import ForecastError, TableError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,14 +38,14 @@ def main() -> None:
     try:
         app()
     except (ForecastError, OSError) as error:
-        terminal.err.print(f"forecast: {error}", markup=False)
+        text = error.text(command=True) if isinstance(error, TableError) else str(error)
+        terminal.err.print(f"forecast: {text}")
         raise SystemExit(2) from None
     except Exception:
         traceback.print_exc()
         terminal.err.print(
             "forecast: this is a bug of ours, not of your input. Please report it to the authors of game-scaling with "
             f"the traceback above and this command: {shlex.join(['forecast', *sys.argv[1:]])}",
-            markup=False,
         )
         raise SystemExit(1) from None
     except KeyboardInterrupt:

@@ -56,9 +56,9 @@ def recommend(
     regret = None if params is None else recommendation.regret_of(params)
     if out is not None:
         write_whole(out, recommendation.to_toml())
-    terminal.warn(posterior)
+    terminal.warn(posterior, quiet=as_json)
     if as_json:
-        terminal.print_json({**recommendation.to_dict(), "regret": regret})
+        terminal.print_json({**recommendation.to_dict(), "regret": regret, "notes": terminal.notes(posterior)})
         return
     terminal.out.print(recommendation.sentence)
     terminal.print_table(recommendation.table(), None)
@@ -82,9 +82,9 @@ def required(
         raise ForecastError("give one target, --loss or --return.")
     posterior = options.posterior(runs, quiet=as_json)
     answer = forecast.required(posterior, loss=loss, returns=returns, probability=probability, group=group)
-    terminal.warn(posterior)
+    terminal.warn(posterior, quiet=as_json)
     if as_json:
-        terminal.print_json(answer.to_dict())
+        terminal.print_json({**answer.to_dict(), "notes": terminal.notes(posterior)})
     else:
         terminal.out.print(answer.sentence)
 
@@ -108,9 +108,9 @@ def next_runs(
         if plan.runs.empty:
             raise ForecastError(f"{plan.sentence} So {out} was not written.")
         write_whole(out, plan.to_toml())
-    terminal.warn(posterior)
+    terminal.warn(posterior, quiet=as_json)
     if as_json:
-        terminal.print_json(plan.to_dict())
+        terminal.print_json({**plan.to_dict(), "notes": terminal.notes(posterior)})
         return
     terminal.out.print(plan.sentence)
     if not plan.runs.empty:

@@ -64,6 +64,7 @@ def fit(
                 "law": options.law,
                 "parameters": summary.to_dict(orient="records"),
                 "set_aside": {str(k): v for k, v in posterior.set_aside.items()},
+                "notes": terminal.notes(posterior),
                 "diagnostics": terminal.diagnostics(posterior),
                 "comparison": None if compared is None else compared.to_dict(orient="records"),
                 "saved": None if out is None else str(out),
@@ -74,8 +75,8 @@ def fit(
     terminal.print_table(posterior.diagnostics.checks, "Diagnostics")
     if compared is not None:
         terminal.print_table(compared, "Laws by PSIS-LOO, whole trajectories left out")
-    for reason, count in posterior.set_aside.value_counts().items():
-        terminal.out.print(f"Set aside: {count} of {len(table.table)} rows, {reason}.")
+    for note in terminal.notes(posterior):
+        terminal.out.print(note)
     terminal.out.print(posterior.diagnostics.sentence)
 
 
@@ -92,7 +93,7 @@ def predict(
     points = forecast.read_points(at)
     posterior = options.posterior(runs, quiet=as_json)
     table = forecast.predict_points(posterior, points, group=group)
-    terminal.warn(posterior)
+    terminal.warn(posterior, quiet=as_json)
     if out is not None:
         write_whole(out, table.to_csv(index=False))
     if as_json:

@@ -24,8 +24,13 @@ DeviceOpt = Annotated[str, typer.Option(help=f"One of {', '.join(PEAK_FLOPS)}.")
 MfuOpt = Annotated[float, typer.Option(help="Share of the device's peak rate that training reaches.")]
 
 
-ColumnsOpt = Annotated[Path | None, typer.Option(help="TOML file with [columns]: canonical = 'column*factor'.")]
-ColumnOpt = Annotated[list[str] | None, typer.Option(help="One mapping NAME=COLUMN[*FACTOR]; may be repeated.")]
+ColumnsOpt = Annotated[Path | None, typer.Option(help="TOML file with [columns]: what --column takes, a line each.")]
+ColumnOpt = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="NAME=COLUMN, NAME=ARITHMETIC over columns (flops=6*params*samples), or COLUMN= to leave it out."
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +60,7 @@ class FitOptions:
         mapping = forecast.read_columns(self.columns) if self.columns else {}
         for item in self.column or []:
             name, equals, spec = item.partition("=")
-            if not equals or not name or not spec:
+            if not equals or not name:
                 raise ForecastError(f"--column {item!r} is not NAME=COLUMN; write for example --column loss=val/loss.")
             mapping[name.strip()] = spec.strip()
         return forecast.read_runs(str(source), columns=mapping, to_fit=to_fit)

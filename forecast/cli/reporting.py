@@ -22,7 +22,7 @@ from forecast.cli.options import (
     takes_fit_options,
 )
 from forecast.errors import ForecastError
-from forecast.files import write_whole
+from forecast.files import file_names, write_whole
 
 
 @takes_fit_options
@@ -69,13 +69,15 @@ def report(
             past = forecast.backtest.backtest(posterior.runs, seed=options.seed, progress=bar)
     shown: dict[str, Any] = {"comparison": compared, "backtest": past, "scores": scores}
     page = write_report(posterior, recommendations, out, **shown, command=_typed(posterior, runs))
+    parts = file_names(one.group for one in recommendations)
     for one in recommendations:
-        name = "recommendation.toml" if len(recommendations) == 1 else f"recommendation-{one.group}.toml"
+        name = "recommendation.toml" if len(recommendations) == 1 else f"recommendation-{parts[one.group]}.toml"
         write_whole(out / name, one.to_toml())
-    terminal.warn(posterior)
+    terminal.warn(posterior, quiet=as_json)
     if as_json:
         content = {"recommendations": recommendations, "scores": scores}
-        terminal.print_json({"page": str(page), **{k: [one.to_dict() for one in v] for k, v in content.items()}})
+        told = {k: [one.to_dict() for one in v] for k, v in content.items()}
+        terminal.print_json({"page": str(page), **told, "notes": terminal.notes(posterior)})
         return
     for one in recommendations:
         terminal.out.print((f"{one.group}: " if len(recommendations) > 1 else "") + one.sentence)

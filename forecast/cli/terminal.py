@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -17,8 +17,9 @@ from rich.table import Table
 import forecast
 from forecast.numbers import count, decimals, digits, percent, scientific, share
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# Without markup: names of a table are text, whatever brackets they have.
+out = Console(highlight=False, soft_wrap=True, markup=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 _SECONDS = 10
 """Between two lines of progress where there is no terminal."""
 _ELPD = partial(decimals, places=1)
@@ -81,8 +82,22 @@ def _line_by_line(what: str) -> Callable[[int, int], None]:
     return report
 
 
-def warn(posterior: forecast.Posterior) -> None:
-    """Say on stderr what is wrong with a posterior, if anything is."""
+def notes(posterior: forecast.Posterior) -> list[str]:
+    """What was mapped, left out, set aside or assumed, a sentence each."""
+    rows = len(posterior.runs.table)
+    counts = posterior.set_aside.value_counts()
+    return [*posterior.runs.notes, *(f"Set aside: {n} of {rows} rows, {reason}." for reason, n in counts.items())]
+
+
+def tell(sentences: Iterable[str], *, quiet: bool = False) -> None:
+    """Notes on stderr, unless quiet."""
+    for sentence in () if quiet else sentences:
+        err.print(f"note: {sentence}")
+
+
+def warn(posterior: forecast.Posterior, *, quiet: bool = False) -> None:
+    """Say on stderr what a posterior rests on, unless quiet, and what is wrong with it, if anything is."""
+    tell(notes(posterior), quiet=quiet)
     if not posterior.diagnostics.passed:
         err.print(posterior.diagnostics.sentence)
 

@@ -16,7 +16,7 @@ from forecast.cli.options import (
     JsonOpt,
     check_folder,
 )
-from forecast.files import write_whole
+from forecast.files import file_names, write_whole
 from forecast.model.laws import LAWS
 
 
@@ -35,8 +35,9 @@ def score(
     result = forecast.score(recommendation, table, group=group)
     if out is not None:
         write_whole(out, terminal.as_json(result.to_dict()))
+    terminal.tell(table.notes, quiet=as_json)
     if as_json:
-        terminal.print_json(result.to_dict())
+        terminal.print_json({**result.to_dict(), "notes": list(table.notes)})
         return
     terminal.out.print(result.sentence)
     head, rows = result.cells()
@@ -74,8 +75,10 @@ def backtest(
         _draw_past(table, result, out)
     if as_json:
         frames = {"scores": scores, "pooled": pooled, "refusals": result.refusals}
-        terminal.print_json({"source": table.source, **{k: v.to_dict(orient="records") for k, v in frames.items()}})
+        told = {k: v.to_dict(orient="records") for k, v in frames.items()}
+        terminal.print_json({"source": table.source, **told, "notes": list(table.notes)})
         return
+    terminal.tell(table.notes)
     over = f", over {len(table.groups)} groups" if len(table.groups) > 1 else ""
     for target in pooled["target"].unique():
         terminal.print_table(terminal.by_method(pooled[pooled["target"] == target]), f"Forecasts of {target}{over}")
@@ -92,6 +95,7 @@ def _first_reason(result: Any, method: str) -> str:
 def _draw_past(runs: forecast.Runs, result: Any, out: Path) -> None:
     from forecast.report import figures  # matplotlib is slow to import
 
+    names = file_names(runs.groups)
     for group in runs.groups:
         figure = figures.past_forecasts(runs.group_table(group), runs.frontier_excess(), result, group)
-        (out / f"{group.replace('/', '-')}.png").write_bytes(figures.png(figure))
+        write_whole(out / f"{names[group]}.png", figures.png(figure))

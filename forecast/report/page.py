@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from forecast.bayes.posterior import Posterior
 from forecast.decide.recommend import Recommendation
 from forecast.errors import ForecastError
-from forecast.files import write_whole
+from forecast.files import file_names, write_whole
 from forecast.model.weights import LOCALITIES
 from forecast.numbers import count, percent, plain, scientific
 from forecast.report import figures, tables
@@ -73,12 +73,13 @@ def write_report(
     if len(scored) < len(scores):
         raise ForecastError("two of the scored forecasts are of one group; a report shows one for each.")
     views = [figures.look(posterior, r, replicates=replicates) for r in recommendations]
-    sections = [_section(view, backtest, scored.get(view.group)) for view in views]
+    names = file_names(view.group for view in views)
+    sections = [_section(view, names[view.group], backtest, scored.get(view.group)) for view in views]
     (out / "figures").mkdir(parents=True, exist_ok=True)
     for view, section in zip(views, sections, strict=True):
         for picture in section["pictures"].values():
             write_whole(out / picture.file, picture.svg)
-        write_whole(out / "figures" / f"{_slug(view.group)}-headline.png", figures.png(figures.headline(view)))
+        write_whole(out / "figures" / f"{names[view.group]}-headline.png", figures.png(figures.headline(view)))
     page = out / "index.html"
     write_whole(page, _render(posterior, recommendations, sections, comparison, timings, command))
     return page
@@ -130,8 +131,8 @@ def _check_scored(score: Score, posterior: Posterior, recommendations: Sequence[
         raise ForecastError(f"{frozen.path} is of group {frozen.group!r}, and the report shows {', '.join(shown)}.")
 
 
-def _section(view: View, past: Backtest | None, score: Score | None) -> dict[str, Any]:
-    """What the page says of one group."""
+def _section(view: View, slug: str, past: Backtest | None, score: Score | None) -> dict[str, Any]:
+    """What the page says of one group; slug: begins the names of its figures and headings."""
     if past is not None and view.group not in set(past.paths["group"]):
         past = None
     losses = view.posterior.has_losses
@@ -143,7 +144,6 @@ def _section(view: View, past: Backtest | None, score: Score | None) -> dict[str
         "return_on_loss": figures.return_on_loss if losses and view.posterior.has_returns else None,
         "regret": figures.regret,
     }
-    slug = _slug(view.group)
     if score is not None:
         drawings["outcome"] = lambda view: figures.outcome(view, score)
     if past is not None:
@@ -183,10 +183,6 @@ def fit_options(posterior: Posterior) -> list[str]:
 def _command(posterior: Posterior, recommendations: Sequence[Recommendation]) -> str:
     budget = scientific(recommendations[0].flops)
     return shlex.join(["forecast", "report", posterior.runs.source, "--flops", budget, *fit_options(posterior)])
-
-
-def _slug(group: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", group)
 
 
 def _marked(text: str) -> Markup:

@@ -22,7 +22,7 @@ CANONICAL = (*TEXT, *NUMBERS)
 MIN_SIZES = 3
 MIN_BUDGETS = 3
 # flops / (params · samples): 2 and 6 for dense networks, up to 15,000 where convolutions reuse weights.
-RATIO_RANGE = (0.1, 1e7)
+RATIO_RANGE = (0.1, 1e5)
 MAX_DECADES_OFF_TREND = 2.0
 # Cost per sample grows as params^(1 + slope); a robust line steeper than this is following the bad rows.
 MAX_TREND_SLOPE = 0.5

@@ -7,6 +7,8 @@ import csv
 import difflib
 import gzip
 import io
+import itertools
+import json
 import re
 import zlib
 from collections.abc import Iterable, Sequence
@@ -19,9 +21,12 @@ import pyarrow.parquet as pq
 
 from forecast.errors import Problem, TableError
 
-SUFFIXES = (".csv", ".csv.gz", ".parquet", ".pq")
+SUFFIXES = (".csv", ".csv.gz", ".tsv", ".jsonl", ".parquet", ".pq")
 # How a number is written; float() also takes "1_000" and digits of other scripts, which in a table are errors.
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _ZERO_PADDED = re.compile(r"0\d")
 
 
@@ -37,6 +42,8 @@ class Sheet:
     """Raw column by stripped name, indexed by line number."""
     is_text: bool
     """Whether every cell is text, as in a CSV file."""
+    notes: tuple[str, ...] = ()
+    """What was understood of the file's form, a sentence each."""
 
     def near(self, name: str) -> list[str]:
         """Up to three columns spelt almost like `name`, those differing only in case first."""
@@ -62,7 +69,7 @@ def refuse(source: str, what: str, fix: str, rows: Sequence[int] = (), column: s
 
 
 def read_sheet(path: Path, source: str, *, bundled: tuple[str, ...] = ()) -> Sheet:
-    """Read a CSV or Parquet file.
+    """Read a CSV file (of commas, semicolons or tabs), JSON lines or a Parquet file.
 
     bundled: names of bundled tables, which the message lists where the file does not exist.
 
@@ -76,7 +83,8 @@ def read_sheet(path: Path, source: str, *, bundled: tuple[str, ...] = ()) -> She
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise refuse(source, f"the file is not valid gzip ({error})", "compress the CSV again") from None
-    return _csv(data, source)
+    text = _text(data, source)
+    return _json_lines(text, source) if path.name.lower().endswith(".jsonl") else _csv(text, source)
 
 
 def _bytes(path: Path, source: str, bundled: tuple[str, ...]) -> bytes:
@@ -112,31 +120,100 @@ def _parquet(data: bytes, source: str) -> pd.DataFrame:
         raise refuse(source, f"the file is not a readable Parquet table ({reason})", "export the table again") from None
 
 
-def _csv(data: bytes, source: str) -> Sheet:
+def _text(data: bytes, source: str) -> str:
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         what = f"the file is not UTF-8 text (byte {error.start}: {error.reason})"
         raise refuse(source, what, "save it as CSV with the encoding UTF-8", (line,)) from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+
+
+def _csv(text: str, source: str) -> Sheet:
+    comments = _comment_lines(text)
+    body = "".join(text.splitlines(keepends=True)[comments:])
+    delimiter = _delimiter(body)
+    reader = csv.reader(io.StringIO(body, newline=""), strict=True, delimiter=delimiter)
     lines, records, start = [], [], 1
     try:
         for record in reader:
             if record:  # a blank line is not a row
-                lines.append(start)
+                lines.append(start + comments)
                 records.append(record)
             start = reader.line_num + 1
     except csv.Error as error:
         fix = "check the quotes and commas in that line"
-        raise refuse(source, f"the file is not CSV ({error})", fix, (reader.line_num,)) from None
+        raise refuse(source, f"the file is not CSV ({error})", fix, (reader.line_num + comments,)) from None
     if not records:
         raise refuse(source, "the file is empty", "export the table again")
     header, records, lines = records[0], records[1:], lines[1:]
     names = _names(header, source)
+    _no_chart(names, source)
     _same_width(len(names), records, lines, source)
     columns = {n: pd.Series([r[i] for r in records], index=lines, dtype=object) for i, n in enumerate(names)}
-    return Sheet(source, tuple(lines), columns, is_text=True)
+    notes = []
+    if delimiter != ",":
+        columns, decimal = _with_points(columns)
+        notes = [f"Columns are separated by {_SEPARATORS[delimiter]}{decimal}."]
+    if comments:
+        notes.append(f"Lines of comment before the header that were skipped: {comments}.")
+    return Sheet(source, tuple(lines), columns, is_text=True, notes=tuple(notes))
+
+
+def _comment_lines(text: str) -> int:
+    """How many lines before the header begin with #."""
+    return sum(1 for _ in itertools.takewhile(lambda line: line.startswith("#"), text.splitlines()))
+
+
+def _delimiter(text: str) -> str:
+    """What separates the header's cells: the most frequent of comma, semicolon and tab outside quotes."""
+    header = re.sub(r'"[^"]*"', "", text.partition("\n")[0])
+    return max(_SEPARATORS, key=lambda mark: header.count(mark))
+
+
+def _with_points(columns: dict[str, pd.Series]) -> tuple[dict[str, pd.Series], str]:
+    """Columns of numbers with decimal commas with points in their place; ", with decimal commas" where there are any.
+
+    A column in which every comma may separate thousands, as in 1,500, stays as it is, and is refused as no number.
+    """
+    changed = dict(columns)
+    for name, cells in columns.items():
+        values = [c.strip() for c in cells if c.strip()]
+        with_comma = [v for v in values if _COMMA_NUMBER.fullmatch(v)]
+        if with_comma and all(NUMBER.fullmatch(v) or v in with_comma for v in values):
+            if any("." in v for v in values) or all(_THOUSANDS.fullmatch(v) for v in with_comma):
+                continue
+            changed[name] = cells.str.replace(",", ".")
+    return changed, ", with decimal commas" if any(changed[n] is not columns[n] for n in columns) else ""
+
+
+def _no_chart(names: Sequence[str], source: str) -> None:
+    """Raise TableError for the export of a W&B chart, which has three columns a run and no sizes."""
+    if sum(n.endswith(("__MIN", "__MAX")) for n in names) >= 2:
+        what = "this is the export of a W&B chart, which has a column for each run and neither sizes nor compute"
+        raise refuse(source, what, "export the table of runs: a row for each run or checkpoint, with its config")
+
+
+def _json_lines(text: str, source: str) -> Sheet:
+    """A JSON object a line; nested ones become columns with dots, as W&B writes them."""
+    records, lines = [], []
+    for line, content in enumerate(text.splitlines(), 1):
+        if not content.strip():
+            continue
+        try:
+            record = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise refuse(source, f"the line is not JSON ({error})", "write one JSON object a line", (line,)) from None
+        if not isinstance(record, dict):
+            raise refuse(source, "the line is no JSON object", "write one JSON object a line", (line,))
+        records.append(record)
+        lines.append(line)
+    if not records:
+        raise refuse(source, "the file is empty", "export the table again")
+    frame = pd.json_normalize(records)
+    names = _names(list(frame.columns), source)
+    cells = {n: frame.iloc[:, i].set_axis(lines) for i, n in enumerate(names)}
+    return Sheet(source, tuple(lines), cells, is_text=False)
 
 
 def _same_width(width: int, records: list[list[str]], lines: list[int], source: str) -> None:
@@ -152,9 +229,14 @@ def _same_width(width: int, records: list[list[str]], lines: list[int], source: 
         raise TableError(source, problems)
 
 
+def printable(text: str) -> str:
+    """The text as UTF-8 can hold it, a blank for every character that is not printed."""
+    return "".join(c if c.isprintable() else " " for c in text.encode("utf-8", "replace").decode())
+
+
 def _names(header: Iterable[object], source: str) -> list[str]:
     """Stripped column names; a blank name (of a saved index) is numbered. Raises TableError on equal names."""
-    names = [str(h).strip().encode("utf-8", "replace").decode() for h in header]
+    names = [printable(str(h).strip()) for h in header]
     names = [n or f"column {i}" for i, n in enumerate(names, start=1)]
     double = sorted({n for n in names if names.count(n) > 1})
     if double:

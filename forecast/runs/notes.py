@@ -1,45 +1,42 @@
 """Notes on where rows come from: failed runs, versions of the code and sets of demonstrations."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 
 import pandas as pd
 from pandas.api.types import is_scalar
 
 from forecast.errors import ROWS_SHOWN
+from forecast.runs.cells import MISSING
 from forecast.runs.files import Sheet, refuse
 
-FAILED = ("failed", "crashed", "killed")
-"""Values of a column `state`, in any case, of runs that did not finish, as training and W&B write them."""
-MISSING = {"", "nan", "na", "n/a", "null", "none"}
-"""Contents of a cell without a value, in lower case."""
+FAILED = ("failed", "crashed", "killed", "preempted", "error")
+"""Values of a column of states, in any case, of runs that did not finish, as training and W&B write them."""
+STATES = ("state", "status", "run_state", "run.state")
+"""Names of that column, in any case."""
+CONSULTED = (*STATES, "reason", "code", "data")
+"""Columns that are none of a run table's and that notes are made from, in lower case."""
 _REASON = 80  # characters of a reason that are shown
 
 
-def without_failed(sheet: Sheet, picked: Mapping[str, tuple[str, str]]) -> tuple[Sheet, list[str]]:
-    """The sheet without rows of failed runs that measured nothing, and a note on the rows left out.
+def without_failed(sheet: Sheet) -> tuple[Sheet, list[str]]:
+    """The sheet without rows of failed runs, and a note on the rows left out.
 
-    Line numbers stay as they were. A row of a failed run that holds a loss or a return is a measured checkpoint and
-    stays.
-    picked: canonical name -> (column of the sheet, factor).
+    Line numbers stay as they were. A loss in such a row is that of the last step that was logged, while its samples and
+    compute are often those that were planned.
 
     Raises TableError if no row is left.
     """
-    column = next((c for c in sheet.cells if c.casefold() == "state"), None)
+    column = next((c for c in sheet.cells if c.casefold() in STATES), None)
     if column is None:
         return sheet, []
-    measured = [sheet.cells[picked[name][0]] for name in ("loss", "return_mean") if name in picked]
-    lost = [
-        row
-        for row in sheet.rows
-        if _text(sheet.cells[column][row]).casefold() in FAILED and all(not _text(cells[row]) for cells in measured)
-    ]
+    lost = [row for row in sheet.rows if _text(sheet.cells[column][row]).casefold() in FAILED]
     if not lost:
         return sheet, []
     if len(lost) == len(sheet.rows):
-        what = f"every row belongs to a failed run without a loss or a return ({_with_reasons(sheet, column, lost)})"
+        what = f"every row belongs to a failed run ({_with_reasons(sheet, column, lost)})"
         raise refuse(sheet.source, what, "train them again", column=column)
     kept = [row for row in sheet.rows if row not in set(lost)]
-    rest = Sheet(sheet.source, tuple(kept), {c: v.loc[kept] for c, v in sheet.cells.items()}, sheet.is_text)
+    rest = replace(sheet, rows=tuple(kept), cells={c: v.loc[kept] for c, v in sheet.cells.items()})
     subject = "1 row of a failed run is" if len(lost) == 1 else f"{len(lost)} rows of failed runs are"
     return rest, [f"{subject} left out: {_with_reasons(sheet, column, lost)}."]
 

@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping
-from decimal import Context, Decimal, InvalidOperation
+from decimal import InvalidOperation
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,13 @@ from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype, 
 
 from forecast.errors import Problem, TableError
 from forecast.published.catalogue import Dataset, datasets
-from forecast.runs.checks import CANONICAL, REQUIRED, TEXT, check
-from forecast.runs.files import NUMBER, Sheet, read_sheet, sheet_of_frame
-from forecast.runs.notes import MISSING, code_note, data_note, without_failed
+from forecast.runs.cells import clean, number
+from forecast.runs.checks import CANONICAL, TEXT, check
+from forecast.runs.files import Sheet, read_sheet, sheet_of_frame
+from forecast.runs.mapping import listed, pick
+from forecast.runs.notes import CONSULTED, code_note, data_note, without_failed
+from forecast.runs.plausible import doubts, implausible, told_apart
 from forecast.runs.table import Runs
-
-_INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 
 
 def read_runs(
@@ -25,9 +26,11 @@ def read_runs(
 ) -> Runs:
     """Read and validate a run table.
 
-    source: a .csv, .csv.gz, .parquet or .pq file, a DataFrame, or the name of a bundled table (`forecast.published`).
-    columns: canonical name -> column in the file, with an optional factor: {"params": "config.params_m*1e6"}.
-    Canonical columns that are not mapped are read under their canonical name.
+    source: a file (`forecast.runs.files.SUFFIXES`), a DataFrame, or the name of a bundled table (`forecast.published`).
+    columns: canonical name -> column in the file, with an optional factor: {"params": "config.params_m*1e6"}; or
+    arithmetic over columns: {"flops": "6*params*samples"}, see `forecast.runs.arithmetic`. A column -> "" is left out.
+    Canonical columns that are not mapped are read under their own name, or under another that the field uses for them
+    (`forecast.runs.mapping.USUAL`).
     to_fit: False also accepts a table of too few sizes and budgets to fit a law, such as a table of outcomes.
 
     Raises TableError with every problem, its rows and its column.
@@ -39,17 +42,24 @@ def read_runs(
         sheet = read_sheet(dataset.path, dataset.name)
     else:
         sheet = read_sheet(Path(source), str(source), bundled=tuple(datasets()))
-    picked, notes, problems = _pick(sheet, columns or {})
-    sheet, failed = without_failed(sheet, picked)
-    table, unread, unreadable = _read_cells(sheet, picked)
+    picked = pick(sheet, columns or {})
+    problems = list(picked.problems)
+    sheet, failed = without_failed(picked.sheet)
+    table, unread, unreadable = _read_cells(sheet, picked.columns)
     has_runs = "run" in table
     table, completed = _complete(_without_empty_losses(table, unread))
     problems += [*unreadable, *check(table, unread=unread, has_runs=has_runs, to_fit=to_fit)]
+    if to_fit and not problems:
+        settled = {*(columns or {}), *({"group"} & picked.columns.keys())}
+        problems += implausible(table, mapped=settled, unread=picked.unread)
     if problems:
         raise TableError(sheet.source, problems)
-    provenance = (*code_note(table), *data_note(table))
+    table, renamed = told_apart(table) if has_runs else (table, [])
     bundled = dataset.as_notes() if dataset else ()
-    return Runs(table=table, source=sheet.source, notes=(*bundled, *notes, *failed, *completed, *provenance))
+    unread = [c for c in picked.unread if c.casefold() not in CONSULTED]
+    left = [f"Columns that were not read: {listed(unread)}."] if unread else []
+    notes = (*bundled, *picked.notes, *failed, *completed, *renamed, *doubts(table), *code_note(table))
+    return Runs(table=table, source=sheet.source, notes=(*notes, *data_note(table), *left))
 
 
 def read_columns(path: str | Path) -> dict[str, str]:
@@ -70,74 +80,6 @@ def read_columns(path: str | Path) -> dict[str, str]:
         what = "is mapped to a value that is not text"
         raise TableError(str(path), [Problem((), k, what, "write the column name in quotes") for k in wrong])
     return dict(section)
-
-
-def _pick(sheet: Sheet, columns: Mapping[str, str]) -> tuple[dict[str, tuple[str, str]], list[str], list[Problem]]:
-    """The file column and the factor ("" for none) of each canonical column, with notes and problems."""
-    picked: dict[str, tuple[str, str]] = {}
-    notes, problems = [], []
-    for name, spec in columns.items():
-        column, factor = _split(spec, sheet)
-        if name not in CANONICAL:
-            problems.append(Problem((), str(name), "is not a column of a run table", f"map one of {_list(CANONICAL)}"))
-        elif column not in sheet.cells:
-            what = f"is mapped to `{spec}`, and the table has no such column"
-            problems.append(Problem((), name, what, f"map it to one of {_list(sheet.cells)}"))
-        elif factor and name in TEXT:
-            problems.append(Problem((), name, f"is text and cannot be multiplied by {factor}", "map the column alone"))
-        else:
-            picked[name] = column, factor
-            times = f" × {factor}" if factor else ""
-            notes.append(f"`{name}` was read from `{column}`{times}.")
-            if name in sheet.cells and column != name:
-                notes.append(f"The column `{name}` of the file was not read, because `{name}` is mapped to `{column}`.")
-    for name in CANONICAL:
-        if name in columns:
-            continue
-        if name in sheet.cells:
-            picked[name] = name, ""
-        elif name == "loss" and "return_mean" in {*columns, *sheet.cells} and not _spelt_otherwise(name, sheet):
-            near = [c for c in sheet.near(name) if c not in CANONICAL]
-            notes += [
-                f"The column `{c}` was not read as the loss; if it is the loss, map it: `loss={c}`." for c in near
-            ]
-        elif problem := _absent(name, sheet, used={c for c, _ in picked.values()}):
-            problems.append(problem)
-    if "row" in sheet.cells and "row" not in {c for c, _ in picked.values()}:
-        notes.append("The column `row` was not read, because rows are numbered by their line.")
-    return picked, notes, problems
-
-
-def _split(spec: str, sheet: Sheet) -> tuple[str, str]:
-    """ "loss*2" -> ("loss", "2"), unless a column has that very name."""
-    whole = str(spec).strip()
-    head, star, tail = whole.rpartition("*")
-    factor = tail.strip()
-    if whole not in sheet.cells and star and NUMBER.fullmatch(factor) and 0 < float(factor) < np.inf:
-        return head.strip(), factor
-    return whole, ""
-
-
-def _spelt_otherwise(name: str, sheet: Sheet) -> bool:
-    return any(c.casefold() == name for c in sheet.cells)
-
-
-def _absent(name: str, sheet: Sheet, used: set[str]) -> Problem | None:
-    """The problem of a canonical column that is absent: it is required, or present in another case."""
-    near = [c for c in sheet.near(name) if c not in used and c not in CANONICAL]
-    if near and near[0].casefold() == name:
-        fix = f"rename it, or map it: columns={{'{name}': '{near[0]}'}}"
-        return Problem((), name, f"is missing, but the table has `{near[0]}` (case matters)", fix)
-    if name not in REQUIRED:
-        return None
-    guess = f"did you mean {_list(near)}? " if near else ""
-    fix = f"{guess}rename the column, or map it: columns={{'{name}': '<column of the file>'}}"
-    return Problem((), name, f"is missing; the table has {_list(sheet.cells)}", fix)
-
-
-def _list(names: object) -> str:
-    shown = [f"`{n if len(n) <= 60 else n[:60] + '…'}`" for n in names]  # type: ignore[attr-defined]
-    return ", ".join(shown[:40]) + (f" and {len(shown) - 40} more" if len(shown) > 40 else "") or "no columns"
 
 
 def _read_cells(
@@ -168,15 +110,11 @@ def _read_cells(
 
 def _texts(cells: pd.Series, *, seed: bool) -> pd.Series:
     """Stripped text, null where blank. A seed 3.0 (an integer column that once held a null) is the seed 3."""
-    text = [None if is_scalar(v) and bool(pd.isna(v)) else _clean(v) for v in cells.tolist()]
+    text = [None if is_scalar(v) and bool(pd.isna(v)) else clean(v) for v in cells.tolist()]
     text = [None if t is None or t.casefold() in ("", "nan") else t for t in text]
     if seed:
         text = [t and re.sub(r"^([+-]?\d+)\.0*$", r"\1", t) for t in text]
     return pd.Series(text, index=cells.index, dtype="string")
-
-
-def _clean(value: object) -> str:
-    return str(value).strip().encode("utf-8", "replace").decode()
 
 
 def _numbers(cells: pd.Series, factor: str) -> tuple[pd.Series, dict[int, object]]:
@@ -187,29 +125,11 @@ def _numbers(cells: pd.Series, factor: str) -> tuple[pd.Series, dict[int, object
     values, bad = [], {}
     for row, cell in zip(cells.index, cells.tolist(), strict=True):
         try:
-            values.append(_number(cell, factor))
+            values.append(number(cell, factor))
         except (TypeError, ValueError, OverflowError, InvalidOperation):
             values.append(np.nan)
             bad[int(row)] = cell
     return pd.Series(values, index=cells.index, dtype="float64"), bad
-
-
-def _number(cell: object, factor: str) -> float:
-    """One cell as a float. Raises ValueError or TypeError if it is not a number: "1e5x", "1,000", "1_000", True."""
-    if not is_scalar(cell) or isinstance(cell, (bool, np.bool_, complex, bytes)):
-        raise TypeError("not a number")
-    if bool(pd.isna(cell)):  # pyright: ignore[reportArgumentType, reportCallIssue]
-        return np.nan
-    text = str(cell).strip()
-    if text.casefold() in MISSING:
-        return np.nan
-    if _INFINITE.fullmatch(text):
-        return float(text)
-    if not NUMBER.fullmatch(text):
-        raise ValueError("not a number")
-    # Decimal, so that 188.793 × 1e6 is 188793 and not its neighbour: sizes are compared for equality.
-    scale = Context(prec=60, traps=[])
-    return float(scale.multiply(Decimal(text), Decimal(factor))) if factor else float(text)
 
 
 def _without_empty_losses(table: pd.DataFrame, unread: Mapping[str, list[int]]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ of), `seed`, `loss_se`, `return_mean`, `return_se`, `episodes`, `unique_samples`
 A table without losses, as from reinforcement learning, has no `loss` column or an empty one, and in every row a
 `return_mean` with `return_se` or `episodes`; its samples are environment frames.
 
-Rows of failed runs (`state` says failed, crashed or killed) that hold neither a loss nor a return are left out.
+Rows of failed runs (`state` says failed, crashed or killed) are left out.
 """
 
 import hashlib

@@ -1,5 +1,6 @@
 """What a command writes is whole, or what was there before."""
 
+import re
 import resource
 import signal
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from forecast import load_posterior
-from forecast.files import write_whole
+from forecast.files import file_names, write_whole
 
 
 @contextmanager
@@ -54,3 +55,25 @@ def test_devices_and_links_stay_what_they_are(tmp_path):
     write_whole(tmp_path / "link", "new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "file").read_text() == "new"
+
+
+def test_names_of_files_are_safe_and_no_two_alike():
+    names = [
+        "BankHeist",
+        "a b",
+        "a-b",
+        "A-B",
+        "ALE/Pong-v5",
+        "../../etc",
+        "x" * 300,
+        "[/b] x",
+        "日本",
+        "...",
+        "con\x1b[2J",
+    ]
+    parts = file_names(names)
+    assert parts["BankHeist"] == "BankHeist"
+    assert parts["ALE/Pong-v5"] == "ALE-Pong-v5"
+    assert len({part.casefold() for part in parts.values()}) == len(names)
+    assert all(re.fullmatch(r"[\w.-]{1,80}", part) and part.strip(".") == part for part in parts.values())
+    assert file_names(reversed(names)) == parts

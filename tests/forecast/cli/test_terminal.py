@@ -1,5 +1,7 @@
 """What the command shows while its user waits."""
 
+import pandas as pd
+
 from forecast.cli import terminal
 
 
@@ -21,3 +23,10 @@ def test_off_a_terminal_a_line_every_ten_seconds(capsys, monkeypatch):
 
 def test_nothing_is_shown_where_a_machine_reads(capsys, monkeypatch):
     assert lines_of(capsys, monkeypatch, [20.0, 40.0], quiet=True) == []
+
+
+def test_names_with_brackets_are_printed_as_they_are(capsys):
+    terminal.print_table(pd.DataFrame({"group": ["[/b] x", "[red]y"], "loss": [1.0, 2.0]}), "[/i] title")
+    terminal.out.print("group [/b] x")
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("[/b] x", "[red]y", "[/i] title", "group [/b] x"))

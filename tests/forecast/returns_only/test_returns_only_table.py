@@ -57,7 +57,6 @@ def test_some_losses_are_refused_with_their_rows():
         (lambda t: t.assign(return_mean=7.0, seed=range(60)), "return_mean", ()),
         (lambda t: t.assign(return_mean=np.inf), "return_mean", tuple(range(2, 62))),
         (lambda t: t.assign(loss="low"), "loss", tuple(range(2, 62))),
-        (lambda t: t.rename(columns={"loss": "Loss"}), "loss", ()),
         (lambda t: t[t["params"] < 1e6], "params", ()),
         (lambda t: t.drop(columns=["run", "seed"]).assign(return_mean=t["params"]), "",
          tuple(range(2, 62))),

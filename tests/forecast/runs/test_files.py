@@ -1,6 +1,7 @@
 """Files of every kind that read_runs reads, their line numbers, and files that it refuses."""
 
 import gzip
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -91,3 +92,53 @@ def test_ragged_rows_and_equal_names(tmp_path: Path):
     assert refused(tmp_path / "t.csv") == [((1,), "loss")]
     two_levels = frame().T.set_index([["a"] * 4], append=True).T
     assert "levels" in message(two_levels)
+
+
+# ---- forms of a text file -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("mark", "suffix"), [(";", "csv"), ("\t", "csv"), ("\t", "tsv"), (",", "csv")])
+def test_separators_are_understood(tmp_path, mark, suffix):
+    path = tmp_path / f"runs.{suffix}"
+    frame().to_csv(path, index=False, sep=mark)
+    assert read_runs(path).sha256 == read_runs(frame()).sha256
+
+
+def test_decimal_commas_are_understood_and_said(tmp_path):
+    path = tmp_path / "runs.csv"
+    frame().to_csv(path, index=False, sep=";", decimal=",")
+    runs = read_runs(path)
+    assert runs.sha256 == read_runs(frame()).sha256
+    assert "Columns are separated by semicolons, with decimal commas." in runs.notes
+
+
+def test_commas_that_may_part_thousands_are_refused(tmp_path):
+    path = tmp_path / "runs.csv"
+    frame().astype({"params": object}).assign(params="1,500").to_csv(path, index=False, sep=";")
+    assert "is not a number ('1,500'" in message(path)
+
+
+def test_comments_before_the_header_are_skipped_and_lines_stay(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text("# exported\n# by hand\n" + frame().to_csv(index=False))
+    runs = read_runs(path)
+    assert runs.table.index.tolist() == list(range(4, 13))
+    assert "Lines of comment before the header that were skipped: 2." in runs.notes
+
+
+def test_json_lines_are_read_with_dots_for_what_is_nested(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    rows = [{"config": {"params": r.params}, "samples": r.samples, "flops": r.flops, "loss": r.loss}
+            for r in frame().itertuples()]  # fmt: skip
+    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    assert read_runs(path, columns={"params": "config.params"}).sha256 == read_runs(frame()).sha256
+    path.write_text('{"params": 1}\n[3]\n')
+    assert "line 2: the line is no JSON object" in message(path)
+    path.write_text('{"params": 1}\n{"params"\n')
+    assert "line 2: the line is not JSON" in message(path)
+
+
+def test_the_export_of_a_chart_says_what_to_export(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text("Step,a - loss,a - loss__MIN,a - loss__MAX\n1,2,2,2\n")
+    assert "export the table of runs" in message(path)

@@ -59,28 +59,18 @@ def test_failed_rows_of_files_are_left_out(tmp_path: Path, suffix: str):
     assert read_runs(path).table.index.tolist() == [2, 3, 4, 5, 7, 8, 9, 10, 11]
 
 
-def test_a_measured_row_of_a_crashed_run_stays():
-    table = frame()
-    table.loc[4, "state"] = "crashed"
+@pytest.mark.parametrize("column", ["state", "Status", "run.state"])
+def test_the_last_loss_of_a_crashed_run_is_left_out(column: str):
+    table = frame().rename(columns={"state": column})
+    table.loc[4, column] = "crashed"
     runs = read_runs(table)
-    assert len(runs.table) == 9
-    assert not any("left out" in note for note in runs.notes)
-
-
-def test_a_row_with_a_return_and_no_loss_is_refused():
-    table = with_failures({2: "failed"}, return_mean=3.0, episodes=4).assign(params=1e6, samples=1e9, flops=6e15)
-    with pytest.raises(TableError, match="line 4, column `loss`"):
-        read_runs(table)
+    assert runs.table.index.tolist() == [2, 3, 4, 5, 7, 8, 9, 10]
+    assert "1 row of a failed run is left out: line 6 (crashed)." in runs.notes
 
 
 def test_an_unfinished_row_that_did_not_fail_is_still_refused():
     with pytest.raises(TableError, match="line 4"):
         read_runs(with_failures({2: "running"}))
-
-
-def test_a_mapped_loss_counts_as_measured():
-    table = with_failures({2: "failed"}).rename(columns={"loss": "val/loss"})
-    assert len(read_runs(table, columns={"loss": "val/loss*1"}).table) == 9
 
 
 def test_a_table_of_failures_alone_is_refused():

@@ -33,9 +33,9 @@ def valid_tables(draw: st.DrawFn) -> pd.DataFrame:
     sizes = np.repeat(10.0 ** np.array([5, 5.7, 6.6, 7.1]), 3).round()
     flops = np.tile([1e14, 3e15, 1e17], 4) * draw(st.floats(0.5, 2))
     ratio = draw(st.floats(2, 15000))
-    finite = st.floats(1e-3, 1e3)
+    nats = st.floats(1e-3, 14)
     table = pd.DataFrame({"params": sizes, "samples": flops / ratio / sizes, "flops": flops})
-    table["loss"] = draw(st.lists(finite, min_size=GRID, max_size=GRID))
+    table["loss"] = draw(st.lists(nats, min_size=GRID, max_size=GRID, unique=True))
     if draw(st.booleans()):
         table["run"] = np.repeat(draw(st.lists(st.text("ab'\",é\n1", min_size=1), min_size=4, max_size=4)), 3)
         table["run"] = "r" + table["run"].str.strip()

@@ -1,0 +1,208 @@
+"""Which column of a file is which of ours: by its name, by the field's usual names, or by a mapping."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from forecast.errors import Problem
+from forecast.runs.arithmetic import Expression, NotArithmetic, parsed
+from forecast.runs.cells import clean, number
+from forecast.runs.checks import CANONICAL, REQUIRED, TEXT
+from forecast.runs.files import NUMBER, Sheet
+
+USUAL = {
+    "params": ("N", "n_params", "num_params", "nparams", "n_parameters", "num_parameters", "parameters", "model_params",
+               "model_size", "param_count"),
+    "samples": ("D", "tokens", "n_tokens", "num_tokens", "training_tokens", "train_tokens", "n_samples", "num_samples",
+                "frames", "n_frames", "env_frames"),
+    "flops": ("C", "compute", "training_flops", "train_flops", "total_flops", "n_flops", "num_flops", "flop"),
+    "loss": ("L", "val_loss", "validation_loss", "valid_loss", "test_loss", "eval_loss", "heldout_loss", "final_loss",
+             "nll"),
+    "return_mean": ("return", "mean_return", "episode_return", "mean_score"),
+    "episodes": ("n_episodes", "num_episodes"),
+    "unique_samples": ("unique_tokens",),
+}  # fmt: skip
+"""Names that the field uses for our columns. Single letters are capitals, the others are in any case."""
+_WRITTEN = {
+    "flops": ("params", "samples", "flops=6*params*samples"),
+    "samples": ("params", "flops", "samples=flops/(6*params)"),
+    "params": ("samples", "flops", "params=flops/(6*samples)"),
+}
+"""For a column that is absent: the two that it follows from for a dense network, and how."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picked:
+    """Where our columns are."""
+
+    sheet: Sheet
+    """The file's columns, and those computed from them."""
+    columns: dict[str, tuple[str, str]]
+    """Canonical name -> column of the sheet and a factor, "" for none."""
+    notes: tuple[str, ...]
+    """What was mapped or assumed, a sentence each."""
+    problems: tuple[Problem, ...]
+    """What cannot be read."""
+    unread: tuple[str, ...]
+    """Columns of the file that are neither ours nor part of one of ours, nor left out by the user."""
+
+
+def pick(sheet: Sheet, mapping: Mapping[str, str]) -> Picked:
+    """Find our columns in a sheet.
+
+    mapping: canonical name -> column, column*factor, or arithmetic over columns; any column -> "" to leave it out.
+    """
+    notes, problems = list(sheet.notes), []
+    ignored = frozenset(name for name, spec in mapping.items() if not str(spec).strip())
+    for name in ignored - set(CANONICAL) - set(sheet.cells):
+        problems.append(Problem((), name, "is left out, and the table has no such column", _one_of(sheet.cells)))
+    wanted = {name: str(spec).strip() for name, spec in mapping.items() if name not in ignored}
+    picked: dict[str, tuple[str, str]] = {}
+    computed: dict[str, Expression] = {}
+    for name, spec in wanted.items():
+        column, factor = _split(spec, sheet)
+        if name not in CANONICAL:
+            problems.append(Problem((), str(name), "is not a column of a run table", f"map one of {listed(CANONICAL)}"))
+        elif column in sheet.cells and factor and name in TEXT:
+            problems.append(Problem((), name, f"is text and cannot be multiplied by {factor}", "map the column alone"))
+        elif column in sheet.cells:
+            picked[name] = column, factor
+            times = f" × {factor}" if factor else ""
+            notes.append(f"`{name}` was read from `{column}`{times}.")
+            if name in sheet.cells and column != name:
+                notes.append(f"The column `{name}` of the file was not read, because `{name}` is mapped to `{column}`.")
+        else:
+            try:
+                computed[name] = parsed(spec)
+            except NotArithmetic as error:
+                what = f"is mapped to `{spec}`, which is no column, and {error}"
+                problems.append(Problem((), name, what, _one_of(sheet.cells)))
+    for name in CANONICAL:
+        if name in wanted or name in ignored:
+            continue
+        if name in sheet.cells:
+            picked[name] = name, ""
+            continue
+        column, problem = _by_usual_name(name, sheet, {c for c, _ in picked.values()} | ignored)
+        if column:
+            picked[name] = column, ""
+            notes.append(f"`{name}` was read from `{column}`.")
+        elif problem:
+            problems.append(problem)
+    given = sheet
+    sheet, picked, problems = _compute(sheet, picked, computed, problems, notes)
+    if not problems:
+        problems += _absent(sheet, picked, set(wanted))
+    if "loss" not in picked and "return_mean" in picked:
+        near = [c for c in given.near("loss") if c not in CANONICAL and c not in ignored]
+        notes += [f"The column `{c}` was not read as the loss; if it is the loss, map it: `loss={c}`." for c in near]
+    if "row" in sheet.cells and "row" not in {c for c, _ in picked.values()}:
+        notes.append("The column `row` was not read, because rows are numbered by their line.")
+    sources = {c for c, _ in picked.values()} | {c for e in computed.values() for c in e.columns}
+    used = {*CANONICAL, "row", *sources}
+    unread = tuple(c for c in given.cells if c not in used | ignored)
+    return Picked(sheet=sheet, columns=picked, notes=tuple(notes), problems=tuple(problems), unread=unread)
+
+
+def _compute(
+    sheet: Sheet, picked: dict[str, tuple[str, str]], computed: dict[str, Expression], problems: list[Problem],
+    notes: list[str],
+) -> tuple[Sheet, dict[str, tuple[str, str]], list[Problem]]:  # fmt: skip
+    """The sheet with the computed columns; a column of the file goes before one of ours of the same name."""
+    picked, problems, cells = dict(picked), list(problems), dict(sheet.cells)
+    waiting = dict(computed)
+    while waiting:
+        ready = {n: e for n, e in waiting.items() if all(c in cells or c in picked for c in e.columns)}
+        if not ready:
+            break
+        for name, expression in ready.items():
+            del waiting[name]
+            of = {c: (c, "") if c in sheet.cells else picked[c] for c in expression.columns}
+            try:
+                cells[expression.text] = _values(name, expression, cells, of, sheet.rows)
+            except NotArithmetic as error:
+                problems.append(Problem((), name, f"is mapped to `{expression.text}`, and {error}", "correct it"))
+                continue
+            picked[name] = expression.text, ""
+            notes.append(f"`{name}` was computed as `{expression.text}`.")
+    for name, expression in waiting.items():
+        missing = [c for c in expression.columns if c not in cells and c not in picked]
+        named = listed(missing) if missing else listed(expression.columns)
+        what = f"is mapped to `{expression.text}`, and the table has no such column" + (
+            "" if missing == [expression.text] else f" as {named}"
+        )
+        problems.append(Problem((), name, what, _one_of(sheet.cells)))
+    return replace(sheet, cells=cells), picked, problems
+
+
+def _values(
+    name: str, expression: Expression, cells: Mapping[str, pd.Series], of: Mapping[str, tuple[str, str]],
+    rows: Sequence[int],
+) -> pd.Series:  # fmt: skip
+    index = list(rows)
+    if name in TEXT:
+        texts = {c: ["" if pd.isna(v) else clean(v) for v in cells[column].tolist()] for c, (column, _) in of.items()}
+        return pd.Series(expression.texts(texts, len(index)), index=index, dtype=object)
+    values, bad = {}, {}
+    for c, (column, factor) in of.items():
+        read = []
+        for row, cell in zip(index, cells[column].tolist(), strict=True):
+            try:
+                read.append(number(cell, factor))
+            except (TypeError, ValueError, OverflowError, ArithmeticError):
+                read.append(np.nan)
+                bad[row] = cell
+        values[c] = np.array(read, float)
+    result = pd.Series(np.broadcast_to(expression.numbers(values), len(index)).copy(), index=index)
+    return result.astype(object).where(~result.index.isin(list(bad)), pd.Series(bad, dtype=object)) if bad else result
+
+
+def _split(spec: str, sheet: Sheet) -> tuple[str, str]:
+    """ "loss*2" -> ("loss", "2"), unless a column has that very name."""
+    head, star, tail = spec.rpartition("*")
+    factor = tail.strip()
+    if spec not in sheet.cells and star and NUMBER.fullmatch(factor) and 0 < float(factor) < np.inf:
+        return head.strip(), factor
+    return spec, ""
+
+
+def _by_usual_name(name: str, sheet: Sheet, used: set[str]) -> tuple[str, Problem | None]:
+    """The file's column of another name that the field uses for ours; "" without one, a problem where there are two."""
+    usual = USUAL.get(name, ())
+    known = {name, *(u for u in usual if len(u) > 1)}
+    free = [c for c in sheet.cells if c not in used and c not in CANONICAL]
+    found = [c for c in free if c.casefold() in known or c in usual]
+    if len(found) < 2:
+        return (found[0] if found else ""), None
+    what = f"is missing, and {listed(found)} may each be it"
+    return "", Problem((), name, what, "say which", mapping=f"{name}={found[0]}")
+
+
+def _absent(sheet: Sheet, picked: Mapping[str, object], mapped: set[str]) -> list[Problem]:
+    """Required columns that were not found, with what they may be or follow from."""
+    problems = []
+    for name in REQUIRED:
+        if name in picked or name in mapped or (name == "loss" and "return_mean" in picked):
+            continue
+        near = [c for c in sheet.near(name) if c not in CANONICAL and c not in {p[0] for p in picked.values()}]  # type: ignore[index]
+        *needed, formula = _WRITTEN.get(name, ("", "", ""))
+        what = f"is missing; the table has {listed(sheet.cells)}"
+        if not near and formula and all(n in picked for n in needed):
+            problems.append(Problem((), name, what, "for a dense network it follows from the others", mapping=formula))
+            continue
+        named = near[0] if near else "<column of the file>"
+        guess = f"did you mean {listed(near)}? " if near else ""
+        problems.append(Problem((), name, what, f"{guess}rename the column, or map it", mapping=f"{name}={named}"))
+    return problems
+
+
+def listed(names: object) -> str:
+    """Names in backticks, the first forty."""
+    shown = [f"`{n if len(n) <= 60 else n[:60] + '…'}`" for n in names]  # type: ignore[attr-defined]
+    return ", ".join(shown[:40]) + (f" and {len(shown) - 40} more" if len(shown) > 40 else "") or "no columns"
+
+
+def _one_of(names: object) -> str:
+    return f"map it to one of {listed(names)}"
