@@ -33,11 +33,12 @@ def score(
     check_folder(out)
     table = FitOptions(columns=columns, column=column).read(runs, to_fit=False)
     result = forecast.score(recommendation, table, group=group)
+    told = {**result.to_dict(), "notes": list(table.notes)}
     if out is not None:
-        write_whole(out, terminal.as_json(result.to_dict()))
+        write_whole(out, terminal.as_json(told))
     terminal.tell(table.notes, quiet=as_json)
     if as_json:
-        terminal.print_json({**result.to_dict(), "notes": list(table.notes)})
+        terminal.print_json(told)
         return
     terminal.out.print(result.sentence)
     head, rows = result.cells()
