@@ -1,10 +1,14 @@
-"""Files that are whole or not there, and their names."""
+"""Files that are whole or not there, their names, and the hash of what they say."""
 
 import hashlib
+import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 _LONGEST = 60  # characters of a name that a file is named after
 
@@ -45,3 +49,12 @@ def file_names(names: Iterable[str]) -> dict[str, str]:
         name: part if left.count(part.casefold()) == 1 else f"{part}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         for name, part in safe.items()
     }
+
+
+def digest(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> str:
+    """SHA-256 of what a file says: plain JSON types, in whatever order, and arrays of any shape, by name."""
+    found = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())
+    for name, array in sorted((arrays or {}).items()):
+        found.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()

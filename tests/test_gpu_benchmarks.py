@@ -19,6 +19,7 @@ def run(script, out, minutes, *more):
     return done.stdout, time.monotonic() - begun
 
 
+@pytest.mark.slow
 def test_results_are_kept_and_not_measured_again(tmp_path):
     told, seconds = run("gpu.py", tmp_path, 0.5)
     assert seconds < 60

@@ -23,7 +23,7 @@ from forecast.bayes.prediction import Prediction
 from forecast.bayes.provenance import Provenance
 from forecast.bayes.sampler import constrained_parameters
 from forecast.errors import ForecastError
-from forecast.files import write_whole
+from forecast.files import digest, write_whole
 from forecast.model.data import Spec
 from forecast.model.encode import Encoding, Reference
 from forecast.model.evaluate import law_on_points, return_on_draws
@@ -320,21 +320,22 @@ class Posterior:
 
         Raises OSError where it cannot be written; a file that was there stays.
         """
-        header = json.dumps(
-            {
-                "version": version("game-scaling"),
-                "spec": asdict(self.spec),
-                "seed": self.seed,
-                "source": self.runs.source,
-                "notes": list(self.runs.notes),
-                "sha256": self.runs.sha256,
-                "expert_return": dict(self.expert_return),
-                "start_loss": dict(self.start_loss),
-                "paces": {group: pace._asdict() for group, pace in self.paces.items()},
-                "table": self.runs.table.to_csv(),
-                "checks": self.diagnostics.checks.to_csv(index=False),
-            }
-        )
+        content = {
+            "version": version("game-scaling"),
+            "spec": asdict(self.spec),
+            "seed": self.seed,
+            "source": self.runs.source,
+            "notes": list(self.runs.notes),
+            "sha256": self.runs.sha256,
+            "expert_return": dict(self.expert_return),
+            "start_loss": dict(self.start_loss),
+            "paces": {group: pace._asdict() for group, pace in self.paces.items()},
+            "table": self.runs.table.to_csv(),
+            "checks": self.diagnostics.checks.to_csv(index=False),
+        }
+        content = json.loads(json.dumps(content))  # numbers as they will be read
+        seal = digest(content, {**self.draws, "diverging": self.diagnostics.diverging})
+        header = json.dumps({**content, "seal": seal})
         stored = self.inference_data()
         groups = {f"/{name}": stored[name] for name in stored.groups()}
         # Made in memory: on a disk that fills up, HDF5 can end the process.

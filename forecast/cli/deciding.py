@@ -42,6 +42,7 @@ def recommend(
         float | None, typer.Option(help="Also say what training this size instead would give away.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write recommendation.toml here, to be scored later.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a forecast that is frozen in --out.")] = False,
     group: GroupOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
@@ -49,6 +50,9 @@ def recommend(
     spend = spendable(flops, gpu_hours, device, mfu)
     if spend is None:
         raise ForecastError("no budget was given; add --flops 1e19, or --gpu-hours 24 --device h200 --mfu 0.3.")
+    check_folder(out)
+    if out is not None and out.is_file() and not force:
+        raise ForecastError(f"{out} exists, and a frozen forecast is kept; choose another --out, or add --force.")
     posterior = options.posterior(runs, quiet=as_json)
     recommendation = forecast.recommend(
         posterior, flops=spend, group=group, objective=objective, max_params=max_params, max_samples=max_samples

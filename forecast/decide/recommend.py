@@ -11,6 +11,7 @@ import pandas as pd
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.prediction import QUANTILE_NAMES, QUANTILES
 from forecast.bayes.provenance import Provenance
+from forecast.decide.seal import sealed
 from forecast.decide.weigh import weigh
 from forecast.errors import ForecastError
 from forecast.numbers import count, digits, scientific, toml
@@ -117,7 +118,8 @@ class Recommendation:
     def to_toml(self) -> str:
         """The frozen forecast, to be scored once the run has been made (`forecast.score`).
 
-        [recommendation], [diagnostics], [table], [software], and in [quantiles] the forecast at every percent.
+        [recommendation], [diagnostics], [table], [software], in [quantiles] the forecast at every percent, and in
+        [seal] the hash of it all.
         """
         content = self.to_dict()
         diagnostics = content.pop("diagnostics")
@@ -130,7 +132,7 @@ class Recommendation:
         sections = {"diagnostics": diagnostics, "table": table, "software": software, "quantiles": quantiles}
         for name, section in sections.items():
             lines += ["", f"[{name}]", *(f"{k} = {toml(v)}" for k, v in section.items())]
-        return "\n".join(lines) + "\n"
+        return sealed("\n".join(lines) + "\n")
 
 
 def recommend(

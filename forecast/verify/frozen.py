@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from forecast.bayes.prediction import QUANTILE_NAMES, QUANTILES
+from forecast.decide.seal import is_broken
 from forecast.errors import SavedFileError
 
 TARGETS = ("loss", "return")
@@ -51,7 +52,7 @@ class Frozen:
 
 
 def read_frozen(path: str | Path) -> Frozen:
-    """The forecast of a recommendation.toml. Raises SavedFileError if the file is not one or is damaged."""
+    """The forecast of a recommendation.toml. Raises SavedFileError if it is none, damaged or was changed."""
     try:
         content = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
         recommended, table = content["recommendation"], content["table"]
@@ -89,4 +90,8 @@ def read_frozen(path: str | Path) -> Frozen:
             raise SavedFileError(f"{path} is damaged: its quantiles of the {target} do not rise with their levels.")
     if not quantiles:
         raise SavedFileError(f"{path} is not a recommendation: it forecasts neither loss nor return.")
+    if is_broken(content):
+        raise SavedFileError(
+            f"{path} was changed after it was frozen: it is not what its seal says; score the file as it was written."
+        )
     return frozen

@@ -204,6 +204,7 @@ def test_of_more_curves_than_rows_allowed_some_stand_for_all(planted):
     assert 0.5 * MOST_ROWS < (weights > 0).any(axis=1).sum() <= MOST_ROWS
 
 
+@pytest.mark.slow
 def test_naming_runs_of_one_training_a_size_widens_nothing():
     """The effect of size is not the noise of a run: with the names the interval was twenty times as wide."""
     named = read_runs("constant-rate")

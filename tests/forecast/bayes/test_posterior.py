@@ -1,10 +1,12 @@
 """Predictions of frozen draws: shapes, bounds, determinism, and the file they live in."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from scipy import stats
 
 from forecast import load_posterior, read_runs
@@ -249,6 +251,55 @@ def test_file_whose_draws_are_damaged_is_refused_or_harmless(additive, tmp_path)
         else:  # the bytes fell between what the file holds
             assert all(np.array_equal(loaded.draws[k], v) for k, v in additive.draws.items())
     assert refusals > 3
+
+
+def with_header(path, change, out):
+    """A copy of a saved posterior whose header was changed."""
+    tree = xr.open_datatree(str(path), engine="h5netcdf").load()
+    header = json.loads(tree.attrs["forecast"])
+    change(header)
+    tree.attrs["forecast"] = json.dumps(header)
+    tree.to_netcdf(str(out), engine="h5netcdf")
+    tree.close()
+    return out
+
+
+def test_header_of_another_kind_is_refused(additive, tmp_path):
+    path = tmp_path / "whole.nc"
+    additive.save(path)
+    header = json.loads(xr.open_datatree(str(path), engine="h5netcdf").attrs["forecast"])
+    for name in header.keys() - {"seal", "paces"}:
+        for value in (3.5, "absent"):
+
+            def change(content, name=name, value=value):
+                del content["seal"]
+                content.pop(name) if value == "absent" else content.update({name: value})
+
+            out = tmp_path / f"{name}-{value}.nc"
+            assert name in refused(with_header(path, change, out)).replace(str(out), "")
+
+
+@pytest.mark.parametrize("change", [{"seed": 5}, {"seal": "0" * 64}, {"notes": ["another"]}, {"source": "other.csv"}])
+def test_header_that_was_changed_is_refused(additive, tmp_path, change):
+    path = tmp_path / "whole.nc"
+    additive.save(path)
+    assert "was changed" in refused(with_header(path, lambda header: header.update(change), tmp_path / "posterior.nc"))
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_draws_that_are_no_numbers_or_others_are_refused(additive, tmp_path, sealed):
+    path = tmp_path / "posterior.nc"
+    additive.save(path)
+    tree = xr.open_datatree(str(path), engine="h5netcdf").load()
+    name = next(iter(tree["posterior"].data_vars))
+    tree["posterior"][name].values[0, 0] += 0.5 if sealed else np.nan
+    if not sealed:
+        header = json.loads(tree.attrs["forecast"])
+        del header["seal"]
+        tree.attrs["forecast"] = json.dumps(header)
+    tree.to_netcdf(str(tmp_path / "other.nc"), engine="h5netcdf")
+    tree.close()
+    assert ("was changed" if sealed else "no numbers") in refused(tmp_path / "other.nc")
 
 
 # ---- a real table of several games --------------------------------------------------------------------------------

@@ -91,6 +91,9 @@ def test_recommendation_is_written(saved, tmp_path):
 def test_a_recommendation_is_scored_once_its_run_is_there(saved, tmp_path):
     frozen, runs, out = tmp_path / "recommendation.toml", tmp_path / "runs.csv", tmp_path / "score.json"
     assert run("recommend", saved, "--flops", "1e19", "--out", frozen).returncode == 0
+    kept = frozen.read_bytes()
+    assert_refused(run("recommend", saved, "--flops", "2e19", "--out", frozen), "a frozen forecast is kept", "--force")
+    assert frozen.read_bytes() == kept
     told = tomllib.loads(frozen.read_text())["recommendation"]
     numbers = [told["params"]["recommended"], told["samples"]["recommended"], told["flops"], told["loss"]["median"]]
     runs.write_text("params,samples,flops,loss\n" + ",".join(map(str, numbers)) + "\n")

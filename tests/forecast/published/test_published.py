@@ -138,7 +138,7 @@ def source_of_atari() -> pd.DataFrame:
             for budget in (1e13, 2e13, 1e16):
                 samples = atari_flops.nominal_samples(budget, width, 18)
                 lost = gap and width != 117
-                loss = width / 10 + np.log10(samples)
+                loss = width / 100 + np.log10(samples) / 2
                 sets = 0 if gap else 1
                 score = None if gap else budget / 1e13
                 rows.append((game, budget, atari_flops.params(width, 18), None if lost else samples, loss, score, sets))

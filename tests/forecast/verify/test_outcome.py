@@ -1,6 +1,7 @@
 """Scores against what theory says they are, and which run is the one that carried a recommendation out."""
 
 import json
+import re
 import tomllib
 from dataclasses import replace
 
@@ -219,3 +220,19 @@ def test_to_dict_is_json_and_cells_have_a_column_for_every_score(frozen, path):
     head, rows = found.cells()
     assert head == ("", "loss", "return")
     assert {len(r) for r in rows} == {3}
+
+
+def test_a_frozen_forecast_with_two_other_digits_is_refused(frozen, path):
+    text = path.read_text(encoding="utf-8")
+    assert forecast.score(path, table_of(outcome(frozen))).outcomes
+    median = next(line for line in text.splitlines() if line.startswith("loss = "))
+    digits = re.search(r"q05 = \d\.\d\d", median)
+    assert digits is not None
+    lower = f"{digits[0][:-2]}{(int(digits[0][-2:]) - 1) % 100:02d}"
+    path.write_text(text.replace(digits[0], lower, 1), encoding="utf-8")
+    with pytest.raises(ValueError, match="was changed after it was frozen"):
+        forecast.score(path, table_of(outcome(frozen)))
+    path.write_text("# a remark\n" + text, encoding="utf-8")
+    assert forecast.score(path, table_of(outcome(frozen))).outcomes
+    path.write_text(text[: text.index("[seal]")], encoding="utf-8")  # as earlier versions wrote it
+    assert forecast.score(path, table_of(outcome(frozen))).outcomes

@@ -160,7 +160,7 @@ def test_a_plan_names_its_rules():
         assert len(set(of_both)) == 1
 
 
-def test_a_file_without_rules_describes_the_same_runs_in_every_release(tmp_path):
+def test_a_file_without_rules_means_the_same_in_every_release(tmp_path):
     (tmp_path / "plan.toml").write_text("[[grid]]\nflops = 1e14\nparams = [1e6]")
     assert read_plan(tmp_path / "plan.toml") == RunGrid(grid={1e14: [1e6]}, rules=2)
 
