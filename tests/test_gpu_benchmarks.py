@@ -54,6 +54,7 @@ def test_the_loop_closes(tmp_path):
     assert told.endswith("outcome.csv: 1 rows.\n")
 
 
+@pytest.mark.slow
 def test_a_loop_whose_time_is_up_says_so(tmp_path):
     told, seconds = run("gpu_loop.py", tmp_path, 0.001)
     assert "call this again to go on" in told

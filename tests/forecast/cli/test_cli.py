@@ -126,6 +126,7 @@ def test_required_says_what_it_takes(saved):
     assert len(found["curve"]["flops"]) == len(found["curve"]["probability"])
 
 
+@pytest.mark.slow
 def test_next_writes_a_plan_that_a_sweep_can_train(saved, tmp_path):
     out = tmp_path / "plan.toml"
     done = run("next", saved, "--target-flops", "3e19", "--spend", "1e19", "--count", 3, "--out", out, "--json")

@@ -47,6 +47,7 @@ def test_every_near_frontier_row_ahead_is_forecast_and_no_other(found, table):
     assert (np.diff(ends, axis=1) > 0).all()
 
 
+@pytest.mark.slow
 def test_rows_beyond_a_cutoff_change_no_forecast_made_there(found, table):
     first = found.forecasts["cutoff"].min()
     later = table["flops"] > first * 1.000001
@@ -213,6 +214,7 @@ def test_bundled_tables_bring_their_backtest(name):
 # ---- command ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_command_writes_every_forecast_and_prints_json(table, tmp_path):
     source, out = tmp_path / "runs.csv", tmp_path / "forecasts.csv"
     table.to_csv(source, index=False)
