@@ -37,16 +37,12 @@ def write_whole(path: str | Path, content: str | bytes | memoryview) -> None:
 def file_names(names: Iterable[str]) -> dict[str, str]:
     """A part of a file name for each of these names: safe on every system, short, and no two alike, in any case.
 
-    A name that is so already stays as it is.
+    Those that would be alike get a few digits of the hash of the name.
     """
     safe = {name: re.sub(r"[^\w.-]+", "-", name)[:_LONGEST].strip(".-") or "group" for name in names}
     folded = [part.casefold() for part in safe.values()]
-    for name, part in safe.items():
-        if folded.count(part.casefold()) > 1 and part != name:
-            safe[name] = f"{part}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    left = [part.casefold() for part in safe.values()]
     return {
-        name: part if left.count(part.casefold()) == 1 else f"{part}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        name: part if folded.count(part.casefold()) == 1 else f"{part}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         for name, part in safe.items()
     }
 

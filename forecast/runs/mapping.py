@@ -128,11 +128,8 @@ def _compute(
             picked[name] = expression.text, ""
             notes.append(f"`{name}` was computed as `{expression.text}`.")
     for name, expression in waiting.items():
-        missing = [c for c in expression.columns if c not in cells and c not in picked]
-        named = listed(missing) if missing else listed(expression.columns)
-        what = f"is mapped to `{expression.text}`, and the table has no such column" + (
-            "" if missing == [expression.text] else f" as {named}"
-        )
+        missing = [c for c in expression.columns if c not in cells and c not in picked] or expression.columns
+        what = f"is mapped to `{expression.text}`, and the table has no such column as {listed(missing)}"
         problems.append(Problem((), name, what, _one_of(sheet.cells)))
     return replace(sheet, cells=cells), picked, problems
 
