@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from random_shards import LAYOUT, random_game, write
+from random_shards import LAYOUT, damage, random_game, write
 
 from training.batches import heldout as reading
 from training.batches.heldout import heldout
@@ -196,11 +196,7 @@ def test_settings_that_cannot_be_are_refused(shards, settings, words):
 
 def test_damage_met_in_the_background_reaches_the_caller(tmp_path, games):
     shards = write(tmp_path / "s", games)
-    data = tmp_path / "s" / "00000.arrow"
-    content = bytearray(data.read_bytes())
-    for place in range(len(content) // 4, len(content) // 2):
-        content[place] ^= 0x55
-    data.write_bytes(content)
+    damage(tmp_path / "s")
     with (
         pytest.raises(TrainingError, match=r"00000\.arrow"),
         training_batches(shards, batch_size=4, unroll_length=200) as batches,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from random_shards import random_game, write
+from random_shards import damage, random_game, write
 
 from training.batches import crew, shuffled
 from training.batches.sizes import process_count
@@ -132,11 +132,7 @@ def test_part_of_a_batch_keeps_its_memory(shards):
 def test_damage_is_told_in_the_same_words(tmp_path):
     games = {str(seed): random_game(seed, length) for seed, length in enumerate(LENGTHS)}
     shards = write(tmp_path / "s", games)
-    data = tmp_path / "s" / "00000.arrow"
-    content = bytearray(data.read_bytes())
-    for place in range(len(content) // 4, len(content) // 2):
-        content[place] ^= 0x55
-    data.write_bytes(content)
+    damage(tmp_path / "s")
     told = []
     for settings in ({"threads": 1}, {"workers": 1}):
         with training_batches(shards, batch_size=4, unroll_length=200, **settings) as batches:
