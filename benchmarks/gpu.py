@@ -46,10 +46,10 @@ from training.design import cloning, reinforcement
 from training.learn.distributed import Place
 from training.learn.learner import Learner
 from training.policies.arithmetic import autocast, matrix_rate, precision, to_device
-from training.policies.embedding import one_hot_product, product_in_chunks
 from training.policies.family import count_params, spec_for, spec_of
 from training.policies.flops import flops_per_sample
 from training.policies.losses import cloning_loss
+from training.policies.networks.embedding import one_hot_product, product_in_chunks
 from training.record.nethack.convert import convert
 from training.record.nethack.recorder import collect
 from training.shards.reader import Shards

@@ -47,7 +47,7 @@ from training.learn.learner import Learner
 from training.learn.rl import learn
 from training.learn.rollouts import Rollouts
 from training.policies.family import PolicySpec, build, count_params, spec_of
-from training.policies.nethack_screen import COLOURS, ScreenEncoder, ScreenSizes, cells_around
+from training.policies.networks.nethack_screen import COLOURS, ScreenEncoder, ScreenSizes, cells_around
 
 # torchrl makes "spawn" the way in which multiprocessing starts processes; theirs would each import all of this again.
 START = "fork"

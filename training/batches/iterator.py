@@ -4,8 +4,8 @@ import contextlib
 from collections import deque
 from typing import Any, NamedTuple, Self
 
-from training.batches.crew import AHEAD, Crew
-from training.batches.plan import BatchPlan
+from training.batches.decoding.crew import AHEAD, Crew
+from training.batches.decoding.plan import BatchPlan
 from training.batches.streams import Batch
 from training.shards.reader import Shards
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from training.batches.plan import BatchPlan
+from training.batches.decoding.plan import BatchPlan
 from training.batches.streams import Batch, GameStream
 from training.shards.reader import RecordedGame, Shards
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.batches.plan import BatchPlan
+from training.batches.decoding.plan import BatchPlan
 from training.batches.streams import STACK, Batch, GameStream, empty_batch
 from training.errors import TrainingError
 from training.shards.reader import RecordedGame, Shards

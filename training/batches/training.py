@@ -1,9 +1,9 @@
 """Which batches a run learns from, and who decodes them."""
 
 from training.batches import shuffled as frames
-from training.batches.crew import Processes, Threads
+from training.batches.decoding.crew import Processes, Threads
+from training.batches.decoding.plan import BatchPlan
 from training.batches.iterator import BatchIterator
-from training.batches.plan import BatchPlan
 from training.batches.sizes import process_count, thread_count
 from training.errors import ConfigError
 from training.shards.reader import Shards

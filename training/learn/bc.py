@@ -13,7 +13,7 @@ from training.learn.distributed import place
 from training.learn.loop import Loop, loop_of
 from training.learn.measure import measure
 from training.learn.prefetch import prefetched
-from training.learn.rows import row_of
+from training.learn.runs.rows import row_of
 from training.learn.schedule import learning_rate
 from training.policies.arithmetic import autocast
 from training.policies.family import PolicySpec, spec_of

@@ -18,9 +18,9 @@ from training.policies.checkpoint import (
     save_checkpoint,
 )
 from training.policies.compiled import LearningPolicy, compiles
-from training.policies.critic import Critic
 from training.policies.family import PolicySpec, build
 from training.policies.loaded import load_weights
+from training.policies.networks.critic import Critic
 from training.policies.policy import FamilyPolicy
 
 

@@ -15,10 +15,10 @@ from training.errors import DivergedError, MachineError
 from training.interrupts import InterruptedRunError, StopFlag
 from training.learn.distributed import Place
 from training.learn.learner import Learner
-from training.learn.monitor import Monitor
-from training.learn.rows import sentence_of
-from training.learn.run_folder import claim, resumed
-from training.learn.run_table import append_row, check_table
+from training.learn.runs.folder import claim, resumed
+from training.learn.runs.monitor import Monitor
+from training.learn.runs.rows import sentence_of
+from training.learn.runs.table import append_row, check_table
 from training.policies.arithmetic import matrix_rate, precision
 from training.policies.family import PolicySpec
 

@@ -20,13 +20,13 @@ from training.learn.learner import Learner
 from training.learn.loop import Loop, loop_of
 from training.learn.measure import measured_return
 from training.learn.rollouts import Rollout, Rollouts
-from training.learn.rows import row_of
+from training.learn.runs.rows import row_of
 from training.learn.schedule import learning_rate
 from training.policies.arithmetic import autocast, to_device
-from training.policies.critic import Critic
 from training.policies.family import PolicySpec, spec_of
 from training.policies.flops import check_cost, reinforcement_flops
 from training.policies.loaded import load_policy
+from training.policies.networks.critic import Critic
 
 
 def train(config: ReinforcementConfig, *, out: Path, table: Path, wandb: bool = False, patience: float = 0.0) -> None:

@@ -15,8 +15,8 @@ from torch import Tensor
 from training.config.reinforcement import ReinforcementConfig
 from training.games.vector import GameResult, Transition, Vector
 from training.policies.arithmetic import autocast, to_device
-from training.policies.critic import Critic
 from training.policies.family import remembering
+from training.policies.networks.critic import Critic
 from training.policies.policy import FamilyPolicy, Policy
 
 

@@ -1,1 +1,1 @@
-"""Policies as families over a width: encoders, cores over time, the critic, exact cost, and checkpoints."""
+"""Policies as families over a width: their networks, exact cost, what computes them, and checkpoints."""

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from training.config.base import TrainingConfig
-from training.policies.cores import LstmCore
 from training.policies.family import NetHackPolicy
+from training.policies.networks.cores import LstmCore
 from training.policies.policy import FamilyPolicy
 
 Features = Callable[[Mapping[str, Tensor], tuple[Tensor, ...]], tuple[Tensor, tuple[Tensor, ...]]]

@@ -13,9 +13,9 @@ from torch.nn import functional as F  # noqa: N812
 from training.config.base import CORES, FAMILIES, TrainingConfig
 from training.config.checks import one_of
 from training.errors import ConfigError
-from training.policies.atari_cnn import SIDES, AtariCnn, channels
-from training.policies.cores import LstmCore, TransformerCore
-from training.policies.nethack_screen import ResidualPair, ScreenEncoder, ScreenSizes
+from training.policies.networks.atari_cnn import SIDES, AtariCnn, channels
+from training.policies.networks.cores import LstmCore, TransformerCore
+from training.policies.networks.nethack_screen import ResidualPair, ScreenEncoder, ScreenSizes
 from training.policies.policy import FamilyPolicy, Policy
 
 MAX_PARAMS = 1e9

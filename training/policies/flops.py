@@ -11,8 +11,8 @@ Conventions
   attention have two inputs and no weights, so twice their forward. That the state at the start of an unroll needs no
   gradient is not subtracted.
 - A lookup in a table costs nothing forward; backward it adds its gradient to the table, 1 FLOP for each feature (a GPU
-  adds by a product, `training/policies/embedding.py`; its FLOPs do not count). Where rows are summed (the message, the
-  previous action), the additions count forward too.
+  adds by a product, `training/policies/networks/embedding.py`; its FLOPs do not count). Where rows are summed (the
+  message, the previous action), the additions count forward too.
 - A frame is charged in full, also where a CPU spares itself the map of a screen that is the one before.
 - Not counted: biases, nonlinearities, pooling, normalisation, rotary positions, softmax, the loss, the optimiser.
 """
@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from training.config.base import TrainingConfig
 from training.config.reinforcement import ReinforcementConfig
 from training.errors import ConfigError
-from training.policies import atari_cnn as network
-from training.policies import nethack_screen as screen
-from training.policies.cores import FEED_FORWARD, LAYERS, heads_of
 from training.policies.family import PolicySpec
+from training.policies.networks import atari_cnn as network
+from training.policies.networks import nethack_screen as screen
+from training.policies.networks.cores import FEED_FORWARD, LAYERS, heads_of
 
 _COST_SLACK = 0.01  # digits of a TOML file, not another policy
 

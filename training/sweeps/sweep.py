@@ -22,9 +22,9 @@ from training.config.base import TrainingConfig
 from training.errors import MachineError, TrainingError
 from training.files import locked
 from training.interrupts import InterruptedRunError, stop_on_signals
-from training.learn.monitor import PROGRESS
-from training.learn.rows import failure_row
-from training.learn.run_table import append_row, check_table, read_rows
+from training.learn.runs.monitor import PROGRESS
+from training.learn.runs.rows import failure_row
+from training.learn.runs.table import append_row, check_table, read_rows
 from training.sweeps.jobs import (
     BUG,
     INTERRUPTED,
@@ -59,7 +59,7 @@ class Run:
 
     @property
     def progress(self) -> Mapping[str, Any]:
-        """Where its process is, as `training.learn.monitor` writes it; nothing before its first word."""
+        """Where its process is, as `training.learn.runs.monitor` writes it; nothing before its first word."""
         with contextlib.suppress(OSError, ValueError):
             return json.loads((self.job.folder / PROGRESS).read_text())
         return {}

@@ -14,7 +14,8 @@ import pytest
 import torch
 from random_shards import damage, random_game, write
 
-from training.batches import crew, shuffled
+from training.batches import shuffled
+from training.batches.decoding import crew
 from training.batches.sizes import process_count
 from training.batches.training import training_batches
 from training.errors import ConfigError, DataError, MachineError

@@ -10,7 +10,7 @@ from training.design.cloning import configure
 from training.errors import DivergedError
 from training.interrupts import InterruptedRunError, StopFlag
 from training.learn.measure import measure
-from training.learn.monitor import Monitor
+from training.learn.runs.monitor import Monitor
 from training.policies.family import build, spec_of
 from training.record.nethack.convert import nethack_writer
 from training.shards.reader import Shards

@@ -17,13 +17,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from training.design.cloning import configure
 from training.design.throughput import noise
-from training.learn import bc, monitor, rl
+from training.learn import bc, rl
 from training.learn.distributed import Place
 from training.learn.learner import Learner
 from training.learn.prefetch import prefetched
 from training.learn.rollouts import Rollout
-from training.policies.cores import LstmCore
+from training.learn.runs import monitor
 from training.policies.family import PolicySpec, build
+from training.policies.networks.cores import LstmCore
 
 META = torch.device("meta")
 

@@ -19,9 +19,9 @@ from training.interrupts import InterruptedRunError
 from training.learn import rl
 from training.policies import compiled
 from training.policies.checkpoint import latest_checkpoint
-from training.policies.critic import Critic
 from training.policies.family import spec_for
 from training.policies.flops import reinforcement_flops
+from training.policies.networks.critic import Critic
 
 
 def rows_of(table: Path) -> list[dict[str, str]]:

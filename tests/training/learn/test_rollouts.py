@@ -10,8 +10,8 @@ from training.errors import DivergedError
 from training.learn import rl
 from training.learn import rollouts as acting
 from training.learn.rollouts import Actor
-from training.policies.critic import Critic
 from training.policies.family import build, spec_for
+from training.policies.networks.critic import Critic
 
 
 def actor_of(vector, core: str = "lstm", **choices) -> tuple[Actor, torch.nn.Module]:

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from training.errors import DataError, MachineError
-from training.learn.provenance import code_version
-from training.learn.run_table import append_row
+from training.learn.runs.provenance import code_version
+from training.learn.runs.table import append_row
 
 
 def rows(path):
@@ -53,7 +53,7 @@ def test_numbers_survive_to_the_last_digit(tmp_path):
 
 def test_many_writers_lose_no_row(tmp_path):
     path = tmp_path / "runs.csv"
-    code = "import sys; from training.learn.run_table import append_row\nfor i in range(20): "
+    code = "import sys; from training.learn.runs.table import append_row\nfor i in range(20): "
     code += "append_row(sys.argv[1], {'run': sys.argv[2], 'update': i})"
     writers = [subprocess.Popen([sys.executable, "-c", code, str(path), str(k)]) for k in range(4)]
     assert [w.wait(timeout=60) for w in writers] == [0] * 4

@@ -14,10 +14,11 @@ from torch._dynamo.utils import counters
 
 from training.config.cloning import CloningConfig
 from training.design.throughput import noise
-from training.policies import compiled, embedding
+from training.policies import compiled
 from training.policies.arithmetic import to_device
 from training.policies.compiled import WORTH, LearningPolicy, compiles
 from training.policies.family import PolicySpec, build
+from training.policies.networks import embedding
 
 CPU, CUDA, META = (torch.device(name) for name in ("cpu", "cuda", "meta"))
 SPECS = {
@@ -178,7 +179,8 @@ def test_the_machines_compiler_gives_the_same_and_is_asked_once(name, tmp_path):
         from torch._dynamo.utils import counters
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         import test_compiled as here
-        from training.policies import compiled, embedding
+        from training.policies import compiled
+        from training.policies.networks import embedding
         torch.set_num_threads(1)
         embedding.by_product = lambda device: True
         policy, batch = here.policy_of({name!r}), here.batch_of({name!r})

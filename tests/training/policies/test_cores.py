@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from training.policies.cores import LAYERS, LstmCore, TransformerCore
+from training.policies.networks.cores import LAYERS, LstmCore, TransformerCore
 
 BATCH, STEPS, WIDTH = 3, 9, 6
 

@@ -5,9 +5,9 @@ import importlib
 import pytest
 import torch
 
-from training.policies import embedding, nethack_screen
-from training.policies.embedding import embedder, lookup, one_hot_product, product_in_chunks
-from training.policies.nethack_screen import ScreenEncoder, ScreenSizes
+from training.policies.networks import embedding, nethack_screen
+from training.policies.networks.embedding import embedder, lookup, one_hot_product, product_in_chunks
+from training.policies.networks.nethack_screen import ScreenEncoder, ScreenSizes
 
 # Cells, rows, features; characters and colours of a small policy and of the largest, and what fills no block.
 SHAPES = [(1, 256, 32), (777, 256, 32), (3001, 256, 5), (2048, 128, 16), (100, 128, 2)]
@@ -24,7 +24,7 @@ def kernel(monkeypatch):
     """The Triton kernel, on the CPU."""
     pytest.importorskip("triton", reason="Triton is not installed: the kernel of the embedding's gradient is untested")
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    from training.policies import one_hot
+    from training.policies.networks import one_hot
 
     return importlib.reload(one_hot).product
 
@@ -53,7 +53,7 @@ def test_the_kernel_sums_as_double_precision_does(kernel, shape, dtype):
 
 
 def test_more_programs_than_one_share_the_cells_in_the_kernel(kernel, monkeypatch):
-    from training.policies import one_hot
+    from training.policies.networks import one_hot
 
     monkeypatch.setattr(one_hot, "PROGRAMS", 3)
     codes, values = cells_of(32 * 7 + 5, 128, 16, torch.float32)

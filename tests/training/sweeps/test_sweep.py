@@ -11,7 +11,7 @@ import torch
 from helpers import weights
 from small_sweeps import Here, plan
 
-from training.learn.run_table import read_rows
+from training.learn.runs.table import read_rows
 from training.sweeps.jobs import ThisMachine
 from training.sweeps.sweep import Sweep
 

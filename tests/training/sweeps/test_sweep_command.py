@@ -19,8 +19,8 @@ from training.cli.commands import app
 from training.cli.sweeps import _picture
 from training.design.plan import read_plan, to_toml
 from training.errors import ConfigError
-from training.learn.monitor import PROGRESS
-from training.learn.run_table import read_rows
+from training.learn.runs.monitor import PROGRESS
+from training.learn.runs.table import read_rows
 from training.policies.checkpoint import latest_checkpoint
 from training.sweeps.jobs import last_words
 from training.sweeps.sweep import Sweep, is_finished

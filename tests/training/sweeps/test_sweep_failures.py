@@ -13,7 +13,7 @@ import forecast
 from training.config.base import to_toml as config_toml
 from training.errors import ConfigError, DataError, DivergedError, MachineError
 from training.interrupts import InterruptedRunError
-from training.learn.run_table import read_rows
+from training.learn.runs.table import read_rows
 from training.sweeps import jobs
 from training.sweeps.jobs import ThisMachine
 from training.sweeps.sweep import Sweep

@@ -7,7 +7,7 @@ import torch
 
 from training.config.base import TrainingConfig
 from training.learn.distributed import Place
-from training.learn.provenance import code_version, processor
+from training.learn.runs.provenance import code_version, processor
 from training.policies.family import PolicySpec, count_params
 
 _SETTINGS = ("algorithm", "env", "task", "core", "batch_size", "unroll_length", "learning_rate", "schedule")

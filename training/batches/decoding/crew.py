@@ -10,9 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-from training.batches.decoder import decoder_of
-from training.batches.plan import BatchPlan
-from training.batches.ring import Ring, ring_bytes
+from training.batches.decoding.decoder import decoder_of
+from training.batches.decoding.plan import BatchPlan
+from training.batches.decoding.ring import Ring, ring_bytes
 from training.batches.streams import batch_fields
 from training.processes import Helper, nameless_file
 from training.shards.reader import Shards
@@ -76,7 +76,7 @@ class Threads(Crew):
 
 
 class Processes(Crew):
-    """Decoders in processes of their own, running `training.batches.worker`."""
+    """Decoders in processes of their own, running `training.batches.decoding.worker`."""
 
     def __init__(self, shards: Shards, plan: BatchPlan, parts: int) -> None:
         super().__init__(parts)
@@ -88,8 +88,9 @@ class Processes(Crew):
             self.ring = Ring(fields, AHEAD, memory)
             settings = {"shards": str(shards.path), "plan": asdict(plan), "parts": parts, "memory": memory}
             for part in range(parts):
+                task = settings | {"part": part}
                 self._helpers.append(
-                    Helper("training.batches.worker", settings | {"part": part}, work="decodes batches", files=[memory])
+                    Helper("training.batches.decoding.worker", task, work="decodes batches", files=[memory])
                 )
         finally:
             os.close(memory)  # mapped here and inherited there

@@ -5,10 +5,10 @@ import sys
 from functools import cached_property
 from typing import Any
 
-from training.batches.crew import AHEAD
-from training.batches.decoder import Decoder, decoder_of
-from training.batches.plan import BatchPlan
-from training.batches.ring import Ring
+from training.batches.decoding.crew import AHEAD
+from training.batches.decoding.decoder import Decoder, decoder_of
+from training.batches.decoding.plan import BatchPlan
+from training.batches.decoding.ring import Ring
 from training.batches.streams import batch_fields
 from training.processes import serve
 from training.shards.reader import Shards

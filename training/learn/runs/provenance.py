@@ -14,7 +14,7 @@ def code_version() -> str:
         number = version("game-scaling")
     except PackageNotFoundError:
         number = "unknown"
-    here = Path(__file__).parents[2]
+    here = Path(__file__).parents[3]
     if not (here / ".git").exists():
         return number
     try:

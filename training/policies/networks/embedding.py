@@ -95,7 +95,7 @@ def _(codes: Tensor, values: Tensor, rows: int) -> Tensor:
 def _fastest(device: torch.device, dtype: torch.dtype) -> Callable[[Tensor, Tensor, int], Tensor]:
     """The kernel on a GPU, where Triton is installed and finds the compiler that it needs."""
     try:
-        from training.policies.one_hot import product
+        from training.policies.networks.one_hot import product
 
         product(torch.zeros(1, dtype=torch.uint8, device=device), torch.zeros(1, 1, dtype=dtype, device=device), 1)
     except ImportError:

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from training.batches.plan import BatchPlan
+from training.batches.decoding.plan import BatchPlan
 from training.batches.sequences import SequenceDecoder
 from training.batches.shuffled import ShuffledDecoder
 from training.batches.streams import Batch

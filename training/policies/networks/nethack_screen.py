@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from training.policies.embedding import embedder, lookup
+from training.policies.networks.embedding import embedder, lookup
 
 ROWS, COLUMNS = 24, 80
 MAP_ROWS = ROWS - 3
