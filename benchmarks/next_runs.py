@@ -126,7 +126,11 @@ def show_nearest(posterior: forecast.Posterior, shown: Shown, target: float, mos
     left = spend = min(STEP * shown.cost, most)
     while True:
         plan = forecast.next_runs(
-            posterior, target_flops=target, spend=max(spend, float(shown.table["flops"].min())), count=COUNT
+            posterior,
+            target_flops=target,
+            spend=max(spend, float(shown.table["flops"].min())),
+            objective="loss",
+            count=COUNT,
         )
         for wanted in plan.runs.itertuples():
             hidden = shown.hidden(left)

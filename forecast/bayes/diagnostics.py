@@ -1,4 +1,4 @@
-"""Whether a posterior is reliable: a verdict, one sentence, and the table of checks."""
+"""Whether a posterior is reliable: the table of checks, and the verdict that follows from it."""
 
 import warnings
 from collections.abc import Mapping
@@ -10,23 +10,35 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from forecast.bayes.verdict import Concern, Verdict
+from forecast.numbers import percent
+
 MAX_RHAT = 1.03  # for the worst of some hundred numbers, each from two chains a view: 1.02 occurs by chance
 MIN_ESS = 400.0
 MAX_DIVERGENT = 0.005
 HIGH_PARETO_K = 0.7
 MAX_HIGH_K = 0.25  # share of trainings so influential that the fit without them cannot be estimated
 MIN_COVERAGE = 0.80  # of 90% intervals over the fitted rows
+MIN_SIZES = 4.0  # of models: fewer leave the exponent of size to its prior
+_MOST_NAMED = 4  # trainings that a sentence names
+_RHAT, _ESS, _DIVERGENT = "largest R-hat", "smallest effective sample size", "share of divergent draws"
+_HIGH_K = f"share of trainings with Pareto k over {HIGH_PARETO_K}"
+_COVERAGE = "share of fitted rows inside their 90% interval"
+_SIZES = "number of model sizes"
 _LONGER = "sample longer (--draws, --warmup)"
 _ADVICE = {
-    "largest R-hat": _LONGER,
-    "smallest effective sample size": _LONGER,
-    "share of divergent draws": "lengthen the warm-up (--warmup), or fit a simpler law (--law additive)",
-    f"share of trainings with Pareto k over {HIGH_PARETO_K}": "a few trainings decide the fit: train more sizes or "
-    "seeds, or name the training of each checkpoint in a column `run`",
-    "share of fitted rows inside their 90% interval": "the rows do not follow one law: look in the table for games "
-    "or recipes that are mixed, and for wrong units",
+    _RHAT: _LONGER,
+    _ESS: _LONGER,
+    _DIVERGENT: "lengthen the warm-up (--warmup), or fit a simpler law (--law additive)",
+    _COVERAGE: "the rows do not follow one law: look in the table for games or recipes that are mixed, and for wrong "
+    "units",
+    _HIGH_K: "train more sizes or seeds; if rows are checkpoints of trainings without a name, name these in a column "
+    "`run`",
+    _SIZES: "train more sizes",
 }
 """What mends a failed check, by its name."""
+AMBER = (_HIGH_K, _SIZES)
+"""Checks that, failed, make a forecast rest on little; the others make it wrong."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,22 +49,37 @@ class Diagnostics:
     """One row a check: `check`, `value`, `wanted`, `passed`."""
     diverging: np.ndarray
     """Whether NUTS diverged in a draw: [chain, draw]."""
+    influential: tuple[str, ...] = ()
+    """Names of the trainings with a high Pareto k, those of the largest first."""
 
     @property
     def passed(self) -> bool:
-        """Whether every check passed."""
-        return bool(self.checks["passed"].all())
+        """Whether the forecast may be used: no check failed that makes it wrong."""
+        return not self.verdict.wrong
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether to believe a forecast inside the table."""
+        failed = self.checks[~self.checks["passed"]]
+        concerns = {check: self._concern(check, value, wanted) for check, value, wanted, _ in failed.to_numpy()}
+        return Verdict(
+            wrong=tuple(concern for check, concern in concerns.items() if check not in AMBER),
+            weak=tuple(concern for check, concern in concerns.items() if check in AMBER),
+        )
 
     @property
     def sentence(self) -> str:
-        """The verdict in one sentence."""
-        failed = self.checks[~self.checks["passed"]]
-        if failed.empty:
-            return "The sampler converged and the fitted rows agree with the model."
-        reasons = ", ".join(f"{r.check} is {r.value:.3g} (should be {r.wanted})" for r in failed.itertuples())
-        advice = list(dict.fromkeys(_ADVICE[check] for check in failed["check"]))
-        advice[0] = advice[0][0].upper() + advice[0][1:]
-        return f"DO NOT TRUST this forecast yet: {reasons}. {'; '.join(advice)}."
+        """The verdict in words."""
+        return self.verdict.sentence
+
+    def _concern(self, check: str, value: float, wanted: str) -> Concern:
+        if check == _HIGH_K:
+            named, more = self.influential[:_MOST_NAMED], len(self.influential[_MOST_NAMED:])
+            names = f": {', '.join(named)}{f' and {more} more' if more else ''}" if named else ""
+            return Concern(f"it leans on few trainings ({percent(value)} of them{names})", _ADVICE[check])
+        if check == _SIZES:
+            return Concern(f"it rests on {value:.0f} model size{'s' if value > 1 else ''}", _ADVICE[check])
+        return Concern(f"{check} is {value:.3g} (should be {wanted})", _ADVICE[check])
 
 
 class Convergence(NamedTuple):
@@ -86,34 +113,41 @@ def convergence(draws: Mapping[str, np.ndarray], views: int = 1) -> Convergence:
 
 
 def diagnose(
-    draws: Mapping[str, np.ndarray], diverging: np.ndarray, pit: np.ndarray, pareto_k: np.ndarray, views: int = 1
+    draws: Mapping[str, np.ndarray],
+    diverging: np.ndarray,
+    pit: np.ndarray,
+    pareto_k: pd.Series,
+    sizes: int,
+    views: int = 1,
 ) -> Diagnostics:
-    """Convergence of the chains and a posterior predictive check.
+    """Convergence of the chains, a posterior predictive check, and what the fit rests on.
 
     draws: site -> [chain, draw, ...].
     diverging: whether NUTS diverged in a draw, [chain, draw].
     pit: posterior probability of a loss below that of each fitted row [n]; a tenth of them should lie outside 0.05 to
     0.95.
-    pareto_k: Pareto k of each trajectory when it is left out.
+    pareto_k: Pareto k of each training when it is left out, by its name, once a view; none of weight 0.
+    sizes: number of model sizes, of the group that has the fewest.
     views: as for `convergence`.
     """
     rhat, ess, wanted_ess = convergence(draws, views)
     coverage = float(np.mean((pit > 0.05) & (pit < 0.95)))
-    high = float(np.mean(~(pareto_k <= HIGH_PARETO_K)))
+    high = pareto_k[~(pareto_k <= HIGH_PARETO_K)].sort_values(ascending=False)
+    part = len(high) / max(len(pareto_k), 1)
     rows = [
-        ("largest R-hat", rhat, f"at most {MAX_RHAT}", not rhat > MAX_RHAT),
-        ("smallest effective sample size", ess, f"at least {wanted_ess:.0f}", ess >= wanted_ess),
-        ("share of divergent draws", diverging.mean(), f"at most {MAX_DIVERGENT}", diverging.mean() <= MAX_DIVERGENT),
-        (f"share of trainings with Pareto k over {HIGH_PARETO_K}", high, f"at most {MAX_HIGH_K}", high <= MAX_HIGH_K),
-        (
-            "share of fitted rows inside their 90% interval",
-            coverage,
-            f"at least {MIN_COVERAGE}",
-            coverage >= MIN_COVERAGE or pit.size < 30,
-        ),
+        (_RHAT, rhat, f"at most {MAX_RHAT}", not rhat > MAX_RHAT),
+        (_ESS, ess, f"at least {wanted_ess:.0f}", ess >= wanted_ess),
+        (_DIVERGENT, diverging.mean(), f"at most {MAX_DIVERGENT}", diverging.mean() <= MAX_DIVERGENT),
+        (_HIGH_K, part, f"at most {MAX_HIGH_K}", part <= MAX_HIGH_K),
+        (_COVERAGE, coverage, f"at least {MIN_COVERAGE}", coverage >= MIN_COVERAGE or pit.size < 30),
+        (_SIZES, sizes, f"at least {MIN_SIZES:.0f}", sizes >= MIN_SIZES),
     ]
     checks = pd.DataFrame(rows, columns=["check", "value", "wanted", "passed"])
-    return Diagnostics(checks=checks.astype({"value": float, "passed": bool}), diverging=diverging)
+    return Diagnostics(
+        checks=checks.astype({"value": float, "passed": bool}),
+        diverging=diverging,
+        influential=tuple(dict.fromkeys(map(str, high.index))),
+    )
 
 
 def _extreme(values: object, pick: object) -> float:
@@ -129,7 +163,8 @@ def leave_out(likelihoods: np.ndarray, blocks: np.ndarray) -> Any:
     """PSIS-LOO with whole blocks of rows left out at once (Vehtari, Gelman and Gabry, 2017).
 
     likelihoods: log likelihoods, [chain, draw, n].
-    blocks: the block of each row [n]: a training, or a model size where the table names no runs.
+    blocks: the block of each row [n]: a training, or a model size where the table names no runs. The result has one
+    value for each of `np.unique(blocks)`.
     """
     names = np.unique(blocks)
     summed = np.stack([likelihoods[..., blocks == b].sum(-1) for b in names], axis=-1)

@@ -1,7 +1,7 @@
 """From a run table to its posterior, and the comparison of laws."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,6 +36,7 @@ from forecast.model.encode import Encoding, encode
 from forecast.model.laws import LAWS
 from forecast.model.likelihood import episode_sd
 from forecast.model.weights import LOCALITIES
+from forecast.numbers import count
 from forecast.runs.cost import group_costs
 from forecast.runs.table import Runs, return_offset
 
@@ -138,8 +139,10 @@ def _diagnose(runs: Runs, spec: Spec, encoding: Encoding, sampled: Draws) -> Dia
     dof = np.asarray(parameters.noise["dof"])
     pit = probability_below(np.asarray(encoding.data.log_loss)[:n], location[:, :n], scale[:, :n], dof)
     counted = encoding.chain_weights(len(sampled.diverging))[:, :n].max(axis=0) > 0.5
-    pareto_k = _pareto_k(_left_out(runs, spec, encoding, sampled.values))
-    return diagnose(sampled.values, sampled.diverging, pit[counted], pareto_k, len(LOCALITIES))
+    names = _training_names(runs, encoding)
+    pareto_k = _pareto_k(_left_out(runs, spec, encoding, sampled.values), list(names.values()))
+    sizes = int(runs.table.groupby("group")["params"].nunique().min())
+    return diagnose(sampled.values, sampled.diverging, pit[counted], pareto_k, sizes, len(LOCALITIES))
 
 
 def compare(runs: Runs, *, laws: tuple[str, ...] = LAWS, seed: int = 0, **settings: Any) -> pd.DataFrame:
@@ -161,7 +164,8 @@ def compare(runs: Runs, *, laws: tuple[str, ...] = LAWS, seed: int = 0, **settin
         posterior = fit(runs, law=law, seed=seed, **settings)
         views = _left_out(runs, posterior.spec, posterior.encoding, posterior.draws)
         pointwise[law] = np.mean([loo.loo_i.to_numpy() for loo in views], axis=0)
-        high = float(np.mean(_pareto_k(views) > HIGH_PARETO_K))
+        names = _training_names(runs, posterior.encoding)
+        high = float(np.mean(_pareto_k(views, list(names.values())) > HIGH_PARETO_K))
         elpd, se = pointwise[law].sum(), np.sqrt(pointwise[law].size * pointwise[law].var())
         rows.append({"law": law, "elpd": float(elpd), "se": float(se), "pareto_k_high": high})
     table = pd.DataFrame(rows).sort_values("elpd", ascending=False, ignore_index=True)
@@ -208,17 +212,31 @@ def _left_out(runs: Runs, spec: Spec, encoding: Encoding, draws: Mapping[str, np
 
     Likelihoods enter to the power of their weight, as they did in the fit.
     """
+    weights = encoding.chain_weights(len(next(iter(draws.values()))))
+    powered = row_likelihoods(spec, encoding.data, draws, weights)[..., : len(encoding.rows)]
+    views, blocks = min(len(LOCALITIES), len(powered)), _blocks(runs, encoding)
+    return [leave_out(powered[k :: len(LOCALITIES)], blocks) for k in range(views)]
+
+
+def _blocks(runs: Runs, encoding: Encoding) -> np.ndarray:
+    """The training of each fitted row [n], or its group and size where the table names no runs."""
     table = runs.table.loc[encoding.rows]
     blocks = table["group"] + " " + (table["run"] if runs.has_trajectories else table["params"].astype(str))
-    weights = encoding.chain_weights(len(next(iter(draws.values()))))
-    powered = row_likelihoods(spec, encoding.data, draws, weights)[..., : len(table)]
-    views = min(len(LOCALITIES), len(powered))
-    return [leave_out(powered[k :: len(LOCALITIES)], blocks.to_numpy(str)) for k in range(views)]
+    return blocks.to_numpy(str)
 
 
-def _pareto_k(views: list[Any]) -> np.ndarray:
-    """Pareto k of every training in every view, except those of weight 0."""
-    k = np.concatenate([loo.pareto_k.to_numpy() for loo in views])
+def _training_names(runs: Runs, encoding: Encoding) -> dict[str, str]:
+    """Block, in sorted order -> the name of that training, or its size where the table names no runs."""
+    table = runs.table.loc[encoding.rows]
+    names = table["run"] if runs.has_trajectories else table["params"].map(count) + " parameters"
+    if len(runs.groups) > 1:
+        names = table["group"] + " " + names
+    return dict(sorted(zip(_blocks(runs, encoding), names, strict=True)))
+
+
+def _pareto_k(views: list[Any], names: Sequence[str]) -> pd.Series:
+    """Pareto k of every training in every view, by its name [blocks], except those of weight 0."""
+    k = pd.concat([pd.Series(loo.pareto_k.to_numpy(), index=list(names)) for loo in views])
     return k[k != np.inf]
 
 

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-FURTHEST = 6.0
-"""Factors of ten of compute beyond the table that the frontier is tabulated for."""
+from forecast.runs.reach import FURTHEST
+
 STEPS = np.linspace(0.0, FURTHEST, 25)
 """Factors of ten beyond the table at which it is tabulated."""
 

@@ -38,7 +38,8 @@ def read_points(path: str | Path) -> pd.DataFrame:
 
 
 def predict_points(posterior: Posterior, points: pd.DataFrame, *, group: str | None = None) -> pd.DataFrame:
-    """Predictions of new runs: target, params, samples, q05, q25, median, q75, q95, and group where there are several.
+    """Predictions of new runs: target, params, samples, q05, q25, median, q75, q95, beyond_table (compute over the
+    largest of the group's rows), and group where there are several.
 
     A `group` column of the points names the group of each; `group` names one for all points and replaces the column.
 
@@ -50,7 +51,10 @@ def predict_points(posterior: Posterior, points: pd.DataFrame, *, group: str | N
         chosen = points if named is None else points[named == name]
         flops = chosen["flops"].to_numpy() if "flops" in chosen else None
         params, samples = chosen["params"].to_numpy(), chosen["samples"].to_numpy()
-        table = posterior.predict(params, samples, group=name or None, flops=flops).table()
+        predicted = posterior.predict(params, samples, group=name or None, flops=flops)
+        table = predicted.table()
+        ahead = predicted.flops / posterior.largest_flops(name or None)
+        table["beyond_table"] = np.tile(ahead, len(table) // len(ahead))
         if len(posterior.groups) > 1:
             table["group"] = name
         frames.append(table)

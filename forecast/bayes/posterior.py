@@ -17,7 +17,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from forecast.bayes.diagnostics import Diagnostics
-from forecast.bayes.frontier import FURTHEST, STEPS, Frontier
+from forecast.bayes.frontier import STEPS, Frontier
 from forecast.bayes.pace import DOF, Pace
 from forecast.bayes.prediction import Prediction
 from forecast.bayes.provenance import Provenance
@@ -31,6 +31,7 @@ from forecast.model.laws import ReturnLaw
 from forecast.model.likelihood import noise_scale
 from forecast.model.priors import SCALE_KNOTS, SKILL_KNOTS, Parameters
 from forecast.runs.cost import CostLaw
+from forecast.runs.reach import FURTHEST, check_reach
 from forecast.runs.table import Runs
 
 OPTIMUM_SD = 0.1
@@ -95,8 +96,7 @@ class Posterior:
             sha256=self.runs.sha256,
             law=self.spec.law,
             seed=self.seed,
-            passed=self.diagnostics.passed,
-            verdict=self.diagnostics.sentence,
+            verdict=self.diagnostics.verdict,
         )
 
     @cached_property
@@ -161,7 +161,8 @@ class Posterior:
         params, samples: [P].
         flops: compute of each run [P]; None: from the fitted cost of a sample.
 
-        Raises ForecastError for points that are not positive and finite, and for an unknown group.
+        Raises ForecastError for points that are not positive and finite or lie a million times outside the table, and
+        for an unknown group.
         """
         name = self.group_name(group)
         params, samples = np.broadcast_arrays(np.atleast_1d(params).astype(float), np.atleast_1d(samples).astype(float))
@@ -175,6 +176,7 @@ class Posterior:
                     f"{column} of point {bad[0] + 1} is {values[bad[0]]:g}; give positive finite numbers."
                 )
         spent = points["flops"] if flops is not None else self.cost[name](params) * samples
+        check_reach(self.runs.group_table(name), self.runs.source, **{**points, "flops": spent})
         law = self.log_loss(params, samples, group=name, pace=False)
         law = law + self._lag(name, np.log10(spent / self.largest_flops(name)))
         loss, returns = self._new_run(name, law, params)
@@ -332,6 +334,7 @@ class Posterior:
             "paces": {group: pace._asdict() for group, pace in self.paces.items()},
             "table": self.runs.table.to_csv(),
             "checks": self.diagnostics.checks.to_csv(index=False),
+            "influential": list(self.diagnostics.influential),
         }
         content = json.loads(json.dumps(content))  # numbers as they will be read
         seal = digest(content, {**self.draws, "diverging": self.diagnostics.diverging})

@@ -1,7 +1,9 @@
 """What a result of a posterior is based on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from forecast.bayes.verdict import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,12 +18,15 @@ class Provenance:
     """One of `forecast.model.LAWS`."""
     seed: int
     """Seed of the sampler."""
-    passed: bool
-    """Whether every diagnostic passed."""
-    verdict: str
-    """The diagnostics in a sentence."""
+    verdict: Verdict
+    """Whether to believe it."""
 
     @property
     def diagnostics(self) -> dict[str, Any]:
-        """The verdict as plain types."""
-        return {"passed": self.passed, "sentence": self.verdict}
+        """The verdict as plain types: `level` (green, amber or red), `passed` (not red), `sentence`."""
+        level = self.verdict.level
+        return {"level": level, "passed": level != "red", "sentence": self.verdict.sentence}
+
+    def at(self, ahead: float) -> "Provenance":
+        """That of a forecast `ahead` factors of ten of compute beyond the table."""
+        return replace(self, verdict=self.verdict.at(ahead))

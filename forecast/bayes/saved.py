@@ -91,7 +91,9 @@ def _posterior(
         spec=spec,
         encoding=encoding,
         draws=draws,
-        diagnostics=Diagnostics(checks=checks, diverging=diverging),
+        diagnostics=Diagnostics(
+            checks=checks, diverging=diverging, influential=tuple(map(str, header.get("influential", ())))
+        ),
         cost=group_costs(runs),
         seed=header["seed"],
         expert_return=experts,

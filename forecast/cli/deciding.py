@@ -60,11 +60,13 @@ def recommend(
     regret = None if params is None else recommendation.regret_of(params)
     if out is not None:
         write_whole(out, recommendation.to_toml())
-    terminal.warn(posterior, quiet=as_json)
+    terminal.warn(posterior, recommendation.provenance, quiet=as_json)
     if as_json:
         terminal.print_json({**recommendation.to_dict(), "regret": regret, "notes": terminal.notes(posterior)})
         return
     terminal.out.print(recommendation.sentence)
+    if recommendation.reason is not None:
+        terminal.out.print(recommendation.reason)
     terminal.print_table(recommendation.table(), None)
     if params is not None and regret is not None:
         lost = ", ".join(f"{share(v)} of {k.removesuffix('_regret')}" for k, v in regret.items())
@@ -86,7 +88,7 @@ def required(
         raise ForecastError("give one target, --loss or --return.")
     posterior = options.posterior(runs, quiet=as_json)
     answer = forecast.required(posterior, loss=loss, returns=returns, probability=probability, group=group)
-    terminal.warn(posterior, quiet=as_json)
+    terminal.warn(posterior, answer.provenance, quiet=as_json)
     if as_json:
         terminal.print_json({**answer.to_dict(), "notes": terminal.notes(posterior)})
     else:
@@ -100,6 +102,9 @@ def next_runs(
     target_flops: Annotated[float, typer.Option(help="The budget in FLOPs that the recommendation is wanted for.")],
     spend: Annotated[float, typer.Option(help="FLOPs that all these runs may take together.")],
     count: Annotated[int, typer.Option(help="Runs at most.")] = 8,
+    objective: Annotated[
+        str, typer.Option(help="As of `recommend`: auto, return or loss; auto is return where there are returns.")
+    ] = "auto",
     out: Annotated[Path | None, typer.Option(help="Write the runs here: a TOML plan for a sweep.")] = None,
     group: GroupOpt = None,
     as_json: JsonOpt = False,
@@ -107,12 +112,14 @@ def next_runs(
     """Plan the runs to train next: those that most improve the recommendation for a larger budget."""
     check_folder(out)
     posterior = options.posterior(runs, quiet=as_json)
-    plan = forecast.next_runs(posterior, target_flops=target_flops, spend=spend, group=group, count=count)
+    plan = forecast.next_runs(
+        posterior, target_flops=target_flops, spend=spend, group=group, objective=objective, count=count
+    )
     if out is not None:
         if plan.runs.empty:
             raise ForecastError(f"{plan.sentence} So {out} was not written.")
         write_whole(out, plan.to_toml())
-    terminal.warn(posterior, quiet=as_json)
+    terminal.warn(posterior, plan.provenance, quiet=as_json)
     if as_json:
         terminal.print_json({**plan.to_dict(), "notes": terminal.notes(posterior)})
         return

@@ -1,5 +1,6 @@
 """Commands about what a table says: datasets, fit, predict."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -93,7 +94,8 @@ def predict(
     points = forecast.read_points(at)
     posterior = options.posterior(runs, quiet=as_json)
     table = forecast.predict_points(posterior, points, group=group)
-    terminal.warn(posterior, quiet=as_json)
+    furthest = math.log10(table["beyond_table"].max())
+    terminal.warn(posterior, posterior.provenance.at(furthest), quiet=as_json)
     if out is not None:
         write_whole(out, table.to_csv(index=False))
     if as_json:

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import forecast
+from forecast.bayes.provenance import Provenance
 from forecast.numbers import count, decimals, digits, percent, scientific, share
 
 # Without markup: names of a table are text, whatever brackets they have.
@@ -95,17 +96,20 @@ def tell(sentences: Iterable[str], *, quiet: bool = False) -> None:
         err.print(f"note: {sentence}")
 
 
-def warn(posterior: forecast.Posterior, *, quiet: bool = False) -> None:
-    """Say on stderr what a posterior rests on, unless quiet, and what is wrong with it, if anything is."""
+def warn(posterior: forecast.Posterior, made: Provenance | None = None, *, quiet: bool = False) -> None:
+    """Say on stderr what a posterior rests on, unless quiet, and why not to believe it, if there is a reason.
+
+    made: of the forecast that was made from it, which may lie far beyond the table; None: of one inside the table.
+    """
     tell(notes(posterior), quiet=quiet)
-    if not posterior.diagnostics.passed:
-        err.print(posterior.diagnostics.sentence)
+    verdict = (made or posterior.provenance).verdict
+    if verdict.level != "green":
+        err.print(verdict.sentence, style={"amber": "yellow", "red": "bold red"}[verdict.level])
 
 
 def diagnostics(posterior: forecast.Posterior) -> dict[str, Any]:
     """The verdict for machines."""
-    d = posterior.diagnostics
-    return {"passed": d.passed, "sentence": d.sentence, "checks": d.checks.to_dict(orient="records")}
+    return {**posterior.provenance.diagnostics, "checks": posterior.diagnostics.checks.to_dict(orient="records")}
 
 
 def print_json(value: Any) -> None:

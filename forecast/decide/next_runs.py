@@ -9,11 +9,13 @@ import pandas as pd
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.provenance import Provenance
 from forecast.decide.information import ViewDraws, regrets
+from forecast.decide.recommend import objective_of
 from forecast.errors import ForecastError
 from forecast.model.likelihood import noise_scale
 from forecast.model.weights import LOCALITIES
 from forecast.numbers import count as counted
 from forecast.numbers import scientific, share
+from forecast.runs.reach import check_reach
 
 _DRAWS = 4000
 _OPTIONS = 61  # sizes weighed at the target
@@ -52,6 +54,9 @@ class Plan:
     """Expected regret after all runs, a part of 1."""
     regret_grid: float
     """Expected regret after the grid, a part of 1."""
+    gain_instead: float
+    """What the FLOPs of the runs would gain if the run for `target_flops` got them: expected fall of its loss or rise
+    of its return, a part of 1."""
     provenance: Provenance
     """What the plan is based on."""
 
@@ -62,9 +67,13 @@ class Plan:
         if self.runs.empty:
             return f"{at}; no run of up to {scientific(self.spend)} FLOPs would reduce it."
         runs = f"these {len(self.runs)} runs" if len(self.runs) > 1 else "this run"
+        saved = self.regret_now - self.regret_after
+        worth = "worth its FLOPs" if saved > self.gain_instead else "not worth its FLOPs"
         return (
             f"{at}, {share(self.regret_after)} after {runs} ({scientific(self.cost)} FLOPs), "
-            f"{share(self.regret_grid)} after an isoFLOP grid of the same cost."
+            f"{share(self.regret_grid)} after an isoFLOP grid of the same cost. The plan is {worth}: it saves "
+            f"{share(saved)} of the {self.objective}; the same FLOPs, added to the run for "
+            f"{scientific(self.target_flops)} FLOPs, would gain {share(self.gain_instead)}."
         )
 
     def table(self) -> pd.DataFrame:
@@ -75,7 +84,7 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain types."""
-        numbers = ("target_flops", "spend", "cost", "regret_now", "regret_after", "regret_grid")
+        numbers = ("target_flops", "spend", "cost", "regret_now", "regret_after", "regret_grid", "gain_instead")
         return {
             **{"group": self.group, "objective": self.objective},
             **{k: getattr(self, k) for k in numbers},
@@ -95,7 +104,13 @@ class Plan:
 
 
 def next_runs(
-    posterior: Posterior, *, target_flops: float, spend: float, group: str | None = None, count: int = 8
+    posterior: Posterior,
+    *,
+    target_flops: float,
+    spend: float,
+    group: str | None = None,
+    objective: str = "auto",
+    count: int = 8,
 ) -> Plan:
     """Up to `count` runs within `spend` FLOPs that most reduce the expected regret of a run of `target_flops`.
 
@@ -110,24 +125,28 @@ def next_runs(
     Not followed: runs of more compute than the table's make its old rows count less in the next fit, whose own expected
     regret then falls by less than is said here (benchmarks/LOG.md).
 
-    The loss decides; without losses in the table, the return over the lowest. Raises ForecastError for numbers that are
-    not positive, an unknown group, and a spend that no run fits into.
+    objective: as of `forecast.recommend`. A run is taken to measure its loss and, where the return decides, its return
+    too, in as many games as the noise between runs leaves the most of. Without losses in the table, the return counts
+    from the lowest.
+
+    Raises ForecastError for numbers that are not positive or too large, an unknown group or objective, and a spend that
+    no run fits into.
     """
-    name = posterior.group_name(group)
+    name, objective = posterior.group_name(group), objective_of(posterior, objective)
     for what, value in {"target_flops": target_flops, "spend": spend, "count": count}.items():
         if not (np.isfinite(value) and value > 0):
             raise ForecastError(f"{what} is {value:g}; give a positive number.")
+    check_reach(posterior.runs.group_table(name), posterior.runs.source, flops=target_flops)
     few = posterior.thinned(_DRAWS)
-    plans = _plans(few, name, min(spend, target_flops), spend, int(count))
+    aim = _Aim(few, name, objective)
+    plans = _plans(aim, min(spend, target_flops), spend, int(count))
     runs = pd.concat(plans, ignore_index=True)
-    options = _options(few, name, target_flops)
-    f = few.log_loss(options, target_flops / few.cost[name](options), group=name, pace=False)
-    rising = not posterior.has_losses
-
-    views = _views(few, name, f, runs)
+    options = _options(aim, target_flops)
+    f = aim.on_budget(options, target_flops, pace=False)
+    views = _views(aim, f, runs)
     ends = np.cumsum([len(plan) for plan in plans])
     places = [range(end - len(plan), end) for plan, end in zip(plans, ends, strict=True)]
-    regrets_by_plan = [regrets(views, place, rising=rising) for place in places]
+    regrets_by_plan = [_regrets(aim, views, place, len(runs)) for place in places]
     best = int(np.argmin([expected[-1] for expected in regrets_by_plan]))
     place, expected = places[best], regrets_by_plan[best]
     if expected[-1] > (1 - _WORTH) * expected[0] or expected[0] <= 0:
@@ -136,11 +155,11 @@ def next_runs(
     cost = float(chosen["flops"].sum())
     grid, after_grid = chosen, expected
     if len(chosen):
-        grid = _around(few, name, cost / _GRID[0], *_GRID)
-        after_grid = regrets(_views(few, name, f, grid), range(len(grid)), rising=rising)
+        grid = _around(aim, cost / _GRID[0], *_GRID)
+        after_grid = _regrets(aim, _views(aim, f, grid), range(len(grid)), len(grid))
     return Plan(
         group=name,
-        objective="return" if rising else "loss",
+        objective=objective,
         target_flops=float(target_flops),
         spend=float(spend),
         cost=cost,
@@ -149,17 +168,68 @@ def next_runs(
         regret_now=float(expected[0]),
         regret_after=float(expected[-1]),
         regret_grid=float(after_grid[-1]),
-        provenance=posterior.provenance,
+        gain_instead=aim.gain(options, target_flops, target_flops + cost),
+        provenance=posterior.provenance.at(float(np.log10(target_flops / posterior.largest_flops(name)))),
     )
 
 
-def _plans(posterior: Posterior, name: str, most: float, spend: float, count: int) -> list[pd.DataFrame]:
+@dataclass(frozen=True)
+class _Aim:
+    """What a recommendation shall make small, as the draws of a posterior see it."""
+
+    posterior: Posterior
+    name: str
+    """Of the group."""
+    objective: str
+    """loss or return."""
+
+    @property
+    def rising(self) -> bool:
+        """Whether the return decides."""
+        return self.objective == "return"
+
+    @property
+    def measures_both(self) -> bool:
+        """Whether a run measures a return that decides beside its loss."""
+        return self.rising and self.posterior.has_losses
+
+    def __call__(self, params: np.ndarray, samples: np.ndarray, *, pace: bool = True) -> np.ndarray:
+        """Log loss, or minus the log of the shifted return: [S, P]."""
+        log_loss = self.posterior.log_loss(params, samples, group=self.name, pace=pace)
+        return self.of_return(log_loss, params) if self.measures_both else log_loss
+
+    def of_return(self, log_loss: np.ndarray, params: np.ndarray) -> np.ndarray:
+        """Minus the log of the shifted return at these log losses [S, P]."""
+        returns = self.posterior.returns_at(log_loss, params, group=self.name, new_run=False)
+        return -np.log(returns + self.posterior.reference(self.name).return_offset)
+
+    def on_budget(self, params: np.ndarray, flops: float, *, pace: bool = True) -> np.ndarray:
+        """The same of sizes [P] on one budget (FLOPs): [S, P]."""
+        return self(params, flops / self.posterior.cost[self.name](params), pace=pace)
+
+    def gain(self, options: np.ndarray, flops: float, more: float) -> float:
+        """Expected fall of the loss, or rise of the return, from one budget to a larger one, a part of 1."""
+        sign = -1 if self.rising else 1
+        now, then = (sign * np.exp(sign * self.on_budget(options, c)).mean(axis=0) for c in (flops, more))
+        return float(sign * (1 - then.min() / now.min()))
+
+
+def _regrets(aim: _Aim, views: list[ViewDraws], place: range, runs: int) -> np.ndarray:
+    """Expected regret before and after each run of a plan, which stands at `place` of all `runs`."""
+    if not aim.measures_both:
+        return regrets(views, place, rising=aim.rising)
+    columns = [column for run in place for column in (run, runs + run)]  # the loss of a run, and its return
+    return regrets(views, columns, rising=True)[::2]
+
+
+def _plans(aim: _Aim, most: float, spend: float, count: int) -> list[pd.DataFrame]:
     """Runs of one budget each, as large as the spend allows and at most `most`."""
-    table = posterior.runs.group_table(name)
+    runs = aim.posterior.runs
+    table = runs.group_table(aim.name)
     least = float(table["flops"].min())
     if most < 0.999 * least:
         raise ForecastError(
-            f"no run fits into {scientific(most)} FLOPs: the smallest run of {posterior.runs.source} took "
+            f"no run fits into {scientific(most)} FLOPs: the smallest run of {runs.source} took "
             f"{scientific(least)}; raise spend, or target_flops where that is the smaller."
         )
     plans = []
@@ -167,36 +237,39 @@ def _plans(posterior: Posterior, name: str, most: float, spend: float, count: in
         budget = _rounded_down(min(most, spend / sizes))
         if sizes == 1 or budget >= 0.999 * least:
             spacings = [s for s in _SPACINGS if s ** (sizes - 1) <= _WIDEST]
-            plans += [_around(posterior, name, budget, sizes, s) for s in spacings[: None if sizes > 1 else 1]]
+            plans += [_around(aim, budget, sizes, s) for s in spacings[: None if sizes > 1 else 1]]
     low = table["params"].min() / _REACH
     return [plan for plan in plans if plan["params"].min() >= low] or plans
 
 
-def _around(posterior: Posterior, name: str, budget: float, sizes: int, spacing: float) -> pd.DataFrame:
+def _around(aim: _Aim, budget: float, sizes: int, spacing: float) -> pd.DataFrame:
     """Runs of a budget whose sizes lie around the one that is best in expectation, the nearest to it first."""
-    all_sizes = posterior.sizes(name, budget)
-    expected = posterior.log_loss(all_sizes, budget / posterior.cost[name](all_sizes), group=name).mean(axis=0)
+    all_sizes = aim.posterior.sizes(aim.name, budget)
+    expected = aim.on_budget(all_sizes, budget).mean(axis=0)
     steps = np.array(sorted(np.arange(sizes) - (sizes - 1) / 2, key=abs))
     params = np.array([float(f"{n:.2g}") for n in all_sizes[np.argmin(expected)] * spacing**steps])
-    return pd.DataFrame({"params": params, "samples": budget / posterior.cost[name](params), "flops": budget})
+    return pd.DataFrame({"params": params, "samples": budget / aim.posterior.cost[aim.name](params), "flops": budget})
 
 
-def _options(posterior: Posterior, name: str, flops: float) -> np.ndarray:
+def _options(aim: _Aim, flops: float) -> np.ndarray:
     """Sizes that may be best at a budget [P]: where draws have their optimum, and twice as far out."""
-    sizes = posterior.sizes(name, flops)
-    at = np.argmin(posterior.log_loss(sizes, flops / posterior.cost[name](sizes), group=name, pace=False), axis=1)
+    sizes = aim.posterior.sizes(aim.name, flops)
+    at = np.argmin(aim.on_budget(sizes, flops, pace=False), axis=1)
     low, high = np.quantile(np.log(sizes[at]), (0.01, 0.99))
     room = max(0.5 * (high - low), np.log(2))
     return np.exp(np.linspace(low - room, high + room, _OPTIONS))
 
 
-def _views(posterior: Posterior, name: str, f: np.ndarray, runs: pd.DataFrame) -> list[ViewDraws]:
+def _views(aim: _Aim, f: np.ndarray, runs: pd.DataFrame) -> list[ViewDraws]:
     """What each run would measure in each view, with how much noise, beside what the sizes lose at the target.
+
+    Measured are the losses of all runs and, where they decide, the returns of all runs after them.
 
     A Student t with ν degrees of freedom tells of its location as much as a normal of variance (ν + 3) / (ν + 1) times
     its squared scale (Lange, Little and Taylor, 1989, JASA 84, 881-896). A row that a view gives a weight w tells that
     view w times as much. Precisions are averaged over the draws of a view.
     """
+    posterior, name = aim.posterior, aim.name
     params, samples, flops = (runs[c].to_numpy() for c in ("params", "samples", "flops"))
     y = posterior.log_loss(params, samples, group=name)
     k, parameters = posterior.groups.index(name), posterior.parameters
@@ -204,15 +277,22 @@ def _views(posterior: Posterior, name: str, f: np.ndarray, runs: pd.DataFrame) -
     scale = noise_scale(noise_parameters["noise"][:, k, None], noise_parameters["noise_growth"][:, None], y - level)
     dof = np.asarray(noise_parameters["dof"])[:, None]
     precision = (dof + 1) / (dof + 3) / np.asarray(scale) ** 2
+    measured = [y]
+    if aim.measures_both:
+        noise_of_return = parameters.return_noise
+        spread, dof = np.asarray(noise_of_return["spread"])[:, k, None], np.asarray(noise_of_return["dof"])[:, None]
+        precision = np.hstack([precision, np.broadcast_to((dof + 1) / (dof + 3) / spread**2, y.shape)])
+        measured.append(aim.of_return(y, params))
     chains, length = next(iter(posterior.draws.values())).shape[:2]
     view, excess = np.repeat(np.arange(chains) % len(LOCALITIES), length), _excess(posterior, name, y, flops)
     views = []
     for v, locality in enumerate(posterior.encoding.row_weights.localities[name][: view.max() + 1]):
         own = view == v
-        information = (locality.weigh(np.exp(y[own]), excess[own], flops) * precision[own]).mean(axis=0)
+        weight = np.tile(locality.weigh(np.exp(y[own]), excess[own], flops), len(measured))
+        information = (weight * precision[own]).mean(axis=0)
         informative = information > 1e-6 * precision[own].mean(axis=0)
         noise = np.where(informative, 1 / np.where(informative, information, 1.0), np.inf)
-        views.append(ViewDraws(f=f[own], y=y[own], noise=noise))
+        views.append(ViewDraws(f=f[own], y=np.hstack(measured)[own], noise=noise))
     return views
 
 

@@ -1,7 +1,7 @@
 """Budget and constraints -> configuration with uncertainty."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -12,12 +12,15 @@ from forecast.bayes.posterior import Posterior
 from forecast.bayes.prediction import QUANTILE_NAMES, QUANTILES
 from forecast.bayes.provenance import Provenance
 from forecast.decide.seal import sealed
-from forecast.decide.weigh import weigh
+from forecast.decide.weigh import Weighed, weigh
 from forecast.errors import ForecastError
-from forecast.numbers import count, digits, scientific, toml
+from forecast.numbers import count, decimals, digits, scientific, toml
+from forecast.runs.reach import beyond, check_reach
 
 LEVELS = np.arange(1, 100) / 100
 """Of the quantiles that a recommendation keeps for its score."""
+_BEST = {"loss": "least loss", "return": "highest return"}
+_SAME = 0.1  # in log size, below which two optima are one
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,6 +59,11 @@ class Recommendation:
     """How far the run lies beyond the table's largest compute, in factors of ten."""
     provenance: Provenance
     """What the recommendation is based on."""
+    other_params: Mapping[str, float] | None = None
+    """Of the objective that was not asked for, where the table has both: the size that is best in expectation
+    (parameters), named `recommended`, and quantiles of its optimal size."""
+    size_effect: Mapping[str, float] | None = None
+    """Quantiles of the factor in return of a model ten times the size at equal loss, where the table has both."""
 
     @property
     def sentence(self) -> str:
@@ -71,9 +79,26 @@ class Recommendation:
             f" with {', '.join(f'{k} {count(v)}' for k, v in self.constraints.items())}" if self.constraints else ""
         )
         return (
-            f"For {scientific(self.flops)} FLOPs{spent}{limits}, train {count(self.params)} parameters on "
-            f"{count(self.samples)} samples: expect {what}, {intervals}; the optimum lies "
-            f"between {count(low)} and {count(high)} parameters with 90% probability."
+            f"For {scientific(self.flops)} FLOPs{spent}{limits}, {beyond(self.ahead)}, train {count(self.params)} "
+            f"parameters on {count(self.samples)} samples: expect {what}, {intervals}; the size of "
+            f"{_BEST[self.objective]} lies between {count(low)} and {count(high)} parameters with 90% probability."
+        )
+
+    @property
+    def reason(self) -> str | None:
+        """Which optimum is recommended, and why the other one differs; None where the table has one objective alone."""
+        if self.other_params is None or self.size_effect is None:
+            return None
+        other = "loss" if self.objective == "return" else "return"
+        size, low, high = (self.other_params[k] for k in ("recommended", "q05", "q95"))
+        told = f"The size is chosen for the {_BEST[self.objective]}. For the {_BEST[other]} it would be"
+        if abs(np.log(size / self.params)) < _SAME:
+            return f"{told} nearly the same, {count(size)} parameters."
+        effect = self.size_effect
+        return (
+            f"{told} {count(size)} parameters ({count(low)} to {count(high)}): at equal loss, a model ten times larger "
+            f"is expected to score {decimals(effect['median'], 2)} times as high ({decimals(effect['q05'], 2)} to "
+            f"{decimals(effect['q95'], 2)})."
         )
 
     def regret_of(self, params: float) -> dict[str, float]:
@@ -107,6 +132,7 @@ class Recommendation:
             "objective": self.objective,
             "params": {"recommended": self.params, **self.optimum_params},
             "samples": {"recommended": self.samples, **self.optimum_samples},
+            "reason": self.reason,
             "loss": None if self.loss is None else dict(self.loss),
             "return": None if self.returns is None else dict(self.returns),
             "flops_spent": self.flops_spent,
@@ -151,11 +177,12 @@ def recommend(
     not of a law with mean exponents. Raises ForecastError for bad numbers and for constraints that leave nothing.
     """
     name = posterior.group_name(group)
-    objective = _objective(posterior, objective)
+    objective = objective_of(posterior, objective)
     limits = {"max_params": max_params, "max_samples": max_samples}
     for what, value in {"flops": flops, **limits}.items():
         if value is not None and not (np.isfinite(value) and value > 0):
             raise ForecastError(f"{what} is {value}; give a positive number.")
+    check_reach(posterior.runs.group_table(name), posterior.runs.source, flops=flops)
     smallest = float(posterior.sizes(name, flops)[0])
     if max_params is not None and max_params < smallest:
         raise ForecastError(f"max_params {count(max_params)} is below every size weighed, from {count(smallest)} up.")
@@ -165,6 +192,7 @@ def recommend(
     predicted = posterior.predict(params, samples, group=name)
     log_params, log_samples = weighed.optimum()
     spent = float(posterior.cost[name](params) * samples)
+    ahead = float(np.log10(spent / posterior.largest_flops(name)))
     bound = {k: v for k, v in limits.items() if v is not None}
     draws = {"loss": predicted.loss, "return": predicted.returns}
     return Recommendation(
@@ -181,12 +209,28 @@ def recommend(
         regret=weighed.regret(),
         flops_spent=spent,
         constraints=bound,
-        ahead=float(np.log10(spent / posterior.largest_flops(name))),
-        provenance=posterior.provenance,
+        ahead=ahead,
+        provenance=posterior.provenance.at(ahead),
+        **_other_optimum(posterior, weighed),
     )
 
 
-def _objective(posterior: Posterior, objective: str) -> str:
+def _other_optimum(posterior: Posterior, weighed: Weighed) -> dict[str, Mapping[str, float]]:
+    """`other_params` and `size_effect` of a recommendation, nothing where the table has one objective alone."""
+    law = posterior.parameters.return_law
+    if law is None or weighed.loss is None or weighed.returns is None:
+        return {}
+    other = replace(weighed, objective="loss" if weighed.objective == "return" else "return")
+    best = float(other.params[int(np.argmax(other.score))])
+    effect = 10 ** np.asarray(law.size)[:, posterior.groups.index(weighed.group)]
+    return {
+        "other_params": {"recommended": best, **_quantiles(np.exp(other.optimum()[0]))},
+        "size_effect": _quantiles(effect),
+    }
+
+
+def objective_of(posterior: Posterior, objective: str) -> str:
+    """return or loss, which `auto` decides by the table; raises ForecastError for what the table does not have."""
     if objective not in ("auto", "return", "loss"):
         raise ForecastError(f"objective is {objective!r}; choose auto, return or loss.")
     if objective == "return" and not posterior.has_returns:

@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 
 from forecast.bayes.posterior import Posterior
+from forecast.bayes.provenance import Provenance
 from forecast.decide.weigh import weigh
 from forecast.errors import ForecastError
 from forecast.numbers import count, plain, scientific
+from forecast.runs.reach import FURTHEST, beyond
 
 _FEWER_DRAWS = 800  # enough for a search over budgets, where every step looks at every size
-_BELOW, _BEYOND = 3.0, 6.0  # factors of ten around the table's largest compute in which a target is sought
+_BELOW = 3.0  # factors of ten below the table's largest compute from which a target is sought
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,6 +37,10 @@ class Required:
     """Samples that this size is trained on, None likewise."""
     curve: pd.DataFrame
     """A row a budget of the search: `flops` (FLOPs), `params`, `samples`, `probability` of reaching the target."""
+    ahead: float
+    """How far the budget, or the end of the search, lies beyond the table's largest compute, in factors of ten."""
+    provenance: Provenance
+    """What the answer is based on."""
 
     @property
     def sentence(self) -> str:
@@ -42,19 +48,25 @@ class Required:
         goal = f"{self.target} {plain(self.value)} with probability {self.probability:g}"
         if self.flops is None or self.params is None or self.samples is None:
             top = self.curve.iloc[int(self.curve["probability"].to_numpy().argmax())]
+            furthest = f"{scientific(self.curve['flops'].iloc[-1])} FLOPs, {beyond(self.ahead)}"
             return (
-                f"No budget up to {scientific(self.curve['flops'].iloc[-1])} FLOPs reaches {goal}; the probability is "
-                f"highest, {top['probability']:.2f}, at {scientific(top['flops'])} FLOPs."
+                f"No budget up to {furthest}, reaches {goal}; the probability is highest, {top['probability']:.2f}, "
+                f"at {scientific(top['flops'])} FLOPs."
             )
         return (
-            f"{goal[0].upper()}{goal[1:]} needs {scientific(self.flops)} FLOPs: {count(self.params)} parameters on "
-            f"{count(self.samples)} samples."
+            f"{goal[0].upper()}{goal[1:]} needs {scientific(self.flops)} FLOPs, {beyond(self.ahead)}: "
+            f"{count(self.params)} parameters on {count(self.samples)} samples."
         )
 
     def to_dict(self) -> dict[str, Any]:
         """As plain types."""
         fields = ("group", "target", "value", "probability", "flops", "params", "samples")
-        return {**{f: getattr(self, f) for f in fields}, "curve": self.curve.to_dict(orient="list")}
+        return {
+            **{f: getattr(self, f) for f in fields},
+            "beyond_table": 10**self.ahead,
+            "curve": self.curve.to_dict(orient="list"),
+            "diagnostics": self.provenance.diagnostics,
+        }
 
 
 def required(
@@ -81,7 +93,7 @@ def required(
     name, few = posterior.group_name(group), posterior.thinned(_FEWER_DRAWS)
     objective = "loss" if returns is None else "return"
     rows = []
-    for step in np.arange(-_BELOW, _BEYOND + 0.01, 0.25):
+    for step in np.arange(-_BELOW, FURTHEST + 0.01, 0.25):
         flops = posterior.largest_flops(name) * 10**step
         weighed = weigh(few, name, flops, objective, None, None)
         best = int(np.argmax(weighed.score))
@@ -95,7 +107,17 @@ def required(
     crossing = _first_crossing(curve, probability)
     target, value = ("loss", loss) if loss is not None else ("return", returns)
     assert value is not None
-    return Required(group=name, target=target, value=value, probability=probability, curve=curve, **crossing)
+    ahead = float(np.log10((crossing["flops"] or curve["flops"].iloc[-1]) / posterior.largest_flops(name)))
+    return Required(
+        group=name,
+        target=target,
+        value=value,
+        probability=probability,
+        curve=curve,
+        ahead=ahead,
+        provenance=posterior.provenance if crossing["flops"] is None else posterior.provenance.at(ahead),
+        **crossing,
+    )
 
 
 def _first_crossing(curve: pd.DataFrame, probability: float) -> dict[str, float | None]:

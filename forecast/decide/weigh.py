@@ -14,6 +14,8 @@ _MORE_SIZES = 200  # at most, beyond the usual range, where few samples call for
 class Weighed:
     """P sizes on a budget, as S draws see them."""
 
+    group: str
+    """Name of the group."""
     params: np.ndarray
     """Sizes, ascending (parameters) [P]."""
     samples: np.ndarray
@@ -22,14 +24,19 @@ class Weighed:
     """Loss by the law, without a run's noise (nats) [S, P]; None where the table has no losses."""
     returns: np.ndarray | None
     """Return by the law, without a run's noise [S, P]; None where the table has no returns."""
-    score: np.ndarray
-    """Expected return, or minus the expected loss (nats) where that is the objective [P]; higher is better."""
     objective: str
     """loss or return."""
     misfit: np.ndarray
     """How far the log of the best size may lie from each draw's own [S]."""
     lowest: float = 0.0
     """Returns count from here: 0, or the lowest of a table without losses where that is negative."""
+
+    @property
+    def score(self) -> np.ndarray:
+        """Expected return, or minus the expected loss (nats) where that is the objective [P]; higher is better."""
+        value = self.returns if self.objective == "return" else -np.asarray(self.loss)
+        assert value is not None
+        return value.mean(axis=0)
 
     def best_of_each_draw(self) -> np.ndarray:
         """Position on the grid, between its points, of each draw's own optimum [S]."""
@@ -100,14 +107,13 @@ def weigh(
     log_loss = posterior.log_loss(sizes, samples, group=name)
     returns = posterior.returns_at(log_loss, sizes, group=name, new_run=False) if posterior.has_returns else None
     loss = np.exp(log_loss) if posterior.has_losses else None
-    expected = returns.mean(axis=0) if objective == "return" and returns is not None else -np.exp(log_loss).mean(axis=0)
     lowest = 0.0 if posterior.has_losses else min(0.0, posterior.runs.group_table(name)["return_mean"].min())
     return Weighed(
+        group=name,
         params=sizes,
         samples=samples,
         loss=loss,
         returns=returns,
-        score=expected,
         objective=objective,
         lowest=lowest,
         misfit=posterior.optimum_misfit(flops, name),

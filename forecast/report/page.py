@@ -106,7 +106,7 @@ def _render(
         posterior=posterior,
         law=posterior.spec.law,
         views=[percent(np.expm1(of_excess)) for of_excess, _ in LOCALITIES],
-        verdict=posterior.diagnostics,
+        verdict=posterior.diagnostics.verdict,
         checks=tables.checks(posterior.diagnostics.checks),
         comparison=None if comparison is None else tables.comparison(comparison),
         nominal=tables.nominal(posterior) if "flops_nominal" in runs.table and runs.has_losses else None,

@@ -44,6 +44,10 @@ class Frozen:
     """The table behind the forecast: a file, a bundled name or "DataFrame"."""
     sha256: str
     """Hash of that table (`Runs.sha256`)."""
+    level: str
+    """The verdict on the forecast when it was frozen: green, amber or red."""
+    verdict: str
+    """That verdict in words."""
 
     @property
     def fine(self) -> bool:
@@ -55,7 +59,7 @@ def read_frozen(path: str | Path) -> Frozen:
     """The forecast of a recommendation.toml. Raises SavedFileError if it is none, damaged or was changed."""
     try:
         content = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
-        recommended, table = content["recommendation"], content["table"]
+        recommended, table, diagnostics = (content[k] for k in ("recommendation", "table", "diagnostics"))
         five = {t: {k: float(recommended[t][k]) for k in QUANTILE_NAMES} for t in TARGETS if t in recommended}
         fine = content.get("quantiles", {})
         quantiles = {t: np.asarray(fine[t], float) if fine else np.array(list(five[t].values())) for t in five}
@@ -74,6 +78,8 @@ def read_frozen(path: str | Path) -> Frozen:
             five=five,
             source=str(table["source"]),
             sha256=str(table["sha256"]),
+            level=str(diagnostics.get("level", "green" if diagnostics["passed"] else "red")),  # older files have none
+            verdict=str(diagnostics["sentence"]),
         )
     except OSError as error:
         raise SavedFileError(f"{path} cannot be read ({error.strerror}); check the path.") from None

@@ -132,10 +132,11 @@ class Score:
         where = f"{plain(ahead)} times the largest compute" if ahead > 1.05 else "within the compute"
         about = f"{count(frozen.params)} parameters and {scientific(frozen.flops)} FLOPs, {where} of {frozen.source}"
         coarse = "" if frozen.fine else "; the file holds only five quantiles, so percentile and CRPS are approximate"
+        end = "." if frozen.level == "green" else f". When it was frozen: {frozen.verdict}"
         if len(self.outcomes) == 1:
             outcome = self.outcomes[0]
             clauses = "; ".join(s.clause for s in outcome.scores)
-            return f"Forecast for {about}; the run at line {outcome.row}: {clauses}{coarse}."
+            return f"Forecast for {about}; the run at line {outcome.row}: {clauses}{coarse}{end}"
         clauses = []
         for target in dict.fromkeys(s.target for o in self.outcomes for s in o.scores):
             scored = [s for o in self.outcomes for s in o.scores if s.target == target]
@@ -145,7 +146,9 @@ class Score:
                 f"{target}, {inside[0]} of {len(scored)} inside the 90% interval and {inside[1]} inside the 50%, "
                 f"at a median of {middle} where {digits(scored[0].median)} was forecast"
             )
-        return f"Forecast for {about}; {len(self.outcomes)} runs, each scored by itself: {'; '.join(clauses)}{coarse}."
+        return (
+            f"Forecast for {about}; {len(self.outcomes)} runs, each scored by itself: {'; '.join(clauses)}{coarse}{end}"
+        )
 
     def table(self) -> pd.DataFrame:
         """A row for every run and target, with the fields of `Scored`, and row, run, seed, params, samples, flops."""
@@ -181,6 +184,7 @@ class Score:
                 **{"file": f.path, "group": f.group, "params": f.params, "flops": f.flops},
                 **{"beyond_table": f.beyond_table, "quantiles": int(f.levels.size)},
                 **{"table": f.source, "sha256": f.sha256},
+                "diagnostics": {"level": f.level, "sentence": f.verdict},
             },
             "outcomes": self.source,
             "runs": of_runs,

@@ -45,12 +45,23 @@ def optimum(view: View) -> Figure:
         label_log(axes.yaxis, q[0].min() / 1.3, q[4].max() * 1.3, count)
         label_log(axes.xaxis, view.frontier.flops[0] / 1.3, view.frontier.flops[-1], power, most=5)
         beyond(axes, view.largest, named=False)
+        if view.recommendation.objective == "return" and view.recommendation.other_params is not None:
+            axes.plot(view.recommendation.flops, _least_loss(view)[k], "D", markersize=5.5, color=CHOSEN, mfc="white")
         chosen = getattr(view.recommendation, column)
         axes.plot(view.recommendation.flops, chosen, marker="D", markersize=5.5, color=CHOSEN, zorder=6)
         label_ends(axes, ends)
         axes.set_xlabel("compute C (FLOPs)")
         axes.set_title(f"best {title}", fontsize=8.5, loc="left")
     return figure
+
+
+def _least_loss(view: View) -> tuple[float, float]:
+    """Size of least loss on the budget, where the recommended one is another, and its samples."""
+    recommendation = view.recommendation
+    assert recommendation.other_params is not None
+    params = recommendation.other_params["recommended"]
+    samples = recommendation.flops / float(view.posterior.cost[view.group](params))
+    return params, min(samples, recommendation.constraints.get("max_samples", samples))
 
 
 def _vertices(axes: Axes, view: View, column: str) -> None:

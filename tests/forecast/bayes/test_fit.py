@@ -224,20 +224,52 @@ def test_naming_runs_of_one_training_a_size_widens_nothing():
 # ---- verdict ------------------------------------------------------------------------------------------------------
 
 
-def test_advice_fits_the_check_that_failed():
-    rng = np.random.default_rng(0)
-    good, calm, fitting = rng.normal(size=(4, 500)), np.zeros((4, 500), bool), np.full(100, 0.5)
-    drifting = good + np.arange(4)[:, None]
-    cases = {
-        "ample longer (--draws": diagnose({"x": drifting}, calm, fitting, np.zeros(20)),
-        "column `run`": diagnose({"x": good}, calm, fitting, np.full(20, 0.9)),
-        "wrong units": diagnose({"x": good}, calm, np.zeros(100), np.zeros(20)),
-        "--law additive": diagnose({"x": good}, ~calm, fitting, np.zeros(20)),
-    }
-    for advice, found in cases.items():
-        assert not found.passed
-        assert [other for other in cases if other in found.sentence] == [advice], found.sentence
-    assert diagnose({"x": good}, calm, fitting, np.zeros(20)).passed
+TRAININGS = [f"r{i}" for i in range(20)]
+
+
+def checked(*, apart=0.0, diverged=False, pit=0.5, pareto_k=None, sizes=9):
+    """Diagnostics of a fit that is sound but for what is said."""
+    draws = np.random.default_rng(0).normal(size=(4, 500)) + apart * np.arange(4)[:, None]
+    k = pd.Series(0.0, index=TRAININGS) if pareto_k is None else pd.Series(pareto_k, index=TRAININGS)
+    return diagnose({"x": draws}, np.full((4, 500), diverged), np.full(100, pit), k, sizes)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "level", "advice"),
+    [
+        ({"apart": 1.0}, "red", "ample longer (--draws"),
+        ({"pit": 0.0}, "red", "wrong units"),
+        ({"diverged": True}, "red", "--law additive"),
+        ({"pareto_k": 0.9}, "amber", "column `run`"),
+        ({"sizes": 3}, "amber", "rain more sizes."),
+    ],
+)
+def test_advice_and_level_fit_the_check_that_failed(wrong, level, advice):
+    found = checked(**wrong)
+    assert found.verdict.level == level
+    assert found.passed == (level != "red")
+    advices = ("ample longer (--draws", "wrong units", "--law additive", "column `run`", "rain more sizes.")
+    assert [other for other in advices if other in found.sentence] == [advice], found.sentence
+    assert checked().verdict.level == "green"
+
+
+def test_the_trainings_that_a_fit_leans_on_are_named():
+    k = np.where(np.arange(20) < 6, 0.8 + 0.01 * np.arange(20), 0.2)
+    found = checked(pareto_k=k)
+    assert "it leans on few trainings (30% of them: r5, r4, r3, r2 and 2 more)" in found.sentence
+    assert found.sentence.startswith("Take this forecast with care")
+
+
+def test_red_comes_before_amber_and_far_beyond_is_amber():
+    both = checked(apart=1.0, sizes=2)
+    assert both.verdict.level == "red"
+    assert "it rests on 2 model sizes" in both.sentence
+    sound = checked().verdict
+    assert sound.at(2.0) == sound
+    far = sound.at(np.log10(5000))
+    assert far.level == "amber"
+    assert "5,000 times the largest compute of the table" in far.sentence
+    assert both.verdict.at(4.0).level == "red"
 
 
 # ---- settings -----------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 import forecast
 from forecast.decide.information import ViewDraws, expected, regrets
-from forecast.decide.next_runs import _options, _views
+from forecast.decide.next_runs import _Aim, _options, _views
 from forecast.model.weights import LOCALITIES, weigh_rows
 from training.design.plan import read_plan
 
@@ -117,7 +117,7 @@ def test_a_plan_is_sizes_around_the_best_of_one_budget(nethack, plan):
     sizes, flops = plan.runs["params"].to_numpy(), plan.runs["flops"]
     assert flops.nunique() == 1
     np.testing.assert_allclose(np.diff(np.diff(np.log(np.sort(sizes)))), 0.0, atol=0.1)  # evenly spaced, two digits
-    best = forecast.recommend(nethack, flops=float(flops.iloc[0]), objective="loss").params
+    best = forecast.recommend(nethack, flops=float(flops.iloc[0])).params
     assert sizes.min() / 1.3 < best < sizes.max() * 1.3
     away = np.abs(np.log(sizes / np.sqrt(sizes.min() * sizes.max())))
     assert (np.diff(away) > -0.1).all()  # the nearest first
@@ -138,8 +138,26 @@ def test_runs_stay_within_the_spend_the_target_and_the_table(nethack, spend, tar
 
 
 def test_regret_now_is_that_of_the_recommendation(nethack, plan):
-    now = forecast.recommend(nethack, flops=3e19, objective="loss").regret["loss_regret"].min()
+    now = forecast.recommend(nethack, flops=3e19).regret["return_regret"].min()
     assert plan.regret_now == pytest.approx(now, rel=0.25)  # half of the draws judge
+
+
+def test_a_plan_is_for_what_is_recommended_and_weighed_against_its_flops(nethack, plan):
+    assert plan.objective == forecast.recommend(nethack, flops=3e19).objective == "return"
+    by_loss = forecast.next_runs(nethack, target_flops=3e19, spend=3e18, count=6, objective="loss")
+    now = forecast.recommend(nethack, flops=3e19, objective="loss").regret["loss_regret"].min()
+    assert by_loss.regret_now == pytest.approx(now, rel=0.25)
+    for found in (plan, by_loss):
+        expected_at = []
+        for flops in (3e19, 3e19 + found.cost):
+            best = forecast.recommend(nethack, flops=flops, objective=found.objective)
+            log_loss = nethack.log_loss(best.params, best.samples)
+            returns = nethack.returns_at(log_loss, best.params, new_run=False)
+            expected_at.append((np.exp(log_loss) if found.objective == "loss" else returns).mean())
+        gained = abs(expected_at[1] / expected_at[0] - 1)
+        assert found.gain_instead == pytest.approx(gained, rel=0.2)
+        worth = found.regret_now - found.regret_after > found.gain_instead
+        assert f"is {'worth' if worth else 'not worth'} its FLOPs" in found.sentence
 
 
 def test_far_from_the_frontier_there_is_less_to_learn(nethack):
@@ -147,9 +165,9 @@ def test_far_from_the_frontier_there_is_less_to_learn(nethack):
     few = nethack.thinned(400)
     params, flops = (x.ravel() for x in np.meshgrid([1e6, 1e7, 1e8], [1e14, 1e15, 5e17, 1e18]))
     runs = pd.DataFrame({"params": params, "samples": flops / few.cost["all"](params), "flops": flops})
-    options = _options(few, "all", 3e19)
-    f = few.log_loss(options, 3e19 / few.cost["all"](options), group="all", pace=False)
-    narrow, wide = _views(few, "all", f, runs)
+    aim = _Aim(few, "all", "loss")
+    options = _options(aim, 3e19)
+    narrow, wide = _views(aim, aim.on_budget(options, 3e19, pace=False), runs)
     early = (runs["flops"] <= 1e15).to_numpy()
     assert not np.isfinite(narrow.noise[early]).any()
     assert np.isfinite(wide.noise[early]).any()

@@ -102,11 +102,38 @@ def test_predicted_loss_is_that_of_the_recommended_run(nethack):
     assert found.ahead == pytest.approx(np.log10(1e20 / nethack.largest_flops()), abs=1e-6)
 
 
+def test_far_beyond_the_table_is_said_and_told_with_care(nethack):
+    near, far = recommend(nethack, flops=2e19), recommend(nethack, flops=1e22)
+    assert "10 times the largest compute of the table" in near.sentence
+    assert "5,000 times the largest compute of the table" in far.sentence
+    assert far.to_dict()["diagnostics"]["level"] in ("amber", "red")
+    assert "checked to 100 times" in far.to_dict()["diagnostics"]["sentence"]
+    assert "checked to 100 times" not in near.to_dict()["diagnostics"]["sentence"]
+    reached = required(nethack, returns=3000.0)
+    assert "times the largest compute" in reached.sentence or "within the table's compute" in reached.sentence
+
+
+def test_the_size_of_the_other_objective_stands_beside_it(nethack, additive):
+    by_return, by_loss = (recommend(nethack, flops=1e20, objective=o) for o in ("return", "loss"))
+    assert by_return.other_params["recommended"] == by_loss.params
+    assert by_loss.other_params["recommended"] == by_return.params
+    for quantile in ("q05", "median", "q95"):
+        assert by_return.other_params[quantile] == by_loss.optimum_params[quantile]
+    assert "chosen for the highest return. For the least loss it would be" in by_return.reason
+    assert "the size of highest return lies" in by_return.sentence
+    assert "the size of least loss lies" in by_loss.sentence
+    effect = nethack.parameters.return_law.size[:, 0]
+    assert by_return.size_effect["median"] == pytest.approx(10 ** np.median(effect), rel=1e-3)
+    assert recommend(additive, flops=1e20).reason is None
+
+
 @pytest.mark.parametrize(
     ("choices", "told"),
     [
         ({"flops": 0.0}, "flops is 0"),
         ({"flops": np.inf}, "flops is inf"),
+        ({"flops": 1e40}, "forecasts stop 1,000,000 times outside the table"),
+        ({"flops": 1e3}, "forecasts stop 1,000,000 times outside the table"),
         ({"flops": 1e20, "max_params": -1.0}, "max_params is -1"),
         ({"flops": 1e20, "max_samples": np.nan}, "max_samples is nan"),
         ({"flops": 1e20, "max_params": 1e-3}, "below every size"),

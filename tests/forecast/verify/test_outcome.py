@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import norm
 
 import forecast
+from forecast.bayes.verdict import Concern, Verdict
 from forecast.decide.recommend import LEVELS
 from forecast.verify.crps import crps
 from forecast.verify.frozen import read_frozen
@@ -202,6 +203,26 @@ def test_other_files_are_refused_in_a_sentence(frozen, tmp_path, text, told):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=told):
         forecast.score(path, table_of(outcome(frozen)))
+
+
+def test_a_forecast_frozen_with_a_warning_is_scored_with_it(frozen, tmp_path):
+    doubtful = Verdict(weak=(Concern("it leans on few trainings (50% of them: r0, r3)", "train more sizes"),))
+    careful = replace(frozen, provenance=replace(frozen.provenance, verdict=doubtful))
+    path = tmp_path / "careful.toml"
+    path.write_text(careful.to_toml(), encoding="utf-8")
+    found = forecast.score(path, table_of(outcome(frozen)))
+    assert found.frozen.level == "amber"
+    assert found.sentence.endswith(f"When it was frozen: {doubtful.sentence}")
+    assert found.to_dict()["forecast"]["diagnostics"]["level"] == "amber"
+
+
+def test_a_verdict_of_before_there_were_levels_is_read(frozen, path, tmp_path):
+    text = path.read_text(encoding="utf-8")
+    older = tmp_path / "older.toml"
+    for passed, level in (("true", "green"), ("false", "red")):
+        changed = re.sub(r"level = .*\npassed = .*", f"passed = {passed}", text)
+        older.write_text(changed[: changed.index("[seal]")], encoding="utf-8")
+        assert read_frozen(older).level == level
 
 
 def test_damaged_quantiles_are_refused(frozen, path):
