@@ -142,7 +142,7 @@ def measured(name: str, seeds: list[int], cutoffs: int) -> dict[str, object]:
         begun = time.perf_counter()
         posterior = forecast.fit(runs, seed=seed)
         seconds.append(time.perf_counter() - begun)
-        passed += posterior.diagnostics.passed
+        passed += posterior.diagnostics.verdict.level == "green"
         if name not in PUBLISHED:
             truths.append(against_truth(posterior, LAWS.get(name, additive)))
     row: dict[str, object] = {"table": name, "fitted": f"{passed} of {len(seeds)}", "seconds": max(seconds)}
