@@ -197,8 +197,10 @@ def test_signals_to_stop_do_not_reach_the_processes(shards):
         for pid in children():
             os.kill(pid, signal.SIGINT)
             os.kill(pid, signal.SIGTERM)
+        asked = children()
         for _ in range(10):
             next(batches)
+        assert children() == asked
 
 
 @pytest.mark.parametrize("ending", ["raise KeyError('planted')", "raise SystemExit", "os.kill(os.getpid(), 9)"])

@@ -180,3 +180,4 @@ def test_cloning_makes_no_gpu_wait(tmp_path, monkeypatch, core):
         bc.train(run, out=tmp_path / "run", table=tmp_path / "runs.csv")
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert (tmp_path / "runs.csv").exists()
