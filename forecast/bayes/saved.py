@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import arviz as az
 import numpy as np
 import pandas as pd
 
@@ -16,7 +15,7 @@ from forecast.errors import SavedFileError
 from forecast.files import digest
 from forecast.model.data import Spec
 from forecast.model.encode import encode
-from forecast.model.sites import site_names
+from forecast.model.priors import site_shapes
 from forecast.runs.checks import TEXT
 from forecast.runs.cost import group_costs
 from forecast.runs.table import Runs
@@ -26,8 +25,8 @@ _HEADER = {
     "start_loss": dict, "table": str, "checks": str,
 }  # fmt: skip
 """What the header of every version has, by type."""
-_UNREADABLE = (OSError, KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, RecursionError)
-"""What the readers of a foreign or damaged file raise."""
+_UNUSABLE = (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError)
+"""What a header that no seal protects can lead to."""
 
 
 def load_posterior(path: str | Path) -> Posterior:
@@ -36,11 +35,8 @@ def load_posterior(path: str | Path) -> Posterior:
     Raises SavedFileError if the file is not one, is damaged, or was written by another version of the model.
     """
     try:
-        stored = az.from_netcdf(str(path))
-        header = json.loads(stored.attrs["forecast"])
-        draws = {str(k): v.to_numpy() for k, v in stored["posterior"].data_vars.items()}
-        diverging = stored["sample_stats"]["diverging"].to_numpy().astype(bool)
-    except _UNREADABLE as error:
+        header, draws, diverging = _read(path)
+    except Exception as error:  # HDF5 and its readers raise what they like where bytes are damaged
         reason = " ".join(str(error).split())[:200]
         raise SavedFileError(
             f"{path} is not a saved posterior ({reason}); write one with `forecast fit --out`."
@@ -55,9 +51,21 @@ def load_posterior(path: str | Path) -> Posterior:
         return _posterior(path, header, draws, diverging)
     except SavedFileError:
         raise
-    except _UNREADABLE as error:
+    except _UNUSABLE as error:
         reason = " ".join(str(error).split())[:200]
         raise SavedFileError(f"{path} is damaged: it does not hold a posterior ({reason}); fit again.") from None
+
+
+def _read(path: str | Path) -> tuple[Any, dict[str, np.ndarray], np.ndarray]:
+    """What the file says of itself, the draws by site, and whether NUTS diverged in each."""
+    import h5netcdf  # netCDF and nothing else: importing arviz takes two seconds
+
+    with h5netcdf.File(path, "r") as file:
+        header = json.loads(file.attrs["forecast"])
+        stored = file["posterior"].variables
+        draws = {k: v[...] for k, v in stored.items() if k not in v.dimensions}  # without chain and draw themselves
+        diverging = file["sample_stats"].variables["diverging"][...].astype(bool)
+    return header, draws, diverging
 
 
 def _check_header(path: str | Path, header: Any) -> None:
@@ -84,7 +92,7 @@ def _posterior(
     checks = pd.read_csv(io.StringIO(header["checks"]))
     spec = Spec(**header["spec"])
     encoding = encode(runs, expert_return=experts, start_loss=header["start_loss"])
-    if site_names(spec, encoding.data) != set(draws):
+    if {name: values.shape[2:] for name, values in draws.items()} != site_shapes(spec):
         raise SavedFileError(f"{path} was written by another version of the model ({header['version']}); fit again.")
     return Posterior(
         runs=runs,

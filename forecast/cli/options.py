@@ -13,7 +13,7 @@ import forecast
 from forecast.cli import terminal
 from forecast.cli.devices import PEAK_FLOPS, budget
 from forecast.errors import ForecastError
-from forecast.model.laws import LAWS
+from forecast.model import LAWS
 
 RunsArg = Annotated[str, typer.Argument(help="A CSV or Parquet run table, a bundled name, or a saved posterior (.nc).")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -55,7 +55,7 @@ class FitOptions:
     warmup: Annotated[int, typer.Option(help="Warm-up a chain, in hundreds.")] = 1000
     seed: Annotated[int, typer.Option(help="Same seed, same forecast.")] = 0
 
-    def read(self, source: str | Path, *, to_fit: bool = True) -> forecast.Runs:
+    def read(self, source: str | Path, *, to_fit: bool = True) -> "forecast.Runs":
         """The run table, through the column mapping; to_fit as in `forecast.read_runs`."""
         mapping = forecast.read_columns(self.columns) if self.columns else {}
         for item in self.column or []:
@@ -65,13 +65,13 @@ class FitOptions:
             mapping[name.strip()] = spec.strip()
         return forecast.read_runs(str(source), columns=mapping, to_fit=to_fit)
 
-    def fit(self, runs: forecast.Runs, *, quiet: bool) -> forecast.Posterior:
+    def fit(self, runs: "forecast.Runs", *, quiet: bool) -> "forecast.Posterior":
         """The posterior, with a progress bar unless quiet."""
         of_model = {k: getattr(self, k) for k in ("law", "expert_return", "start_loss", *self.of_sampler)}
         with terminal.progress(quiet) as report:
             return forecast.fit(runs, progress=report, **of_model)
 
-    def posterior(self, source: str, *, quiet: bool) -> forecast.Posterior:
+    def posterior(self, source: str, *, quiet: bool) -> "forecast.Posterior":
         """A saved posterior, or that of a run table."""
         if Path(source).suffix != ".nc":
             return self.fit(self.read(source), quiet=quiet)

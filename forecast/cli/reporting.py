@@ -86,7 +86,7 @@ def report(
     terminal.out.print(f"The report is {page}; open it in a browser.")
 
 
-def _scores(options: FitOptions, runs: str, scored: list[Path], outcome: Path | None) -> list[forecast.Score]:
+def _scores(options: FitOptions, runs: str, scored: list[Path], outcome: Path | None) -> "list[forecast.Score]":
     """The frozen forecasts against their outcomes, none where neither was named.
 
     The table of outcomes is read through the column mapping of RUNS; a saved posterior has none.
@@ -103,8 +103,8 @@ def _scores(options: FitOptions, runs: str, scored: list[Path], outcome: Path | 
 
 
 def _recommendation(
-    posterior: forecast.Posterior, group: str, spend: float | None, scores: list[forecast.Score]
-) -> forecast.Recommendation:
+    posterior: "forecast.Posterior", group: str, spend: float | None, scores: "list[forecast.Score]"
+) -> "forecast.Recommendation":
     """The recommendation that a report is about: for the budget given, as frozen, or for ten times the largest."""
     score = next((score for score in scores if score.frozen.group == group), None)
     if spend is None and score is not None:
@@ -113,7 +113,7 @@ def _recommendation(
     return forecast.recommend(posterior, flops=spend or 10 * posterior.largest_flops(group), group=group)
 
 
-def _typed(posterior: forecast.Posterior, source: str) -> str:
+def _typed(posterior: "forecast.Posterior", source: str) -> str:
     """What the user typed, to be shown in the report; after the fit, if that was saved."""
     typed = shlex.join(["forecast", *sys.argv[1:]])
     if Path(source).suffix != ".nc":

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
 
 import forecast
@@ -17,7 +16,7 @@ from forecast.cli.options import (
     check_folder,
 )
 from forecast.files import file_names, write_whole
-from forecast.model.laws import LAWS
+from forecast.model import LAWS
 
 
 def score(
@@ -30,6 +29,8 @@ def score(
     as_json: JsonOpt = False,
 ) -> None:
     """Score a frozen forecast against the run that carried it out; several seeds each by itself."""
+    import pandas as pd
+
     check_folder(out)
     table = FitOptions(columns=columns, column=column).read(runs, to_fit=False)
     result = forecast.score(recommendation, table, group=group)
@@ -93,7 +94,7 @@ def _first_reason(result: Any, method: str) -> str:
     return str(result.refusals.loc[result.refusals["method"] == method, "reason"].iloc[0])
 
 
-def _draw_past(runs: forecast.Runs, result: Any, out: Path) -> None:
+def _draw_past(runs: "forecast.Runs", result: Any, out: Path) -> None:
     from forecast.report import figures  # matplotlib is slow to import
 
     names = file_names(runs.groups)

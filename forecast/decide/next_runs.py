@@ -10,7 +10,7 @@ from forecast.bayes.posterior import Posterior
 from forecast.bayes.provenance import Provenance
 from forecast.decide.information import ViewDraws, regrets
 from forecast.errors import ForecastError
-from forecast.model.likelihood import noise_scale
+from forecast.model.laws import noise_scale
 from forecast.model.weights import LOCALITIES
 from forecast.numbers import count as counted
 from forecast.numbers import scientific, share

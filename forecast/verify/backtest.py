@@ -23,7 +23,7 @@ from forecast.bayes.prediction import QUANTILE_NAMES, QUANTILES
 from forecast.decide.recommend import recommend
 from forecast.decide.weigh import weigh
 from forecast.errors import FitError, ForecastError
-from forecast.model.laws import LAWS
+from forecast.model import LAWS
 from forecast.runs.table import Runs, return_offset
 from forecast.verify.crps import LEVELS, crps_at_levels
 from forecast.verify.optima import Optimum, Profile, optima, profiles

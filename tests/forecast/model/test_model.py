@@ -16,8 +16,8 @@ from forecast import read_runs
 from forecast.bayes.sampler import prior_parameters, row_forecasts
 from forecast.model.data import Data, Spec
 from forecast.model.encode import encode
-from forecast.model.likelihood import row_locations, run_model
-from forecast.model.priors import SCALE_KNOTS, SKILL_KNOTS, sample_parameters
+from forecast.model.likelihood import row_locations, run_model, sample_parameters
+from forecast.model.parameters import SCALE_KNOTS, SKILL_KNOTS
 from forecast.model.weights import weigh_rows
 
 ADDITIVE = Spec(law="additive", groups=1, trajectories=True, returns=False)
