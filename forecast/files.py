@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
+_MARK = b"\nsha256 of all bytes before this line: "
 _LONGEST = 60  # characters of a name that a file is named after
 
 
@@ -46,6 +47,17 @@ def file_names(names: Iterable[str]) -> dict[str, str]:
         name: part if folded.count(part.casefold()) == 1 else f"{part}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         for name, part in safe.items()
     }
+
+
+def with_checksum(content: bytes) -> bytes:
+    """Bytes and a last line with their hash, which readers of HDF5 and netCDF pass over."""
+    return content + _MARK + hashlib.sha256(content).hexdigest().encode()
+
+
+def is_damaged(content: bytes) -> bool:
+    """Whether bytes with a checksum have changed; False where there is none."""
+    before, mark, written = content.rpartition(_MARK)
+    return bool(mark) and written != hashlib.sha256(before).hexdigest().encode()
 
 
 def digest(content: Mapping[str, Any], arrays: "Mapping[str, np.ndarray] | None" = None) -> str:

@@ -116,7 +116,7 @@ def _paces(posterior: Posterior) -> dict[str, Pace]:
 
 def _check_settings(law: str, seed: int, settings: "Settings") -> None:
     """Raises ForecastError for an unknown law and for settings out of range."""
-    _check_law(law, seed)
+    check_law(law, seed)
     for name in ("draws", "max_draws", "warmup"):
         value = getattr(settings, name)
         if not 100 <= value <= _MOST_DRAWS or value % 100:
@@ -127,7 +127,7 @@ def _check_settings(law: str, seed: int, settings: "Settings") -> None:
         raise ForecastError(f"chains is {settings.chains}; give a whole number from 1 to 64.")
 
 
-def _check_law(law: str, seed: int) -> None:
+def check_law(law: str, seed: int) -> None:
     """Raises ForecastError for an unknown law, and for a seed that is none."""
     if law not in LAWS:
         raise ForecastError(f"law {law!r} does not exist; choose one of {', '.join(LAWS)}.")
@@ -193,7 +193,7 @@ def prior_predictive(runs: Runs, *, law: str = "drifting", draws: int = 1000, se
     """
     from forecast.bayes.sampler import prior_parameters, row_forecasts
 
-    _check_law(law, seed)
+    check_law(law, seed)
     encoding = encode(runs)
     spec = _spec(runs, law, returns=False)
     parameters = prior_parameters(spec, encoding.data, draws, seed)

@@ -18,7 +18,7 @@ from forecast.bayes.pace import DOF, Pace
 from forecast.bayes.prediction import Prediction
 from forecast.bayes.provenance import Provenance
 from forecast.errors import ForecastError
-from forecast.files import digest, write_whole
+from forecast.files import digest, with_checksum, write_whole
 from forecast.model.data import Spec
 from forecast.model.encode import Encoding, Reference
 from forecast.model.evaluate import law_on_points, return_on_draws
@@ -36,7 +36,6 @@ factors of ten beyond them. A smooth law misses the optimum of a real table by t
 without it, 90% intervals of N* covered 81% beyond the cut-off over nine published tables, and a third on one of 400
 clean rows; with it 92%, and the CRPS of log N* is a little lower (benchmarks/LOG.md)."""
 _HIGHEST = 700.0  # log of a loss or return, above which exp would overflow
-_SIZES = 81  # model sizes tried when the frontier is sought
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,12 +117,7 @@ class Posterior:
 
     def group_name(self, group: str | None) -> str:
         """The name of the group; None is allowed where there is one. Raises ForecastError for an unknown group."""
-        if group is None and len(self.groups) == 1:
-            return self.groups[0]
-        if group not in self.groups:
-            problem = f"has no group {group!r}" if group else "has several groups"
-            raise ForecastError(f"{self.runs.source} {problem}; name one of {', '.join(self.groups)}.")
-        return group
+        return self.runs.group_name(group)
 
     def reference(self, group: str | None = None) -> Reference:
         """The point around which the law of a group is written."""
@@ -131,7 +125,7 @@ class Posterior:
 
     def largest_flops(self, group: str | None = None) -> float:
         """The largest compute among the rows of a group."""
-        return float(self.runs.group_table(self.group_name(group))["flops"].max())
+        return self.runs.largest_flops(group)
 
     def log_loss(self, params: ArrayLike, samples: ArrayLike, *, group: str | None = None, pace: bool = True) -> Any:
         """Log loss by the law, without the noise of a run: [S, P].
@@ -249,9 +243,7 @@ class Posterior:
 
     def sizes(self, group: str | None, flops: float) -> np.ndarray:
         """Model sizes among which an optimum is sought: the table's range, and beyond it for larger budgets."""
-        table = self.runs.group_table(self.group_name(group))
-        beyond = max(flops / table["flops"].max(), 1.0)
-        return np.geomspace(table["params"].min() / 10, table["params"].max() * 10 * beyond**0.9, _SIZES)
+        return self.runs.sizes(group, flops)
 
     def summary(self) -> pd.DataFrame:
         """Quantiles of the parameters that can be interpreted: parameter, group, median, q05, q95, unit."""
@@ -344,4 +336,4 @@ class Posterior:
         # Made in memory: on a disk that fills up, HDF5 can end the process.
         tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs={"forecast": header}), **groups})
         compressed = {name: {k: {"zlib": True} for k in group.data_vars} for name, group in groups.items()}
-        write_whole(path, tree.to_netcdf(engine="h5netcdf", encoding=compressed))
+        write_whole(path, with_checksum(bytes(tree.to_netcdf(engine="h5netcdf", encoding=compressed))))

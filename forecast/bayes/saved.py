@@ -12,7 +12,7 @@ from forecast.bayes.diagnostics import Diagnostics
 from forecast.bayes.pace import Pace
 from forecast.bayes.posterior import Posterior
 from forecast.errors import SavedFileError
-from forecast.files import digest
+from forecast.files import digest, is_damaged
 from forecast.model.data import Spec
 from forecast.model.encode import encode
 from forecast.model.priors import site_shapes
@@ -35,12 +35,15 @@ def load_posterior(path: str | Path) -> Posterior:
     Raises SavedFileError if the file is not one, is damaged, or was written by another version of the model.
     """
     try:
-        header, draws, diverging = _read(path)
-    except Exception as error:  # HDF5 and its readers raise what they like where bytes are damaged
-        reason = " ".join(str(error).split())[:200]
-        raise SavedFileError(
-            f"{path} is not a saved posterior ({reason}); write one with `forecast fit --out`."
-        ) from None
+        content = Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: not a path
+        raise _no_posterior(path, error) from None
+    if is_damaged(content):
+        raise SavedFileError(f"{path} is damaged: its bytes do not match their checksum; fit again.")
+    try:
+        header, draws, diverging = _read(content)
+    except Exception as error:  # h5py raises what it likes where bytes are damaged, or of another kind of file
+        raise _no_posterior(path, error) from None
     _check_header(path, header)
     seal = header.pop("seal", None)  # of a version that wrote one
     if seal is not None and seal != digest(header, {**draws, "diverging": diverging}):
@@ -56,15 +59,21 @@ def load_posterior(path: str | Path) -> Posterior:
         raise SavedFileError(f"{path} is damaged: it does not hold a posterior ({reason}); fit again.") from None
 
 
-def _read(path: str | Path) -> tuple[Any, dict[str, np.ndarray], np.ndarray]:
-    """What the file says of itself, the draws by site, and whether NUTS diverged in each."""
-    import h5netcdf  # netCDF and nothing else: importing arviz takes two seconds
+def _no_posterior(path: str | Path, error: Exception) -> SavedFileError:
+    reason = " ".join(str(error).split())[:200]
+    return SavedFileError(f"{path} is not a saved posterior ({reason}); write one with `forecast fit --out`.")
 
-    with h5netcdf.File(path, "r") as file:
-        header = json.loads(file.attrs["forecast"])
-        stored = file["posterior"].variables
-        draws = {k: v[...] for k, v in stored.items() if k not in v.dimensions}  # without chain and draw themselves
-        diverging = file["sample_stats"].variables["diverging"][...].astype(bool)
+
+def _read(content: bytes) -> tuple[Any, dict[str, np.ndarray], np.ndarray]:
+    """What a file says of itself, the draws by site, and whether NUTS diverged in each."""
+    import h5py  # netCDF is HDF5, and importing arviz to read it takes two seconds
+
+    with h5py.File(io.BytesIO(content), "r") as file:
+        header = json.loads(np.asarray(file.attrs["forecast"]).item())
+        stored = file["posterior"]
+        # The axes, chain and draw, are stored as scales.
+        draws = {k: v[...] for k, v in stored.items() if v.attrs.get("CLASS") != b"DIMENSION_SCALE"}
+        diverging = file["sample_stats"]["diverging"][...].astype(bool)
     return header, draws, diverging
 
 

@@ -13,6 +13,7 @@ from forecast.cli.options import (
     FitOptions,
     GroupOpt,
     JsonOpt,
+    check_file,
     check_folder,
 )
 from forecast.files import file_names, write_whole
@@ -31,7 +32,7 @@ def score(
     """Score a frozen forecast against the run that carried it out; several seeds each by itself."""
     import pandas as pd
 
-    check_folder(out)
+    check_file(out)
     table = FitOptions(columns=columns, column=column).read(runs, to_fit=False)
     result = forecast.score(recommendation, table, group=group)
     told = {**result.to_dict(), "notes": list(table.notes)}
@@ -60,7 +61,8 @@ def backtest(
     as_json: JsonOpt = False,
 ) -> None:
     """Score the forecasts that would have been made from the smaller budgets of a table against its larger ones."""
-    check_folder(forecasts, out)
+    check_file(forecasts)
+    check_folder(out)
     table = FitOptions(columns=columns, column=column).read(runs)
     methods = tuple(method) if method else forecast.backtest.METHODS
     with terminal.progress(as_json, "back-testing") as report:

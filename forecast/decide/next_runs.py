@@ -8,8 +8,8 @@ import pandas as pd
 
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.provenance import Provenance
+from forecast.decide.checks import check_next
 from forecast.decide.information import ViewDraws, regrets
-from forecast.errors import ForecastError
 from forecast.model.laws import noise_scale
 from forecast.model.weights import LOCALITIES
 from forecast.numbers import count as counted
@@ -113,10 +113,8 @@ def next_runs(
     The loss decides; without losses in the table, the return over the lowest. Raises ForecastError for numbers that are
     not positive, an unknown group, and a spend that no run fits into.
     """
+    check_next(posterior.runs, target_flops=target_flops, spend=spend, group=group, count=count)
     name = posterior.group_name(group)
-    for what, value in {"target_flops": target_flops, "spend": spend, "count": count}.items():
-        if not (np.isfinite(value) and value > 0):
-            raise ForecastError(f"{what} is {value:g}; give a positive number.")
     few = posterior.thinned(_DRAWS)
     plans = _plans(few, name, min(spend, target_flops), spend, int(count))
     runs = pd.concat(plans, ignore_index=True)
@@ -157,11 +155,6 @@ def _plans(posterior: Posterior, name: str, most: float, spend: float, count: in
     """Runs of one budget each, as large as the spend allows and at most `most`."""
     table = posterior.runs.group_table(name)
     least = float(table["flops"].min())
-    if most < 0.999 * least:
-        raise ForecastError(
-            f"no run fits into {scientific(most)} FLOPs: the smallest run of {posterior.runs.source} took "
-            f"{scientific(least)}; raise spend, or target_flops where that is the smaller."
-        )
     plans = []
     for sizes in range(1, count + 1):
         budget = _rounded_down(min(most, spend / sizes))
