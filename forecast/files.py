@@ -6,10 +6,12 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
+_MARK = b"\nsha256 of all bytes before this line: "
 _LONGEST = 60  # characters of a name that a file is named after
 
 
@@ -47,10 +49,21 @@ def file_names(names: Iterable[str]) -> dict[str, str]:
     }
 
 
-def digest(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> str:
+def with_checksum(content: bytes) -> bytes:
+    """Bytes and a last line with their hash, which readers of HDF5 and netCDF pass over."""
+    return content + _MARK + hashlib.sha256(content).hexdigest().encode()
+
+
+def is_damaged(content: bytes) -> bool:
+    """Whether bytes with a checksum have changed; False where there is none."""
+    before, mark, written = content.rpartition(_MARK)
+    return bool(mark) and written != hashlib.sha256(before).hexdigest().encode()
+
+
+def digest(content: Mapping[str, Any], arrays: "Mapping[str, np.ndarray] | None" = None) -> str:
     """SHA-256 of what a file says: plain JSON types, in whatever order, and arrays of any shape, by name."""
     found = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())
     for name, array in sorted((arrays or {}).items()):
         found.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        found.update(np.ascontiguousarray(array).tobytes())
+        found.update(array.tobytes())  # in C order, whatever that of the array
     return found.hexdigest()

@@ -5,8 +5,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
@@ -78,7 +76,9 @@ def toml(value: Any) -> str:
     if isinstance(value, str):
         # JSON's escapes are TOML's, but for DEL.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, np.ndarray | Sequence):
+    if hasattr(value, "tolist"):  # of numpy
+        value = value.tolist()
+    if isinstance(value, Sequence):
         return "[" + ", ".join(toml(v) for v in value) + "]"
     return repr(float(value)) if isinstance(value, float) else str(value)
 

@@ -5,10 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import arviz as az
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from forecast.bayes.verdict import Concern, Verdict
 from forecast.numbers import percent
@@ -106,6 +104,8 @@ def convergence(draws: Mapping[str, np.ndarray], views: int = 1) -> Convergence:
     effective sample sizes are summed over views. R-hat is NaN, and passes, where a view has one chain.
     """
     chains, length = next(iter(draws.values())).shape[:2]
+    import arviz as az
+
     parts = [az.convert_to_dataset({name: x[k::views] for name, x in draws.items()}) for k in range(min(views, chains))]
     rhat = max(_extreme(az.rhat(p), np.max) for p in parts) if chains > len(parts) else np.nan
     ess = min(_extreme(sum(az.ess(p, method=m) for p in parts), np.min) for m in ("bulk", "tail"))
@@ -156,6 +156,8 @@ def _extreme(values: object, pick: object) -> float:
 
 def probability_below(log_loss: np.ndarray, location: np.ndarray, scale: np.ndarray, dof: np.ndarray) -> np.ndarray:
     """Posterior probability of a log loss below each observed one: [n] from [n], [S, n], [S, n] and [S]."""
+    from scipy import stats
+
     return stats.t.cdf((log_loss - location) / scale, dof[:, None]).mean(axis=0)
 
 
@@ -166,6 +168,8 @@ def leave_out(likelihoods: np.ndarray, blocks: np.ndarray) -> Any:
     blocks: the block of each row [n]: a training, or a model size where the table names no runs. The result has one
     value for each of `np.unique(blocks)`.
     """
+    import arviz as az
+
     names = np.unique(blocks)
     summed = np.stack([likelihoods[..., blocks == b].sum(-1) for b in names], axis=-1)
     data = az.from_dict(posterior={"_": np.zeros(likelihoods.shape[:2])}, log_likelihood={"log_loss": summed})

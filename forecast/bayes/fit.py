@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,30 +17,26 @@ from forecast.bayes.diagnostics import (
     leave_out,
     probability_below,
 )
-from forecast.bayes.hindcasts import hindcasts
 from forecast.bayes.pace import Pace, learned_pace
 from forecast.bayes.posterior import Posterior
-from forecast.bayes.sampler import (
-    Draws,
-    Progress,
-    Settings,
-    constrained_parameters,
-    prior_parameters,
-    row_forecasts,
-    row_likelihoods,
-    sample,
-)
 from forecast.errors import ForecastError
+from forecast.model import LAWS
 from forecast.model.data import Spec
 from forecast.model.encode import Encoding, encode
-from forecast.model.laws import LAWS
-from forecast.model.likelihood import episode_sd
+from forecast.model.laws import episode_sd
+from forecast.model.parameters import parameters_of_draws
 from forecast.model.weights import LOCALITIES
 from forecast.numbers import count
 from forecast.runs.cost import group_costs
 from forecast.runs.table import Runs, return_offset
 
+if TYPE_CHECKING:
+    from forecast.bayes.sampler import Draws, Progress, Settings
+
+# The sampler is imported where something is sampled: jax and numpyro take a second.
+
 _CAREFUL = 0.95  # acceptance probability with which a fit is made again whose draws diverge
+_MOST_DRAWS = 100_000
 _PASSED = 0.8  # a highest return below this part of what runs reach is refused
 
 
@@ -55,7 +51,7 @@ def fit(
     max_draws: int | None = None,
     warmup: int = 1000,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: "Progress | None" = None,
 ) -> Posterior:
     """Posterior of a run table by NUTS; see `forecast.model` for the model and its priors.
 
@@ -72,14 +68,17 @@ def fit(
 
     Raises ForecastError for an unknown law or group, for settings out of range, and for start_loss without losses.
     """
+    from forecast.bayes.sampler import Settings, sample
+
     settings = Settings(
         chains=chains, draws=draws, max_draws=4 * draws if max_draws is None else max_draws, warmup=warmup
     )
-    _check_settings(law, settings)
+    _check_settings(law, seed, settings)
     if start_loss is not None and not runs.has_losses:
         raise ForecastError(f"{runs.source} has no losses; leave start_loss out.")
     experts, starts = _by_group(runs, expert_return, "expert_return"), _by_group(runs, start_loss, "start_loss")
     encoding = encode(runs, expert_return=experts, start_loss=starts)
+    cost = group_costs(runs)
     spec = _spec(runs, law, returns=bool(encoding.data.return_weight.any()))
     draw = functools.partial(
         sample,
@@ -99,7 +98,7 @@ def fit(
         encoding=encoding,
         draws=sampled.values,
         diagnostics=_diagnose(runs, spec, encoding, sampled),
-        cost=group_costs(runs),
+        cost=cost,
         seed=seed,
         expert_return=experts,
         start_loss=starts,
@@ -109,32 +108,43 @@ def fit(
 
 def _paces(posterior: Posterior) -> dict[str, Pace]:
     """By group, from hindcasts of its own rows."""
+    from forecast.bayes.hindcasts import hindcasts
+
     runs = posterior.runs
     by_group = {name: hindcasts(runs.subset(runs.table["group"] == name), posterior.spec.law) for name in runs.groups}
     return {name: learned_pace(made, posterior.law_sd(name) if made else 0.0) for name, made in by_group.items()}
 
 
-def _check_settings(law: str, settings: Settings) -> None:
+def _check_settings(law: str, seed: int, settings: "Settings") -> None:
     """Raises ForecastError for an unknown law and for settings out of range."""
-    if law not in LAWS:
-        raise ForecastError(f"law {law!r} does not exist; choose one of {', '.join(LAWS)}.")
+    check_law(law, seed)
     for name in ("draws", "max_draws", "warmup"):
         value = getattr(settings, name)
-        if value < 100 or value % 100:
-            raise ForecastError(f"{name} is {value}; give a whole number of hundreds, 100 or more.")
+        if not 100 <= value <= _MOST_DRAWS or value % 100:
+            raise ForecastError(f"{name} is {value}; give a whole number of hundreds, from 100 to {_MOST_DRAWS}.")
     if settings.max_draws < settings.draws:
         raise ForecastError(f"max_draws is {settings.max_draws}, less than draws; give at least {settings.draws}.")
     if not 1 <= settings.chains <= 64 or settings.chains != int(settings.chains):
         raise ForecastError(f"chains is {settings.chains}; give a whole number from 1 to 64.")
 
 
-def _diagnose(runs: Runs, spec: Spec, encoding: Encoding, sampled: Draws) -> Diagnostics:
+def check_law(law: str, seed: int) -> None:
+    """Raises ForecastError for an unknown law, and for a seed that is none."""
+    if law not in LAWS:
+        raise ForecastError(f"law {law!r} does not exist; choose one of {', '.join(LAWS)}.")
+    if not 0 <= seed < 2**32 or seed != int(seed):
+        raise ForecastError(f"seed is {seed}; give a whole number from 0 to {2**32 - 1}.")
+
+
+def _diagnose(runs: Runs, spec: Spec, encoding: Encoding, sampled: "Draws") -> Diagnostics:
     """Diagnostics of the draws; the predictive check takes the rows that count in some view."""
-    parameters = constrained_parameters(spec, encoding.data, sampled.values)
+    from forecast.bayes.sampler import row_forecasts
+
+    parameters = parameters_of_draws(spec, encoding.data, sampled.values)
     location, scale = row_forecasts(parameters, encoding.data)
     if not runs.has_losses:
         cv = np.asarray(parameters.noise["episode_cv"])[:, None]
-        scale = np.hypot(scale, episode_sd(cv, encoding.data))
+        scale = np.hypot(scale, episode_sd(cv, encoding.data.episodes))
     n = len(encoding.rows)
     dof = np.asarray(parameters.noise["dof"])
     pit = probability_below(np.asarray(encoding.data.log_loss)[:n], location[:, :n], scale[:, :n], dof)
@@ -182,7 +192,12 @@ def prior_predictive(runs: Runs, *, law: str = "drifting", draws: int = 1000, se
     By row number: params, samples, loss as observed, and q05, median, q95 of the loss of a new run of that size and
     samples; without losses the same of the return. Of the measurements only the reference point enters, because the
     priors are written around it.
+
+    Raises ForecastError for an unknown law and a seed that is none.
     """
+    from forecast.bayes.sampler import prior_parameters, row_forecasts
+
+    check_law(law, seed)
     encoding = encode(runs)
     spec = _spec(runs, law, returns=False)
     parameters = prior_parameters(spec, encoding.data, draws, seed)
@@ -212,6 +227,8 @@ def _left_out(runs: Runs, spec: Spec, encoding: Encoding, draws: Mapping[str, np
 
     Likelihoods enter to the power of their weight, as they did in the fit.
     """
+    from forecast.bayes.sampler import row_likelihoods
+
     weights = encoding.chain_weights(len(next(iter(draws.values()))))
     powered = row_likelihoods(spec, encoding.data, draws, weights)[..., : len(encoding.rows)]
     views, blocks = min(len(LOCALITIES), len(powered)), _blocks(runs, encoding)

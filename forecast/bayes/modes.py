@@ -16,7 +16,7 @@ from forecast.model.data import Data, Spec
 from forecast.model.encode import Encoding
 from forecast.model.laws import LossLaw
 from forecast.model.likelihood import run_model
-from forecast.model.priors import parameters_of
+from forecast.model.parameters import parameters_of
 from forecast.model.sites import as_jax, packed, sites_of, start_point, unpacked
 
 _SEARCH = 300  # iterations of a search for a mode

@@ -18,7 +18,6 @@ would have forecast its upper ones: `forecast.bayes.hindcasts`.
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from forecast.numbers import decimals
 
@@ -47,6 +46,8 @@ class Pace(NamedTuple):
     @property
     def factors(self) -> tuple[float, float]:
         """90% interval of the factor one factor of ten ahead."""
+        from scipy import stats
+
         reach = float(stats.t.ppf(0.95, DOF)) * self.scale
         return float(np.exp(self.centre - reach)), float(np.exp(self.centre + reach))
 

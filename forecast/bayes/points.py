@@ -7,6 +7,7 @@ import pandas as pd
 
 from forecast.bayes.posterior import Posterior
 from forecast.errors import Problem, TableError
+from forecast.runs.table import Runs
 
 
 def read_points(path: str | Path) -> pd.DataFrame:
@@ -37,6 +38,20 @@ def read_points(path: str | Path) -> pd.DataFrame:
     return table
 
 
+def check_points(runs: Runs, points: pd.DataFrame, group: str | None = None) -> None:
+    """Raise ForecastError where points are of a group that the table does not have, or of none where it has several."""
+    for name in _by_group(points, group):
+        runs.group_name(name or None)
+
+
+def _by_group(points: pd.DataFrame, group: str | None) -> dict[str | None, pd.DataFrame]:
+    """The points of each group in the order of the table; of `group` all of them, if that is named."""
+    if "group" not in points or group is not None:
+        return {group: points}
+    named = points["group"].str.strip()
+    return {name: points[named == name] for name in dict.fromkeys(named)}
+
+
 def predict_points(posterior: Posterior, points: pd.DataFrame, *, group: str | None = None) -> pd.DataFrame:
     """Predictions of new runs: target, params, samples, q05, q25, median, q75, q95, beyond_table (compute over the
     largest of the group's rows), and group where there are several.
@@ -45,10 +60,9 @@ def predict_points(posterior: Posterior, points: pd.DataFrame, *, group: str | N
 
     Raises ForecastError for unknown groups.
     """
-    named = points["group"].str.strip() if "group" in points and group is None else None
+    check_points(posterior.runs, points, group)
     frames = []
-    for name in [group] if named is None else list(dict.fromkeys(named)):
-        chosen = points if named is None else points[named == name]
+    for name, chosen in _by_group(points, group).items():
         flops = chosen["flops"].to_numpy() if "flops" in chosen else None
         params, samples = chosen["params"].to_numpy(), chosen["samples"].to_numpy()
         predicted = posterior.predict(params, samples, group=name or None, flops=flops)

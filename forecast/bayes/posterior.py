@@ -3,36 +3,33 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import arviz as az
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-import xarray as xr
 from numpy.typing import ArrayLike
 
 from forecast.bayes.diagnostics import Diagnostics
-from forecast.bayes.frontier import STEPS, Frontier
+from forecast.bayes.frontier import Frontier
 from forecast.bayes.pace import DOF, Pace
 from forecast.bayes.prediction import Prediction
 from forecast.bayes.provenance import Provenance
-from forecast.bayes.sampler import constrained_parameters
 from forecast.errors import ForecastError
-from forecast.files import digest, write_whole
+from forecast.files import digest, with_checksum, write_whole
 from forecast.model.data import Spec
 from forecast.model.encode import Encoding, Reference
 from forecast.model.evaluate import law_on_points, return_on_draws
-from forecast.model.laws import ReturnLaw
-from forecast.model.likelihood import noise_scale
-from forecast.model.priors import SCALE_KNOTS, SKILL_KNOTS, Parameters
+from forecast.model.laws import each, noise_scale
+from forecast.model.parameters import SCALE_KNOTS, SKILL_KNOTS, Parameters, parameters_of_draws
 from forecast.runs.cost import CostLaw
 from forecast.runs.reach import FURTHEST, check_reach
 from forecast.runs.table import Runs
+
+if TYPE_CHECKING:
+    import arviz as az
 
 OPTIMUM_SD = 0.1
 """Standard deviation of the log of the best size on a budget around the law's, inside the data; times sqrt(1 + h) h
@@ -40,7 +37,6 @@ factors of ten beyond them. A smooth law misses the optimum of a real table by t
 without it, 90% intervals of N* covered 81% beyond the cut-off over nine published tables, and a third on one of 400
 clean rows; with it 92%, and the CRPS of log N* is a little lower (benchmarks/LOG.md)."""
 _HIGHEST = 700.0  # log of a loss or return, above which exp would overflow
-_SIZES = 81  # model sizes tried when the frontier is sought
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,7 +98,7 @@ class Posterior:
     @cached_property
     def parameters(self) -> Parameters:
         """The laws and the noise of every draw; arrays [S, G, ...]."""
-        return constrained_parameters(self.spec, self.encoding.data, self.draws)
+        return parameters_of_draws(self.spec, self.encoding.data, self.draws)
 
     @cached_property
     def _standard(self) -> dict[str, np.ndarray]:
@@ -121,12 +117,7 @@ class Posterior:
 
     def group_name(self, group: str | None) -> str:
         """The name of the group; None is allowed where there is one. Raises ForecastError for an unknown group."""
-        if group is None and len(self.groups) == 1:
-            return self.groups[0]
-        if group not in self.groups:
-            problem = f"has no group {group!r}" if group else "has several groups"
-            raise ForecastError(f"{self.runs.source} {problem}; name one of {', '.join(self.groups)}.")
-        return group
+        return self.runs.group_name(group)
 
     def reference(self, group: str | None = None) -> Reference:
         """The point around which the law of a group is written."""
@@ -134,7 +125,7 @@ class Posterior:
 
     def largest_flops(self, group: str | None = None) -> float:
         """The largest compute among the rows of a group."""
-        return float(self.runs.group_table(self.group_name(group))["flops"].max())
+        return self.runs.largest_flops(group)
 
     def log_loss(self, params: ArrayLike, samples: ArrayLike, *, group: str | None = None, pace: bool = True) -> Any:
         """Log loss by the law, without the noise of a run: [S, P].
@@ -145,8 +136,8 @@ class Posterior:
         """
         name = self.group_name(group)
         k, ref = self.groups.index(name), self.reference(name)
-        params, samples = np.broadcast_arrays(np.asarray(params, float), np.asarray(samples, float))
-        law = jax.tree.map(lambda x: x[:, k], self.parameters.law)
+        params, samples = np.broadcast_arrays(np.atleast_1d(params).astype(float), np.asarray(samples, float))
+        law = each(self.parameters.law, lambda x: x[:, k])
         value = law_on_points(law, np.log(params / ref.params), np.log(samples / ref.samples))
         if pace:
             ahead = np.log10(self.cost[name](params) * samples / self.largest_flops(name))
@@ -187,7 +178,8 @@ class Posterior:
         """Log loss of a new run, and its return; law: log loss by the law [S, P]."""
         k, noise = self.groups.index(name), self.parameters.noise
         rise = law - np.asarray(self.parameters.law.level)[:, k, None]
-        scale = np.asarray(noise_scale(noise["noise"][:, k, None], noise["noise_growth"][:, None], jnp.asarray(rise)))
+        with np.errstate(over="ignore"):
+            scale = np.asarray(noise_scale(noise["noise"][:, k, None], noise["noise_growth"][:, None], rise))
         loss = law + scale * self._standard["loss"][:, None]
         if not self.has_losses and name in self.expert_return:  # no run exceeds the highest return
             loss = np.maximum(loss, -np.log(self.expert_return[name] + self.reference(name).return_offset))
@@ -204,7 +196,8 @@ class Posterior:
         k, ref = self.groups.index(name), self.reference(name)
         if not self.has_losses:
             return np.exp(np.minimum(-log_loss, _HIGHEST)) - ref.return_offset
-        law: ReturnLaw = jax.tree.map(lambda x: x[:, k], self.parameters.return_law)
+        assert self.parameters.return_law is not None
+        law = each(self.parameters.return_law, lambda x: x[:, k])
         skill = np.log(ref.loss) - log_loss
         value = return_on_draws(law, skill, np.broadcast_to(np.log(np.asarray(params) / ref.params), skill.shape))
         if new_run:
@@ -241,20 +234,18 @@ class Posterior:
     @cached_property
     def _frontiers(self) -> dict[str, Frontier]:
         """By group: the law's least log loss beyond the table."""
-        frontiers = {}
-        for name in self.groups:
-            sizes = self.sizes(name, self.largest_flops(name) * 10**FURTHEST)
-            budgets = self.largest_flops(name) * 10**STEPS
-            cost = self.cost[name](sizes)
-            best = [self.log_loss(sizes, c / cost, group=name, pace=False).min(axis=1) for c in budgets]
-            frontiers[name] = Frontier(np.stack(best, axis=1))
-        return frontiers
+        return {name: Frontier(partial(self._least, name)) for name in self.groups}
+
+    def _least(self, name: str, ahead: float) -> np.ndarray:
+        """The law's least log loss `ahead` factors of ten beyond the table [S]."""
+        top = self.largest_flops(name)
+        sizes = self.sizes(name, top * 10**FURTHEST)
+        samples = top * 10**ahead / self.cost[name](sizes)
+        return self.log_loss(sizes, samples, group=name, pace=False).min(axis=1)
 
     def sizes(self, group: str | None, flops: float) -> np.ndarray:
         """Model sizes among which an optimum is sought: the table's range, and beyond it for larger budgets."""
-        table = self.runs.group_table(self.group_name(group))
-        beyond = max(flops / table["flops"].max(), 1.0)
-        return np.geomspace(table["params"].min() / 10, table["params"].max() * 10 * beyond**0.9, _SIZES)
+        return self.runs.sizes(group, flops)
 
     def summary(self) -> pd.DataFrame:
         """Quantiles of the parameters that can be interpreted: parameter, group, median, q05, q95, unit."""
@@ -313,8 +304,10 @@ class Posterior:
         step = max(1, chains * length // count)
         return replace(self, draws={k: v[:, ::step] for k, v in self.draws.items()})
 
-    def inference_data(self) -> az.InferenceData:
+    def inference_data(self) -> "az.InferenceData":
         """The draws as arviz InferenceData."""
+        import arviz as az
+
         return az.from_dict(posterior=dict(self.draws), sample_stats={"diverging": self.diagnostics.diverging})
 
     def save(self, path: str | Path) -> None:
@@ -322,6 +315,8 @@ class Posterior:
 
         Raises OSError where it cannot be written; a file that was there stays.
         """
+        import xarray as xr
+
         content = {
             "version": version("game-scaling"),
             "spec": asdict(self.spec),
@@ -344,4 +339,4 @@ class Posterior:
         # Made in memory: on a disk that fills up, HDF5 can end the process.
         tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs={"forecast": header}), **groups})
         compressed = {name: {k: {"zlib": True} for k in group.data_vars} for name, group in groups.items()}
-        write_whole(path, tree.to_netcdf(engine="h5netcdf", encoding=compressed))
+        write_whole(path, with_checksum(bytes(tree.to_netcdf(engine="h5netcdf", encoding=compressed))))

@@ -23,8 +23,9 @@ from numpyro.infer.util import constrain_fn, log_likelihood, potential_energy
 from forecast.bayes.modes import Found, search
 from forecast.model.compiled import keep_compilations
 from forecast.model.data import Data, Spec
-from forecast.model.likelihood import noise_scale, of_rows, row_locations, run_model
-from forecast.model.priors import Parameters, parameters_of, sample_parameters
+from forecast.model.laws import noise_scale
+from forecast.model.likelihood import of_rows, row_locations, run_model, sample_parameters
+from forecast.model.parameters import Parameters
 from forecast.model.sites import as_jax, blocks, from_coordinates, packed, sites_of, start_point, unpacked
 
 _BLOCK = 100  # iterations between two reports of progress
@@ -191,13 +192,6 @@ class _Chain:
         return jax.tree.map(lambda *x: np.concatenate(x), *self._kept)
 
 
-def constrained_parameters(spec: Spec, data: Data, draws: Mapping[str, np.ndarray]) -> Parameters:
-    """The laws and the noise of every draw, arrays [S, ...] with the chains joined."""
-    with jax.enable_x64(True):
-        parameters = _parameters(spec)(_joined(draws), as_jax(data))
-    return jax.tree.map(np.asarray, parameters)
-
-
 def prior_parameters(spec: Spec, data: Data, count: int, seed: int) -> Parameters:
     """`count` draws of every parameter from the prior, arrays [count, ...]."""
     keep_compilations()
@@ -236,10 +230,6 @@ def row_forecasts(parameters: Parameters, data: Data) -> tuple[np.ndarray, np.nd
     return np.asarray(location), np.asarray(scale)
 
 
-def _joined(draws: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    return {k: jnp.asarray(v.reshape((-1, *v.shape[2:]))) for k, v in draws.items()}
-
-
 @functools.lru_cache(maxsize=16)
 def _likelihoods(spec: Spec) -> Callable:
     def of_chain(values: Any, data: Data, weight: Any) -> Any:
@@ -247,11 +237,6 @@ def _likelihoods(spec: Spec) -> Callable:
         return weight * log_likelihood(run_model, values, data._replace(weight=weight), spec)["log_loss"]
 
     return jax.jit(jax.vmap(of_chain, (0, None, 0)))
-
-
-@functools.lru_cache(maxsize=16)
-def _parameters(spec: Spec) -> Callable:
-    return jax.jit(jax.vmap(lambda values, data: parameters_of(spec, data, values), (0, None)))
 
 
 class _Programs(NamedTuple):

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import arviz as az
 import numpy as np
 import pandas as pd
 
@@ -13,10 +12,10 @@ from forecast.bayes.diagnostics import Diagnostics
 from forecast.bayes.pace import Pace
 from forecast.bayes.posterior import Posterior
 from forecast.errors import SavedFileError
-from forecast.files import digest
+from forecast.files import digest, is_damaged
 from forecast.model.data import Spec
 from forecast.model.encode import encode
-from forecast.model.sites import site_names
+from forecast.model.priors import site_shapes
 from forecast.runs.checks import TEXT
 from forecast.runs.cost import group_costs
 from forecast.runs.table import Runs
@@ -26,8 +25,8 @@ _HEADER = {
     "start_loss": dict, "table": str, "checks": str,
 }  # fmt: skip
 """What the header of every version has, by type."""
-_UNREADABLE = (OSError, KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, RecursionError)
-"""What the readers of a foreign or damaged file raise."""
+_UNUSABLE = (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError)
+"""What a header that no seal protects can lead to."""
 
 
 def load_posterior(path: str | Path) -> Posterior:
@@ -36,15 +35,15 @@ def load_posterior(path: str | Path) -> Posterior:
     Raises SavedFileError if the file is not one, is damaged, or was written by another version of the model.
     """
     try:
-        stored = az.from_netcdf(str(path))
-        header = json.loads(stored.attrs["forecast"])
-        draws = {str(k): v.to_numpy() for k, v in stored["posterior"].data_vars.items()}
-        diverging = stored["sample_stats"]["diverging"].to_numpy().astype(bool)
-    except _UNREADABLE as error:
-        reason = " ".join(str(error).split())[:200]
-        raise SavedFileError(
-            f"{path} is not a saved posterior ({reason}); write one with `forecast fit --out`."
-        ) from None
+        content = Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: not a path
+        raise _no_posterior(path, error) from None
+    if is_damaged(content):
+        raise SavedFileError(f"{path} is damaged: its bytes do not match their checksum; fit again.")
+    try:
+        header, draws, diverging = _read(content)
+    except Exception as error:  # h5py raises what it likes where bytes are damaged, or of another kind of file
+        raise _no_posterior(path, error) from None
     _check_header(path, header)
     seal = header.pop("seal", None)  # of a version that wrote one
     if seal is not None and seal != digest(header, {**draws, "diverging": diverging}):
@@ -55,9 +54,27 @@ def load_posterior(path: str | Path) -> Posterior:
         return _posterior(path, header, draws, diverging)
     except SavedFileError:
         raise
-    except _UNREADABLE as error:
+    except _UNUSABLE as error:
         reason = " ".join(str(error).split())[:200]
         raise SavedFileError(f"{path} is damaged: it does not hold a posterior ({reason}); fit again.") from None
+
+
+def _no_posterior(path: str | Path, error: Exception) -> SavedFileError:
+    reason = " ".join(str(error).split())[:200]
+    return SavedFileError(f"{path} is not a saved posterior ({reason}); write one with `forecast fit --out`.")
+
+
+def _read(content: bytes) -> tuple[Any, dict[str, np.ndarray], np.ndarray]:
+    """What a file says of itself, the draws by site, and whether NUTS diverged in each."""
+    import h5py  # netCDF is HDF5, and importing arviz to read it takes two seconds
+
+    with h5py.File(io.BytesIO(content), "r") as file:
+        header = json.loads(np.asarray(file.attrs["forecast"]).item())
+        stored = file["posterior"]
+        # The axes, chain and draw, are stored as scales.
+        draws = {k: v[...] for k, v in stored.items() if v.attrs.get("CLASS") != b"DIMENSION_SCALE"}
+        diverging = file["sample_stats"]["diverging"][...].astype(bool)
+    return header, draws, diverging
 
 
 def _check_header(path: str | Path, header: Any) -> None:
@@ -84,7 +101,7 @@ def _posterior(
     checks = pd.read_csv(io.StringIO(header["checks"]))
     spec = Spec(**header["spec"])
     encoding = encode(runs, expert_return=experts, start_loss=header["start_loss"])
-    if site_names(spec, encoding.data) != set(draws):
+    if {name: values.shape[2:] for name, values in draws.items()} != site_shapes(spec):
         raise SavedFileError(f"{path} was written by another version of the model ({header['version']}); fit again.")
     return Posterior(
         runs=runs,

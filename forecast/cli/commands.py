@@ -3,6 +3,7 @@
 import shlex
 import sys
 import traceback
+from typing import Annotated
 
 import typer
 
@@ -15,8 +16,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help=forecast.__doc__,
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        terminal.out.print(f"forecast {forecast.__version__}")
+        raise typer.Exit
+
+
+@app.callback(help=forecast.__doc__)
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None: ...
+
 
 app.command(epilog="Example: forecast datasets")(fitting.datasets)
 app.command(epilog="Example: forecast fit nethack-transformer --out posterior.nc")(fitting.fit)

@@ -1,7 +1,8 @@
 """Commands about what to train: recommend, required, next."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,7 +17,7 @@ from forecast.cli.options import (
     JsonOpt,
     MfuOpt,
     RunsArg,
-    check_folder,
+    check_file,
     spendable,
     takes_fit_options,
 )
@@ -47,16 +48,18 @@ def recommend(
     as_json: JsonOpt = False,
 ) -> None:
     """Recommend the model size and samples for a budget, with intervals of everything."""
+    from forecast.decide.checks import check_recommend
+
     spend = spendable(flops, gpu_hours, device, mfu)
     if spend is None:
         raise ForecastError("no budget was given; add --flops 1e19, or --gpu-hours 24 --device h200 --mfu 0.3.")
-    check_folder(out)
+    check_file(out)
     if out is not None and out.is_file() and not force:
         raise ForecastError(f"{out} exists, and a frozen forecast is kept; choose another --out, or add --force.")
-    posterior = options.posterior(runs, quiet=as_json)
-    recommendation = forecast.recommend(
-        posterior, flops=spend, group=group, objective=objective, max_params=max_params, max_samples=max_samples
-    )
+    question: dict[str, Any] = {"flops": spend, "group": group, "objective": objective}
+    question |= {"max_params": max_params, "max_samples": max_samples}
+    posterior = options.posterior(runs, quiet=as_json, check=partial(check_recommend, **question, params=params))
+    recommendation = forecast.recommend(posterior, **question)
     regret = None if params is None else recommendation.regret_of(params)
     if out is not None:
         write_whole(out, recommendation.to_toml())
@@ -84,10 +87,13 @@ def required(
     as_json: JsonOpt = False,
 ) -> None:
     """Find the least budget that reaches a loss or a return with a given probability."""
+    from forecast.decide.checks import check_required
+
     if (loss is None) == (returns is None):
         raise ForecastError("give one target, --loss or --return.")
-    posterior = options.posterior(runs, quiet=as_json)
-    answer = forecast.required(posterior, loss=loss, returns=returns, probability=probability, group=group)
+    question: dict[str, Any] = {"loss": loss, "returns": returns, "probability": probability, "group": group}
+    posterior = options.posterior(runs, quiet=as_json, check=partial(check_required, **question))
+    answer = forecast.required(posterior, **question)
     terminal.warn(posterior, answer.provenance, quiet=as_json)
     if as_json:
         terminal.print_json({**answer.to_dict(), "notes": terminal.notes(posterior)})
@@ -110,11 +116,13 @@ def next_runs(
     as_json: JsonOpt = False,
 ) -> None:
     """Plan the runs to train next: those that most improve the recommendation for a larger budget."""
-    check_folder(out)
-    posterior = options.posterior(runs, quiet=as_json)
-    plan = forecast.next_runs(
-        posterior, target_flops=target_flops, spend=spend, group=group, objective=objective, count=count
-    )
+    from forecast.decide.checks import check_next
+
+    check_file(out)
+    question: dict[str, Any] = {"target_flops": target_flops, "spend": spend, "group": group, "count": count}
+    question["objective"] = objective
+    posterior = options.posterior(runs, quiet=as_json, check=partial(check_next, **question))
+    plan = forecast.next_runs(posterior, **question)
     if out is not None:
         if plan.runs.empty:
             raise ForecastError(f"{plan.sentence} So {out} was not written.")

@@ -27,6 +27,6 @@ def budget(gpu_hours: float, device: str, mfu: float) -> float:
         raise ForecastError(
             f"mfu is {mfu}; give the share of the peak rate that training reaches, above 0 and up to 1."
         )
-    if not gpu_hours > 0:
-        raise ForecastError(f"gpu-hours is {gpu_hours}; give a positive number.")
+    if not 0 < gpu_hours < float("inf"):
+        raise ForecastError(f"gpu-hours is {gpu_hours}; give a positive finite number.")
     return gpu_hours * 3600 * PEAK_FLOPS[device.lower()] * mfu

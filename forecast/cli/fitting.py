@@ -2,6 +2,7 @@
 
 import math
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from forecast.cli.options import (
     GroupOpt,
     JsonOpt,
     RunsArg,
-    check_folder,
+    check_file,
     takes_fit_options,
 )
 from forecast.files import write_whole
@@ -45,7 +46,7 @@ def fit(
     as_json: JsonOpt = False,
 ) -> None:
     """Fit the scaling law of a run table, with uncertainty, and say whether the fit may be believed."""
-    check_folder(out)
+    check_file(out)
     table = options.read(runs)
     if prior:
         expected = forecast.prior_predictive(table, law=options.law, seed=options.seed).reset_index()
@@ -91,8 +92,11 @@ def predict(
     as_json: JsonOpt = False,
 ) -> None:
     """Predict loss and return of new runs at given sizes and samples; without losses in the table, the return."""
+    from forecast.bayes.points import check_points
+
+    check_file(out)
     points = forecast.read_points(at)
-    posterior = options.posterior(runs, quiet=as_json)
+    posterior = options.posterior(runs, quiet=as_json, check=partial(check_points, points=points, group=group))
     table = forecast.predict_points(posterior, points, group=group)
     furthest = math.log10(table["beyond_table"].max())
     terminal.warn(posterior, posterior.provenance.at(furthest), quiet=as_json)

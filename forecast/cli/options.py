@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,7 +14,7 @@ import forecast
 from forecast.cli import terminal
 from forecast.cli.devices import PEAK_FLOPS, budget
 from forecast.errors import ForecastError
-from forecast.model.laws import LAWS
+from forecast.model import LAWS
 
 RunsArg = Annotated[str, typer.Argument(help="A CSV or Parquet run table, a bundled name, or a saved posterior (.nc).")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -55,7 +56,7 @@ class FitOptions:
     warmup: Annotated[int, typer.Option(help="Warm-up a chain, in hundreds.")] = 1000
     seed: Annotated[int, typer.Option(help="Same seed, same forecast.")] = 0
 
-    def read(self, source: str | Path, *, to_fit: bool = True) -> forecast.Runs:
+    def read(self, source: str | Path, *, to_fit: bool = True) -> "forecast.Runs":
         """The run table, through the column mapping; to_fit as in `forecast.read_runs`."""
         mapping = forecast.read_columns(self.columns) if self.columns else {}
         for item in self.column or []:
@@ -65,23 +66,29 @@ class FitOptions:
             mapping[name.strip()] = spec.strip()
         return forecast.read_runs(str(source), columns=mapping, to_fit=to_fit)
 
-    def fit(self, runs: forecast.Runs, *, quiet: bool) -> forecast.Posterior:
+    def fit(self, runs: "forecast.Runs", *, quiet: bool) -> "forecast.Posterior":
         """The posterior, with a progress bar unless quiet."""
         of_model = {k: getattr(self, k) for k in ("law", "expert_return", "start_loss", *self.of_sampler)}
         with terminal.progress(quiet) as report:
             return forecast.fit(runs, progress=report, **of_model)
 
-    def posterior(self, source: str, *, quiet: bool) -> forecast.Posterior:
-        """A saved posterior, or that of a run table."""
+    def posterior(
+        self, source: str, *, quiet: bool, check: "Callable[[forecast.Runs], object]"
+    ) -> "forecast.Posterior":
+        """A saved posterior, or that of a run table; check: raises ForecastError for what cannot be asked of it."""
         if Path(source).suffix != ".nc":
-            return self.fit(self.read(source), quiet=quiet)
+            table = self.read(source)
+            check(table)
+            return self.fit(table, quiet=quiet)
         changed = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
         if changed:
             names = ", ".join("--" + name.replace("_", "-") for name in changed)
             raise ForecastError(
                 f"{source} is a saved posterior, which {names} cannot change; leave it out or fit again."
             )
-        return forecast.load_posterior(source)
+        posterior = forecast.load_posterior(source)
+        check(posterior.runs)
+        return posterior
 
     @property
     def of_sampler(self) -> dict[str, Any]:
@@ -111,8 +118,28 @@ def spendable(flops: float | None, gpu_hours: float | None, device: str, mfu: fl
     return budget(gpu_hours, device, mfu) if gpu_hours is not None else flops
 
 
-def check_folder(*places: Path | None) -> None:
+def check_file(*places: Path | None) -> None:
     """Refuse files that cannot be written, before anything is computed for them."""
     for place in places:
-        if place is not None and not place.parent.is_dir():
+        if place is None or (place.exists() and not place.is_file() and not place.is_dir()):  # such as /dev/stdout
+            continue
+        if place.is_dir():
+            raise ForecastError(f"{place} is a folder; give a file.")
+        if not place.parent.is_dir():
             raise ForecastError(f"the folder {place.parent} does not exist; create it first.")
+        _check_writable(place.parent)
+
+
+def check_folder(place: Path | None) -> None:
+    """Refuse a folder that is none, or cannot be made; its parents are made with it."""
+    if place is None:
+        return
+    there = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise ForecastError(f"{there} is a file; give a folder.")
+    _check_writable(there)
+
+
+def _check_writable(folder: Path) -> None:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ForecastError(f"nothing can be written into the folder {folder}; give another one.")

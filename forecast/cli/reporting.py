@@ -18,6 +18,7 @@ from forecast.cli.options import (
     JsonOpt,
     MfuOpt,
     RunsArg,
+    check_folder,
     spendable,
     takes_fit_options,
 )
@@ -53,15 +54,26 @@ def report(
     With --scored and --outcome it also shows the forecast that was frozen there beside what then happened, and the
     budget is that of the forecast unless another is given.
     """
-    from forecast.report.page import write_report  # matplotlib is slow to import, and no other command draws
+    from forecast.decide.checks import check_recommend
+    from forecast.report.page import check_scored, write_report  # matplotlib is slow to import
 
     spend = spendable(flops, gpu_hours, device, mfu)
-    if out.exists() and not out.is_dir():
-        raise ForecastError(f"{out} is a file; give a folder.")
+    check_folder(out)
     scores = _scores(options, runs, scored or [], outcome)
-    posterior = options.posterior(runs, quiet=as_json)
-    groups = posterior.groups if group is None else (posterior.group_name(group),)
-    recommendations = [_recommendation(posterior, g, spend, scores) for g in groups]
+
+    def questions(table: forecast.Runs) -> list[dict[str, Any]]:
+        groups = table.groups if group is None else (table.group_name(group),)
+        return [_question(table, g, spend, scores) for g in groups]
+
+    def check(table: forecast.Runs) -> None:
+        for question in questions(table):
+            check_recommend(table, **question)
+        check_scored(scores, table, [question["group"] for question in questions(table)])
+        if backtest:
+            forecast.backtest.planned(table, seed=options.seed)
+
+    posterior = options.posterior(runs, quiet=as_json, check=check)
+    recommendations = [forecast.recommend(posterior, **question) for question in questions(posterior.runs)]
     compared = forecast.compare(posterior.runs, **options.of_sampler) if compare else None
     past = forecast.backtest.bundled_backtest(posterior.runs)
     if backtest:
@@ -86,7 +98,7 @@ def report(
     terminal.out.print(f"The report is {page}; open it in a browser.")
 
 
-def _scores(options: FitOptions, runs: str, scored: list[Path], outcome: Path | None) -> list[forecast.Score]:
+def _scores(options: FitOptions, runs: str, scored: list[Path], outcome: Path | None) -> "list[forecast.Score]":
     """The frozen forecasts against their outcomes, none where neither was named.
 
     The table of outcomes is read through the column mapping of RUNS; a saved posterior has none.
@@ -102,18 +114,16 @@ def _scores(options: FitOptions, runs: str, scored: list[Path], outcome: Path | 
     return [forecast.score(frozen, carried_out) for frozen in scored]
 
 
-def _recommendation(
-    posterior: forecast.Posterior, group: str, spend: float | None, scores: list[forecast.Score]
-) -> forecast.Recommendation:
-    """The recommendation that a report is about: for the budget given, as frozen, or for ten times the largest."""
+def _question(runs: "forecast.Runs", group: str, spend: float | None, scores: "list[forecast.Score]") -> dict[str, Any]:
+    """What a report asks of `forecast.recommend`: for the budget given, as frozen, or for ten times the largest."""
     score = next((score for score in scores if score.frozen.group == group), None)
     if spend is None and score is not None:
         choice: dict[str, Any] = {"objective": score.frozen.objective, **score.frozen.constraints}
-        return forecast.recommend(posterior, flops=score.frozen.budget, group=group, **choice)
-    return forecast.recommend(posterior, flops=spend or 10 * posterior.largest_flops(group), group=group)
+        return {"flops": score.frozen.budget, "group": group, **choice}
+    return {"flops": 10 * runs.largest_flops(group) if spend is None else spend, "group": group}
 
 
-def _typed(posterior: forecast.Posterior, source: str) -> str:
+def _typed(posterior: "forecast.Posterior", source: str) -> str:
     """What the user typed, to be shown in the report; after the fit, if that was saved."""
     typed = shlex.join(["forecast", *sys.argv[1:]])
     if Path(source).suffix != ".nc":

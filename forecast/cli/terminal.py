@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 import forecast
-from forecast.bayes.provenance import Provenance
 from forecast.numbers import count, decimals, digits, percent, scientific, share
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from forecast.bayes.provenance import Provenance
 
 # Without markup: names of a table are text, whatever brackets they have.
 out = Console(highlight=False, soft_wrap=True, markup=False)
@@ -44,8 +44,10 @@ _BESIDE = (
 """Shares that stand beside the CRPS of a method, by their name in the table."""
 
 
-def by_method(scores: pd.DataFrame) -> pd.DataFrame:
+def by_method(scores: "pd.DataFrame") -> "pd.DataFrame":
     """CRPS by horizon, and the rest at one horizon, a row a method."""
+    import pandas as pd
+
     crps = scores.pivot(index="method", columns="horizon", values="crps")
     rest = scores[scores["horizon"] == 30].set_index("method")
     table = pd.DataFrame({f"{h}×": crps[h] for h in crps.columns}).reindex(rest.index)
@@ -63,6 +65,8 @@ def progress(quiet: bool, what: str = "sampling") -> Iterator[Callable[[int, int
     if not err.is_terminal:
         yield _line_by_line(what)
         return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     shown = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*shown, console=err, transient=True) as bar:
         task = bar.add_task(what, total=None)
@@ -83,7 +87,7 @@ def _line_by_line(what: str) -> Callable[[int, int], None]:
     return report
 
 
-def notes(posterior: forecast.Posterior) -> list[str]:
+def notes(posterior: "forecast.Posterior") -> list[str]:
     """What was mapped, left out, set aside or assumed, a sentence each."""
     rows = len(posterior.runs.table)
     counts = posterior.set_aside.value_counts()
@@ -96,7 +100,7 @@ def tell(sentences: Iterable[str], *, quiet: bool = False) -> None:
         err.print(f"note: {sentence}")
 
 
-def warn(posterior: forecast.Posterior, made: Provenance | None = None, *, quiet: bool = False) -> None:
+def warn(posterior: "forecast.Posterior", made: "Provenance | None" = None, *, quiet: bool = False) -> None:
     """Say on stderr what a posterior rests on, unless quiet, and why not to believe it, if there is a reason.
 
     made: of the forecast that was made from it, which may lie far beyond the table; None: of one inside the table.
@@ -107,7 +111,7 @@ def warn(posterior: forecast.Posterior, made: Provenance | None = None, *, quiet
         err.print(verdict.sentence, style={"amber": "yellow", "red": "bold red"}[verdict.level])
 
 
-def diagnostics(posterior: forecast.Posterior) -> dict[str, Any]:
+def diagnostics(posterior: "forecast.Posterior") -> dict[str, Any]:
     """The verdict for machines."""
     return {**posterior.provenance.diagnostics, "checks": posterior.diagnostics.checks.to_dict(orient="records")}
 
@@ -133,8 +137,12 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
-def print_table(frame: pd.DataFrame, title: str | None) -> None:
+def print_table(frame: "pd.DataFrame", title: str | None) -> None:
     """A table on stdout; `_FORMS` says how numbers are written, else they have three digits."""
+    import pandas as pd
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name in frame.columns:
         table.add_column(str(name), justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left")

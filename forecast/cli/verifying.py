@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
 
 import forecast
@@ -14,10 +13,11 @@ from forecast.cli.options import (
     FitOptions,
     GroupOpt,
     JsonOpt,
+    check_file,
     check_folder,
 )
 from forecast.files import file_names, write_whole
-from forecast.model.laws import LAWS
+from forecast.model import LAWS
 
 
 def score(
@@ -30,7 +30,9 @@ def score(
     as_json: JsonOpt = False,
 ) -> None:
     """Score a frozen forecast against the run that carried it out; several seeds each by itself."""
-    check_folder(out)
+    import pandas as pd
+
+    check_file(out)
     table = FitOptions(columns=columns, column=column).read(runs, to_fit=False)
     result = forecast.score(recommendation, table, group=group)
     told = {**result.to_dict(), "notes": list(table.notes)}
@@ -59,7 +61,8 @@ def backtest(
     as_json: JsonOpt = False,
 ) -> None:
     """Score the forecasts that would have been made from the smaller budgets of a table against its larger ones."""
-    check_folder(forecasts, out)
+    check_file(forecasts)
+    check_folder(out)
     table = FitOptions(columns=columns, column=column).read(runs)
     methods = tuple(method) if method else forecast.backtest.METHODS
     with terminal.progress(as_json, "back-testing") as report:
@@ -93,7 +96,7 @@ def _first_reason(result: Any, method: str) -> str:
     return str(result.refusals.loc[result.refusals["method"] == method, "reason"].iloc[0])
 
 
-def _draw_past(runs: forecast.Runs, result: Any, out: Path) -> None:
+def _draw_past(runs: "forecast.Runs", result: Any, out: Path) -> None:
     from forecast.report import figures  # matplotlib is slow to import
 
     names = file_names(runs.groups)

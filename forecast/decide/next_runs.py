@@ -8,14 +8,13 @@ import pandas as pd
 
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.provenance import Provenance
+from forecast.decide.checks import check_next
 from forecast.decide.information import ViewDraws, regrets
 from forecast.decide.recommend import objective_of
-from forecast.errors import ForecastError
-from forecast.model.likelihood import noise_scale
+from forecast.model.laws import noise_scale
 from forecast.model.weights import LOCALITIES
 from forecast.numbers import count as counted
 from forecast.numbers import scientific, share
-from forecast.runs.reach import check_reach
 
 _DRAWS = 4000
 _OPTIONS = 61  # sizes weighed at the target
@@ -132,11 +131,8 @@ def next_runs(
     Raises ForecastError for numbers that are not positive or too large, an unknown group or objective, and a spend that
     no run fits into.
     """
+    check_next(posterior.runs, target_flops=target_flops, spend=spend, group=group, objective=objective, count=count)
     name, objective = posterior.group_name(group), objective_of(posterior, objective)
-    for what, value in {"target_flops": target_flops, "spend": spend, "count": count}.items():
-        if not (np.isfinite(value) and value > 0):
-            raise ForecastError(f"{what} is {value:g}; give a positive number.")
-    check_reach(posterior.runs.group_table(name), posterior.runs.source, flops=target_flops)
     few = posterior.thinned(_DRAWS)
     aim = _Aim(few, name, objective)
     plans = _plans(aim, min(spend, target_flops), spend, int(count))
@@ -227,11 +223,6 @@ def _plans(aim: _Aim, most: float, spend: float, count: int) -> list[pd.DataFram
     runs = aim.posterior.runs
     table = runs.group_table(aim.name)
     least = float(table["flops"].min())
-    if most < 0.999 * least:
-        raise ForecastError(
-            f"no run fits into {scientific(most)} FLOPs: the smallest run of {runs.source} took "
-            f"{scientific(least)}; raise spend, or target_flops where that is the smaller."
-        )
     plans = []
     for sizes in range(1, count + 1):
         budget = _rounded_down(min(most, spend / sizes))

@@ -11,11 +11,12 @@ import pandas as pd
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.prediction import QUANTILE_NAMES, QUANTILES
 from forecast.bayes.provenance import Provenance
+from forecast.decide.checks import check_objective, check_recommend, check_size
 from forecast.decide.seal import sealed
 from forecast.decide.weigh import Weighed, weigh
 from forecast.errors import ForecastError
 from forecast.numbers import count, decimals, digits, scientific, toml
-from forecast.runs.reach import beyond, check_reach
+from forecast.runs.reach import beyond
 
 LEVELS = np.arange(1, 100) / 100
 """Of the quantiles that a recommendation keeps for its score."""
@@ -106,12 +107,8 @@ class Recommendation:
 
         Raises ForecastError outside the sizes that were weighed.
         """
+        check_size(params, self.regret["params"].tolist())
         grid = np.log(self.regret["params"].to_numpy())
-        if not grid[0] <= np.log(params) <= grid[-1]:
-            low, high = self.regret["params"].iloc[[0, -1]]
-            raise ForecastError(
-                f"{count(params)} parameters is not between {count(low)} and {count(high)}, the sizes weighed."
-            )
         columns = [c for c in ("loss_regret", "return_regret") if c in self.regret]
         return {c: float(np.interp(np.log(params), grid, self.regret[c].to_numpy())) for c in columns}
 
@@ -179,13 +176,7 @@ def recommend(
     name = posterior.group_name(group)
     objective = objective_of(posterior, objective)
     limits = {"max_params": max_params, "max_samples": max_samples}
-    for what, value in {"flops": flops, **limits}.items():
-        if value is not None and not (np.isfinite(value) and value > 0):
-            raise ForecastError(f"{what} is {value}; give a positive number.")
-    check_reach(posterior.runs.group_table(name), posterior.runs.source, flops=flops)
-    smallest = float(posterior.sizes(name, flops)[0])
-    if max_params is not None and max_params < smallest:
-        raise ForecastError(f"max_params {count(max_params)} is below every size weighed, from {count(smallest)} up.")
+    check_recommend(posterior.runs, flops=flops, group=group, objective=objective, **limits)
     weighed = weigh(posterior, name, flops, objective, max_params, max_samples)
     best = int(np.argmax(weighed.score))
     params, samples = float(weighed.params[best]), float(weighed.samples[best])
@@ -231,12 +222,9 @@ def _other_optimum(posterior: Posterior, weighed: Weighed) -> dict[str, Mapping[
 
 def objective_of(posterior: Posterior, objective: str) -> str:
     """return or loss, which `auto` decides by the table; raises ForecastError for what the table does not have."""
-    if objective not in ("auto", "return", "loss"):
-        raise ForecastError(f"objective is {objective!r}; choose auto, return or loss.")
-    if objective == "return" and not posterior.has_returns:
-        raise ForecastError(f"{posterior.runs.source} has no returns; use the objective loss.")
-    if objective == "loss" and not posterior.has_losses:
-        raise ForecastError(f"{posterior.runs.source} has no losses; use the objective return.")
+    check_objective(posterior.runs, objective)
+    if objective == "return" and not posterior.has_returns:  # the rows that have one were set aside
+        raise ForecastError(f"no row of {posterior.runs.source} that was fitted has a return; use the objective loss.")
     return ("return" if posterior.has_returns else "loss") if objective == "auto" else objective
 
 

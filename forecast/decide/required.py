@@ -8,6 +8,7 @@ import pandas as pd
 
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.provenance import Provenance
+from forecast.decide.checks import check_required
 from forecast.decide.weigh import weigh
 from forecast.errors import ForecastError
 from forecast.numbers import count, plain, scientific
@@ -82,14 +83,9 @@ def required(
     Sought from a thousandth of the table's largest compute to a million times it. Raises ForecastError unless exactly
     one target is given, of a kind that the table has, and the probability lies between 0 and 1.
     """
-    if (loss is None) == (returns is None):
-        raise ForecastError("give one target: either a loss or a return.")
-    if returns is not None and not posterior.has_returns:
-        raise ForecastError(f"{posterior.runs.source} has no returns; ask for a loss, or add return_mean and episodes.")
-    if loss is not None and not posterior.has_losses:
-        raise ForecastError(f"{posterior.runs.source} has no losses; ask for a return.")
-    if not 0 < probability < 1:
-        raise ForecastError(f"probability is {probability}; give a number between 0 and 1.")
+    check_required(posterior.runs, loss=loss, returns=returns, probability=probability, group=group)
+    if returns is not None and not posterior.has_returns:  # the rows that have one were set aside
+        raise ForecastError(f"no row of {posterior.runs.source} that was fitted has a return; ask for a loss.")
     name, few = posterior.group_name(group), posterior.thinned(_FEWER_DRAWS)
     objective = "loss" if returns is None else "return"
     rows = []

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.bayes.posterior import Posterior
-
-_MORE_SIZES = 200  # at most, beyond the usual range, where few samples call for larger models
+from forecast.decide.checks import affordable
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,21 +88,7 @@ def weigh(
     posterior: Posterior, name: str, flops: float, objective: str, max_params: float | None, max_samples: float | None
 ) -> Weighed:
     """Sizes that a budget (FLOPs) may be spent on within the limits, and what to expect of each."""
-    sizes = posterior.sizes(name, flops)
-    cost = posterior.cost[name]
-    if max_samples is not None:
-        # The size that spends the budget on all samples there are: the best one often lies in this corner.
-        corner = (flops / max_samples / cost.coefficient) ** (1 / cost.exponent)
-        if corner > sizes[-1]:
-            steps = np.ceil(np.log(corner / sizes[-1]) / np.log(sizes[1] / sizes[0]))
-            sizes = np.append(sizes, np.geomspace(sizes[-1], corner, int(min(steps, _MORE_SIZES)) + 1)[1:])
-        elif corner > sizes[0]:
-            sizes = np.sort(np.append(sizes, corner))
-    if max_params is not None and max_params < sizes[-1]:
-        sizes = np.append(sizes[sizes < max_params], max_params)
-    samples = flops / cost(sizes)
-    if max_samples is not None:
-        samples = np.minimum(samples, max_samples)
+    sizes, samples = affordable(posterior.runs, posterior.cost[name], name, flops, max_params, max_samples)
     log_loss = posterior.log_loss(sizes, samples, group=name)
     returns = posterior.returns_at(log_loss, sizes, group=name, new_run=False) if posterior.has_returns else None
     loss = np.exp(log_loss) if posterior.has_losses else None

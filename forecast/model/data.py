@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int
 
 if TYPE_CHECKING:
-    Array = jax.Array
+    from jax import Array
 else:
-    Array = jax.Array | np.ndarray  # numpy's as they are encoded, jax's in the model
+    Array = np.ndarray  # as they are encoded; jax's in the model
 
 Rows = Float[Array, " rows"]
 Groups = Float[Array, " groups"]

@@ -1,7 +1,8 @@
 r"""The laws: loss against model size and samples, return against loss, and the optimum on a budget.
 
-Pure functions, jax in and jax out. Sizes and samples enter as natural-log distances from a reference point that lies on
-the frontier of the table, \(u = \log N/N_0\) and \(v = \log D/D_0\), so that every parameter has a meaning there:
+Pure functions: numpy in and numpy out, or jax in and jax out. Sizes and samples enter as natural-log distances from a
+reference point that lies on the frontier of the table, \(u = \log N/N_0\) and \(v = \log D/D_0\), so that
+every parameter has a meaning there:
 
     log L = level + log( floor + (1 - floor) · R )
     R     = ( share · exp(-a(u)/g) + (1 - share) · exp(-b(v)/g) )^g
@@ -26,16 +27,25 @@ far from both bounds, R rises as a power of the scarcer of N and D. Hilton et al
 positive: no draw allows returns that fall on average with more samples or a larger model.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jax.typing import ArrayLike
 
-LAWS = ("additive", "interaction", "saturating", "drifting")
+if TYPE_CHECKING:
+    from jax import Array
+    from jax.typing import ArrayLike
+else:
+    Array = ArrayLike = Any  # jax takes half a second to import
+
 _SHARPNESS = 4.0  # of the bend between the law and its start: within 5% of the lower of the two outside a factor of 2
+
+
+def library(*values: Any) -> Any:
+    """The module that computes with these values: numpy, or jax.numpy where one of them is jax's."""
+    others = (x for x in values if hasattr(x, "__array_namespace__") and not isinstance(x, np.ndarray | np.generic))
+    return next((x.__array_namespace__() for x in others), np)
 
 
 @dataclass(frozen=True)
@@ -56,14 +66,16 @@ class Knots:
 
     def weights(self, x: ArrayLike) -> Array:
         """Interpolation weights, shape x.shape + (count,), so that rate(x) = weights @ rates; they sum to 1."""
-        position = jnp.clip(jnp.asarray(x)[..., None] / self.spacing, -self.below, self.above)
-        return jnp.maximum(0.0, 1.0 - jnp.abs(position - jnp.arange(-self.below, self.above + 1)))
+        xp = library(x)
+        position = xp.clip(xp.asarray(x)[..., None] / self.spacing, -self.below, self.above)
+        return xp.maximum(0.0, 1.0 - xp.abs(position - xp.arange(-self.below, self.above + 1)))
 
     def integral_weights(self, x: ArrayLike) -> Array:
         """Weights of the integral from 0 to x of the interpolated rate, shape x.shape + (count,); they sum to x."""
-        steps = jnp.asarray(x)[..., None] / self.spacing
-        k = jnp.arange(-self.below, self.above + 1)
-        inside = jnp.clip(steps, -self.below, self.above)
+        xp = library(x)
+        steps = xp.asarray(x)[..., None] / self.spacing
+        k = xp.arange(-self.below, self.above + 1)
+        inside = xp.clip(steps, -self.below, self.above)
         beyond = (steps - inside) * ((k == -self.below) * (steps < 0) + (k == self.above) * (steps > 0))
         return self.spacing * (_hat_integral(inside - k) - _hat_integral(-k.astype(steps.dtype)) + beyond)
 
@@ -71,13 +83,14 @@ class Knots:
         """Values at the knots of a random walk with these steps, shape (..., count - 1) -> (..., count); 0 at 0."""
         knot, step = np.arange(-self.below, self.above + 1), np.arange(self.count - 1)[:, None]
         down, up = step < np.minimum(-knot, self.below), (step >= self.below) & (step < self.below + knot)
-        return steps @ jnp.asarray(np.where(knot < 0, down, up), dtype=steps.dtype)
+        return steps @ library(steps).asarray(np.where(knot < 0, down, up), dtype=steps.dtype)
 
 
 def _hat_integral(t: Array) -> Array:
     """Integral up to t of the hat max(0, 1 - |t|)."""
-    s = jnp.clip(t, -1.0, 1.0)
-    return 0.5 + s - 0.5 * s * jnp.abs(s)
+    xp = library(t)
+    s = xp.clip(t, -1.0, 1.0)
+    return 0.5 + s - 0.5 * s * xp.abs(s)
 
 
 class LossLaw(NamedTuple):
@@ -104,29 +117,49 @@ class LossLaw(NamedTuple):
 
 def law_terms(law: LossLaw, a: Array, b: Array) -> Array:
     """Log loss (log nats), given the integrals a and b of the two exponents, which broadcast with the parameters."""
-    g = law.interaction
-    removable = g * jnp.logaddexp(jnp.log(law.share) - a / g, jnp.log1p(-law.share) - b / g)
-    value = law.level + jnp.logaddexp(jnp.log(law.floor), jnp.log1p(-law.floor) + removable)
+    xp, g = library(law.level), law.interaction
+    removable = g * xp.logaddexp(xp.log(law.share) - a / g, xp.log1p(-law.share) - b / g)
+    value = law.level + xp.logaddexp(xp.log(law.floor), xp.log1p(-law.floor) + removable)
     if law.start is None:
         return value
-    return -jnp.logaddexp(-_SHARPNESS * value, -_SHARPNESS * law.start) / _SHARPNESS
+    return -xp.logaddexp(-_SHARPNESS * value, -_SHARPNESS * law.start) / _SHARPNESS
 
 
 def log_loss(law: LossLaw, u: ArrayLike, v: ArrayLike, knots: Knots) -> Array:
-    """Log loss (log nats) of one law at u = log N/N0 and v = log D/D0, arrays of one shape."""
+    """Log loss (log nats) at u = log N/N0 and v = log D/D0 [P] by laws of any batch shape: [..., P]."""
 
     def integral(x: ArrayLike, exponents: Array) -> Array:
-        return exponents[0] * jnp.asarray(x) if exponents.shape[-1] == 1 else knots.integral_weights(x) @ exponents
+        if exponents.shape[-1] == 1:
+            return exponents * library(exponents).asarray(x)
+        return exponents @ knots.integral_weights(x).T
 
-    return law_terms(law, integral(u, law.params_exponents), integral(v, law.samples_exponents))
+    scalars = law._replace(params_exponents=None, samples_exponents=None)
+    a, b = integral(u, law.params_exponents), integral(v, law.samples_exponents)
+    return law_terms(each(scalars, lambda x: x[..., None]), a, b)
+
+
+def noise_scale(noise: Array, growth: Array, rise: Array) -> Array:
+    """Standard deviation of log loss at a predicted log loss `rise` above the reference, where it is `noise`."""
+    xp = library(noise, rise)
+    return noise * xp.exp(growth * xp.logaddexp(4 * rise, 0.0) / 4)
+
+
+def episode_sd(cv: Array, episodes: Array) -> Array:
+    """Standard error of log return from a finite number of episodes [n], 0 where that is 0: [..., n].
+
+    cv: standard deviation of one episode over the mean return, [] or [..., 1].
+    """
+    xp = library(cv, episodes)
+    return cv * xp.where(episodes > 0, 1.0, 0.0) / xp.sqrt(xp.maximum(episodes, 1.0))
 
 
 def coefficients(law: LossLaw, params0: float, samples0: float) -> dict[str, Array]:
     """E, A, alpha, B, beta of L = E + A·N^-α + B·D^-β (nats, parameters, samples), where the law is additive."""
     alpha, beta = law.params_exponents[..., 0], law.samples_exponents[..., 0]
-    removable = jnp.exp(law.level) * (1 - law.floor)
+    scale = library(law.level).exp(law.level)
+    removable = scale * (1 - law.floor)
     return {
-        "E": jnp.exp(law.level) * law.floor,
+        "E": scale * law.floor,
         "A": removable * law.share * params0**alpha,
         "alpha": alpha,
         "B": removable * (1 - law.share) * samples0**beta,
@@ -140,10 +173,10 @@ def optimal_linear_cost(law: LossLaw, budget: ArrayLike, cost_exponent: float = 
     budget: log of C over the compute of the reference. Where the cost of a sample is k·N^c the two terms balance at
     share·α·exp(-αu/g) = c·β·(1 - share)·exp(-βv/g), as in Hoffmann et al. (2022), eq. 4, for c = g = 1.
     """
-    g, c = law.interaction, cost_exponent
+    xp, g, c = library(law.level), law.interaction, cost_exponent
     alpha, beta = law.params_exponents[..., 0] / g, law.samples_exponents[..., 0] / g
-    odds = jnp.log(alpha * law.share) - jnp.log(c * beta * (1 - law.share))
-    return (odds + beta * jnp.asarray(budget)) / (alpha + c * beta)
+    odds = xp.log(alpha * law.share) - xp.log(c * beta * (1 - law.share))
+    return (odds + beta * xp.asarray(budget)) / (alpha + c * beta)
 
 
 class ReturnLaw(NamedTuple):
@@ -165,14 +198,26 @@ class ReturnLaw(NamedTuple):
 
 
 def log_return(law: ReturnLaw, skill: ArrayLike, u: ArrayLike, knots: Knots) -> Array:
-    """Log of the (shifted) mean return at `skill` = log(reference loss / loss) and u = log N/N0.
+    """Log of the (shifted) mean return at `skill` = log(reference loss / loss) and u = log N/N0: [..., P] all.
 
     A power of the loss between the return of an untrained policy and that of the expert:
     1/R = 1/(floor + exp(level + integral of elasticity + size·u)) + 1/ceiling.
     """
-    return bounded_return(law, law.level + knots.integral_weights(skill) @ law.elasticity + law.size * jnp.asarray(u))
+    xp = library(law.level)
+    risen = xp.einsum("...pk,...k->...p", knots.integral_weights(skill), law.elasticity)
+    law = each(law._replace(elasticity=None), lambda x: x[..., None])
+    return bounded_return(law, law.level + risen + law.size * xp.asarray(u))
 
 
 def bounded_return(law: ReturnLaw, signal: Array) -> Array:
     """Log of the mean return: `signal`, its unbounded log, bent smoothly between floor and ceiling."""
-    return -jnp.logaddexp(-jnp.logaddexp(signal, law.floor), -law.ceiling)
+    xp = library(law.level)
+    return -xp.logaddexp(-xp.logaddexp(signal, law.floor), -law.ceiling)
+
+
+Law = TypeVar("Law", LossLaw, ReturnLaw)
+
+
+def each(law: Law, change: Callable[[Any], Any]) -> Law:
+    """The law with every parameter changed in one way; what it does not model stays None."""
+    return type(law)(*(None if x is None else change(x) for x in law))

@@ -38,8 +38,21 @@ from jax import Array
 from jax.scipy.special import gammaln
 
 from forecast.model.data import Data, Spec
-from forecast.model.laws import LossLaw, bounded_return, law_terms
-from forecast.model.priors import SCALE_KNOTS, SKILL_KNOTS, Parameters, sample_parameters
+from forecast.model.laws import LossLaw, bounded_return, each, episode_sd, law_terms, noise_scale
+from forecast.model.parameters import SCALE_KNOTS, SKILL_KNOTS, Parameters, parameters_of
+from forecast.model.priors import Prior, drawn_sites
+
+
+def sample_parameters(spec: Spec, data: Data) -> Parameters:
+    """Draw every parameter from its prior."""
+
+    def draw(name: str, prior: Prior) -> Any:
+        distribution = getattr(dist, prior.family)(*prior.arguments)
+        if prior.count is not None:
+            distribution = distribution.expand([prior.count]).to_event(1)
+        return numpyro.sample(name, distribution)
+
+    return parameters_of(spec, data, drawn_sites(spec, draw))
 
 
 def row_locations(law: LossLaw, data: Data) -> Array:
@@ -52,7 +65,7 @@ def row_locations(law: LossLaw, data: Data) -> Array:
 
     a, b = integral(data.u, law.params_exponents), integral(data.v, law.samples_exponents)
     scalars = law._replace(params_exponents=None, samples_exponents=None)
-    return law_terms(jax.tree.map(lambda x: of_rows(x, data), scalars), a, b)
+    return law_terms(each(scalars, lambda x: of_rows(x, data)), a, b)
 
 
 def of_rows(values: Array, data: Data) -> Array:
@@ -80,11 +93,6 @@ class _HeavyTailed(dist.StudentT):
         return constant - jnp.log(self.row_scale) - half * jnp.log1p(z**2 / self.dof)
 
 
-def noise_scale(noise: Array, growth: Array, rise: Array) -> Array:
-    """Standard deviation of log loss at a predicted log loss `rise` above the reference, where it is `noise`."""
-    return noise * jnp.exp(growth * jax.nn.softplus(4 * rise) / 4)
-
-
 def run_model(data: Data, spec: Spec) -> None:
     """The numpyro model of a run table."""
     parameters = sample_parameters(spec, data)
@@ -94,7 +102,7 @@ def run_model(data: Data, spec: Spec) -> None:
     scale = noise_scale(of_rows(noise["noise"], data), noise["noise_growth"], rise)
     total = jnp.sqrt(scale**2 + data.log_loss_se**2)
     if not spec.losses:
-        total = jnp.hypot(total, episode_sd(noise["episode_cv"], data))
+        total = jnp.hypot(total, episode_sd(noise["episode_cv"], data.episodes))
     kept = jnp.zeros_like(data.u)
     if spec.trajectories:
         kept = jnp.roll(data.weight, 1) * jnp.exp(-data.gap / noise["memory"])
@@ -106,14 +114,6 @@ def run_model(data: Data, spec: Spec) -> None:
     if parameters.return_law is not None:
         trust = scale**2 / total**2
         _observe_returns(data, parameters, (1 - trust) * (data.log_loss - predicted))
-
-
-def episode_sd(cv: Any, data: Data) -> Array:
-    """Standard error of log return from a finite number of episodes, 0 where `return_se` is known: [..., n].
-
-    cv: standard deviation of one episode over the mean return, [] or [..., 1].
-    """
-    return cv * jnp.where(data.episodes > 0, 1.0, 0.0) / jnp.sqrt(jnp.maximum(data.episodes, 1.0))
 
 
 @contextlib.contextmanager

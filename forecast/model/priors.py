@@ -41,25 +41,24 @@ the prior above and a log-normal spread between groups (around 0.3 of log expone
 drifts, the memory, the growth of the noise, its tails and the interaction are common to all groups.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import numpyro
-import numpyro.distributions as dist
-from jax import Array
 
-from forecast.model.data import Data, Spec
-from forecast.model.laws import Knots, LossLaw, ReturnLaw
+from forecast.model.data import Spec
+from forecast.model.parameters import GROUP_MARK, SCALE_KNOTS, SKILL_KNOTS
 
-SCALE_KNOTS = Knots(spacing=float(np.log(10)), below=4, above=3)
-"""Of the drifting exponents: one a factor of ten in size or samples."""
-SKILL_KNOTS = Knots(spacing=0.7, below=3, above=3)
-"""Of the drifting elasticity: one a factor of two in loss."""
-GROUP_MARK = "@"
-"""Between the name of a site and the index of its group."""
+
+class Prior(NamedTuple):
+    """The prior of a site; its arguments may be values of other sites."""
+
+    family: str
+    """Normal, LogNormal or HalfNormal."""
+    arguments: tuple[Any, ...]
+    """Centre and standard deviation, of the log for LogNormal; or the scale of HalfNormal."""
+    count: int | None = None
+    """Independent values of the site, None for a scalar."""
 
 
 class Scales(NamedTuple):
@@ -79,127 +78,72 @@ OF_LOSSES = Scales(exponents=0.5, noise=0.005, noise_sd=1.0, noise_growth=1.0)
 OF_RETURNS = Scales(exponents=0.8, noise=0.3, noise_sd=0.7, noise_growth=0.3)
 
 
-class Parameters(NamedTuple):
-    """Every parameter of the model; of laws the group axis is the first."""
+def drawn_sites(spec: Spec, draw: Callable[[str, Prior], Any]) -> dict[str, Any]:
+    """Every site that the model samples, by name: what `draw` returns for the name and its prior."""
+    values: dict[str, Any] = {}
+    scales = OF_LOSSES if spec.losses else OF_RETURNS
 
-    law: LossLaw
-    """The law of losses, or of returns in a table without losses."""
-    noise: dict[str, Array]
-    """The noise around it."""
-    return_law: ReturnLaw | None
-    """The return given the loss, None where it is not modelled."""
-    return_noise: dict[str, Array]
-    """The noise around it, empty where it is not modelled."""
+    def site(name: str, family: str, *arguments: Any, count: int | None = None) -> Any:
+        values[name] = draw(name, Prior(family, arguments, count))
+        return values[name]
 
+    def by_group(name: str, family: str, *arguments: Any, count: int | None = None) -> None:
+        """An independent draw a group; a site each, so that the sampler adapts to each group by itself."""
+        for k in range(spec.groups):
+            site(f"{name}{GROUP_MARK}{k}", family, *arguments, count=count)
 
-def sample_parameters(spec: Spec, data: Data) -> Parameters:
-    """Draw every parameter from its prior."""
-    groups, scales = spec.groups, OF_LOSSES if spec.losses else OF_RETURNS
-    floor = jax.nn.sigmoid(_pooled("floor_logit", groups, -1.5, 1.3, between=0.5)) if spec.losses else None
-    share = jax.nn.sigmoid(_pooled("share_logit", groups, 0.0, 1.0, between=0.5))
-    log_alpha = _pooled("log_alpha", groups, np.log(0.5), scales.exponents, between=0.3)
-    log_beta = _pooled("log_beta", groups, np.log(0.5), scales.exponents, between=0.3)
-    if floor is None:
-        level, floor = _level_below_ceiling(groups, data)
-    else:
-        level = data.level + _per_group("level_shift", groups, dist.Normal(0, 0.2))
-    free = spec.law in ("interaction", "drifting")
-    g = _draw("interaction", dist.LogNormal(0.0, 0.4)) if free else jnp.ones(())
-    start = _sample_start(spec, data) if spec.law in ("saturating", "drifting") else None
+    def pooled(name: str, centre: float, sd: float, *, between: float) -> None:
+        """Normal(centre, sd) for one group; for several, spread by about `between` around such a centre."""
+        if spec.groups == 1:
+            by_group(name, "Normal", centre, sd)
+            return
+        middle = site(f"{name}_centre", "Normal", centre, sd)
+        by_group(name, "Normal", middle, site(f"{name}_spread", "LogNormal", np.log(between), 0.5))
 
-    def exponents(name: str, log_exponent: Array) -> Array:
-        drifts = spec.law == "drifting"
-        return _drifting(name, 0.25, log_exponent, SCALE_KNOTS) if drifts else jnp.exp(log_exponent)[:, None]
+    def drifting(name: str, middle: float, steps: int) -> None:
+        """The steps of a random walk a group, and their standard deviation."""
+        by_group(f"{name}_steps", "Normal", 0, site(name, "LogNormal", np.log(middle), 0.5), count=steps)
 
-    law = LossLaw(
-        level=level,
-        floor=floor,
-        share=share,
-        params_exponents=exponents("params_drift", log_alpha),
-        samples_exponents=exponents("samples_drift", log_beta),
-        interaction=jnp.broadcast_to(g, (groups,)),
-        start=start,
-    )
-    noise = {
-        "noise": jnp.exp(_pooled("log_noise", groups, np.log(scales.noise), scales.noise_sd, between=0.5)),
-        "noise_growth": _draw("noise_growth", dist.HalfNormal(scales.noise_growth)),
-        "dof": 2 + _draw("dof_above_2", dist.LogNormal(np.log(5.0), 0.8)),
-    }
+    if spec.losses:
+        pooled("floor_logit", -1.5, 1.3, between=0.5)
+    pooled("share_logit", 0.0, 1.0, between=0.5)
+    pooled("log_alpha", np.log(0.5), scales.exponents, between=0.3)
+    pooled("log_beta", np.log(0.5), scales.exponents, between=0.3)
+    if not spec.losses:
+        pooled("floor_logit", -2.0, 1.5, between=0.5)
+    by_group("level_shift", "Normal", 0, 0.2 if spec.losses else 1.0)
+    if spec.law in ("interaction", "drifting"):
+        site("interaction", "LogNormal", 0.0, 0.4)
+    if spec.law in ("saturating", "drifting") and spec.losses:
+        by_group("start_above", "HalfNormal", 1.0)
+    elif spec.law in ("saturating", "drifting"):
+        by_group("start_shift", "Normal", 0, 0.7)
+    if spec.law == "drifting":
+        drifting("params_drift", 0.25, SCALE_KNOTS.count - 1)
+        drifting("samples_drift", 0.25, SCALE_KNOTS.count - 1)
+    pooled("log_noise", np.log(scales.noise), scales.noise_sd, between=0.5)
+    site("noise_growth", "HalfNormal", scales.noise_growth)
+    site("dof_above_2", "LogNormal", np.log(5.0), 0.8)
     if spec.trajectories:
-        noise["memory"] = _draw("memory", dist.LogNormal(-1.0, 0.5))
+        site("memory", "LogNormal", -1.0, 0.5)
     if not spec.losses:
-        noise["episode_cv"] = _draw("episode_cv", dist.LogNormal(0.0, 0.5))
+        site("episode_cv", "LogNormal", 0.0, 0.5)
     if not (spec.returns and spec.losses):
-        return Parameters(law, noise, None, {})
-    return_noise = {
-        "spread": jnp.exp(_pooled("log_return_spread", groups, np.log(0.2), 0.8, between=0.5)),
-        "dof": 2 + _draw("return_dof_above_2", dist.LogNormal(np.log(5.0), 0.8)),
-        "episode_cv": _draw("return_episode_cv", dist.LogNormal(0.0, 0.5)),
-    }
-    return Parameters(law, noise, _sample_return_law(spec, data), return_noise)
+        return values
+    pooled("log_return_spread", np.log(0.2), 0.8, between=0.5)
+    site("return_dof_above_2", "LogNormal", np.log(5.0), 0.8)
+    site("return_episode_cv", "LogNormal", 0.0, 0.5)
+    by_group("return_elasticity_log", "Normal", np.log(2.5), 0.7)
+    by_group("return_headroom", "HalfNormal", 2.5)
+    by_group("return_level_shift", "Normal", 0, 1.0)
+    drifting("return_drift", 0.7, SKILL_KNOTS.count - 1)
+    by_group("return_size", "Normal", 0, 0.15)
+    by_group("return_floor_shift", "Normal", 0, 0.5)
+    return values
 
 
-def parameters_of(spec: Spec, data: Data, values: Mapping[str, Any]) -> Parameters:
-    """The parameters at these values of the sites."""
-    with numpyro.handlers.substitute(data=dict(values)), numpyro.handlers.seed(rng_seed=0):
-        return sample_parameters(spec, data)
-
-
-def _level_below_ceiling(groups: int, data: Data) -> tuple[Array, Array]:
-    """Level and floor of minus the log return, which falls at most to minus the log of the highest return."""
-    floor_logit = _pooled("floor_logit", groups, -2.0, 1.5, between=0.5)
-    shift = _per_group("level_shift", groups, dist.Normal(0, 1.0))
-    # Where the ceiling is known, the shift acts on the odds of the share reached, so that no return exceeds it.
-    expected = jnp.exp(jnp.minimum(data.return_level - data.ceiling, np.log(0.95)))
-    floor = jax.nn.sigmoid(jnp.where(data.ceiling_known > 0, jax.scipy.special.logit(expected) + shift, floor_logit))
-    level = jnp.where(data.ceiling_known > 0, -data.ceiling - jnp.log(floor), -data.return_level - shift)
-    return level, floor
-
-
-def _sample_start(spec: Spec, data: Data) -> Array:
-    """Log loss of an untrained policy, or minus the log return of random play."""
-    if not spec.losses:
-        return -data.return_floor + _per_group("start_shift", spec.groups, dist.Normal(0, 0.7))
-    above = _per_group("start_above", spec.groups, dist.HalfNormal(1.0))
-    return data.start + above * jnp.where(data.start_known > 0, 0.1, 0.4)
-
-
-def _draw(name: str, distribution: dist.Distribution) -> Array:
-    """`numpyro.sample` with the type of what it returns."""
-    return cast(Array, numpyro.sample(name, distribution))
-
-
-def _per_group(name: str, groups: int, distribution: dist.Distribution) -> Array:
-    """An independent draw a group, [G, ...]; a site each, so that the sampler adapts to each group by itself."""
-    return jnp.stack([_draw(f"{name}{GROUP_MARK}{k}", distribution) for k in range(groups)])
-
-
-def _pooled(name: str, groups: int, centre: float, sd: float, *, between: float) -> Array:
-    """One value a group, [G]: Normal(centre, sd) for one group, else spread by about `between` around such a centre."""
-    spread: Array | float = sd
-    middle: Array | float = centre
-    if groups > 1:
-        middle = _draw(f"{name}_centre", dist.Normal(centre, sd))
-        spread = _draw(f"{name}_spread", dist.LogNormal(np.log(between), 0.5))
-    return _per_group(name, groups, dist.Normal(middle, spread))
-
-
-def _drifting(name: str, middle: float, log_rate: Array, knots: Knots) -> Array:
-    """Rates at the knots, [G, K], whose log is a random walk that starts at log_rate [G] in knot 0."""
-    sd = _draw(name, dist.LogNormal(np.log(middle), 0.5))
-    walk = dist.Normal(0, sd).expand([knots.count - 1]).to_event(1)
-    steps = _per_group(f"{name}_steps", log_rate.shape[0], walk)
-    return jnp.exp(log_rate[:, None] + knots.walk(steps))
-
-
-def _sample_return_law(spec: Spec, data: Data) -> ReturnLaw:
-    groups = spec.groups
-    log_elasticity = _per_group("return_elasticity_log", groups, dist.Normal(np.log(2.5), 0.7))
-    headroom = _per_group("return_headroom", groups, dist.HalfNormal(2.5))
-    return ReturnLaw(
-        level=data.return_level + _per_group("return_level_shift", groups, dist.Normal(0, 1.0)),
-        elasticity=_drifting("return_drift", 0.7, log_elasticity, SKILL_KNOTS),
-        size=_per_group("return_size", groups, dist.Normal(0, 0.15)),
-        floor=data.return_floor + _per_group("return_floor_shift", groups, dist.Normal(0, 0.5)),
-        ceiling=data.ceiling + jnp.where(data.ceiling_known > 0, 0.0, headroom),
-    )
+def site_shapes(spec: Spec) -> dict[str, tuple[int, ...]]:
+    """Shape of every site that the model samples, by name."""
+    priors: dict[str, Prior] = {}
+    drawn_sites(spec, lambda name, prior: priors.update({name: prior}))
+    return {name: () if prior.count is None else (prior.count,) for name, prior in priors.items()}

@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpyro
 from jax.flatten_util import ravel_pytree
 
-from forecast.model.compiled import keep_compilations
 from forecast.model.data import Data, Spec
 from forecast.model.likelihood import run_model
-from forecast.model.priors import GROUP_MARK
+from forecast.model.parameters import GROUP_MARK
 
 _STEPS = f"_steps{GROUP_MARK}"
 
@@ -75,12 +74,6 @@ def _latent(spec: Spec, data: Data) -> dict[str, Any]:
     with numpyro.handlers.seed(rng_seed=0):
         trace = numpyro.handlers.trace(run_model).get_trace(data, spec)
     return {k: s for k, s in trace.items() if s["type"] == "sample" and not s["is_observed"]}
-
-
-def site_names(spec: Spec, data: Data) -> set[str]:
-    """Names of what the model samples, to recognise draws of another version of the model."""
-    keep_compilations()
-    return set(_latent(spec, data))
 
 
 def start_point(spec: Spec, data: Data, key: Any) -> Any:

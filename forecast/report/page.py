@@ -23,6 +23,7 @@ from forecast.model.weights import LOCALITIES
 from forecast.numbers import count, percent, plain, scientific
 from forecast.report import figures, tables
 from forecast.report.figures import View
+from forecast.runs.table import Runs
 from forecast.verify.backtest import Backtest
 from forecast.verify.outcome import Score
 
@@ -67,11 +68,8 @@ def write_report(
     """
     if not recommendations:
         raise ForecastError("a report got no recommendation; pass one for every group that it should show.")
-    for score in scores:
-        _check_scored(score, posterior, recommendations)
+    check_scored(scores, posterior.runs, [r.group for r in recommendations])
     scored = {score.frozen.group: score for score in scores}
-    if len(scored) < len(scores):
-        raise ForecastError("two of the scored forecasts are of one group; a report shows one for each.")
     views = [figures.look(posterior, r, replicates=replicates) for r in recommendations]
     names = file_names(view.group for view in views)
     sections = [_section(view, names[view.group], backtest, scored.get(view.group)) for view in views]
@@ -119,16 +117,20 @@ def _render(
     )
 
 
-def _check_scored(score: Score, posterior: Posterior, recommendations: Sequence[Recommendation]) -> None:
-    frozen, runs = score.frozen, posterior.runs
-    if frozen.sha256 != runs.sha256:
-        raise ForecastError(
-            f"{frozen.path} was made from another table than {runs.source} ({frozen.source}, sha256 "
-            f"{frozen.sha256[:12]}…, not {runs.sha256[:12]}…); give the table that it was made from."
-        )
-    shown = [r.group for r in recommendations]
-    if frozen.group not in shown:
-        raise ForecastError(f"{frozen.path} is of group {frozen.group!r}, and the report shows {', '.join(shown)}.")
+def check_scored(scores: Sequence[Score], runs: Runs, groups: Sequence[str]) -> None:
+    """Raise ForecastError for a forecast of another table or of a group that is not shown, and for two of one group."""
+    for frozen in (score.frozen for score in scores):
+        if frozen.sha256 != runs.sha256:
+            raise ForecastError(
+                f"{frozen.path} was made from another table than {runs.source} ({frozen.source}, sha256 "
+                f"{frozen.sha256[:12]}…, not {runs.sha256[:12]}…); give the table that it was made from."
+            )
+        if frozen.group not in groups:
+            raise ForecastError(
+                f"{frozen.path} is of group {frozen.group!r}, and the report shows {', '.join(groups)}."
+            )
+    if len({score.frozen.group for score in scores}) < len(scores):
+        raise ForecastError("two of the scored forecasts are of one group; a report shows one for each.")
 
 
 def _section(view: View, slug: str, past: Backtest | None, score: Score | None) -> dict[str, Any]:

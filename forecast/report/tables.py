@@ -14,7 +14,7 @@ from forecast.bayes.prediction import QUANTILES
 from forecast.classical import Columns, Interval, ReturnFrontier
 from forecast.decide.recommend import Recommendation
 from forecast.errors import FitError
-from forecast.model.priors import SCALE_KNOTS, SKILL_KNOTS
+from forecast.model.parameters import SCALE_KNOTS, SKILL_KNOTS
 from forecast.model.weights import NEIGHBOUR
 from forecast.numbers import count, decimals, digits, percent, scientific, share
 from forecast.report.figures import View

@@ -5,13 +5,15 @@ them run before anything is computed, and all problems are reported together.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import pandera.pandas as pa
-from pandera.errors import SchemaErrors
 
 from forecast.errors import Problem
+
+if TYPE_CHECKING:
+    import pandera.pandas as pa
 
 REQUIRED = ("params", "samples", "flops", "loss")
 """`loss` may be absent where every row has a `return_mean`; see `required`."""
@@ -28,8 +30,10 @@ MAX_DECADES_OFF_TREND = 2.0
 MAX_TREND_SLOPE = 0.5
 
 
-def _cell_schema() -> pa.DataFrameSchema:
+def _cell_schema() -> "pa.DataFrameSchema":
     """Rules a single cell can break. Columns that are absent are reported elsewhere, with the near names."""
+    import pandera.pandas as pa  # slow to import, and a saved posterior needs no check
+
     positive = pa.Check(lambda s: s > 0, name="positive")
     not_negative = pa.Check(lambda s: s >= 0, name="not_negative")
     finite = pa.Check(lambda s: np.isfinite(s), name="finite")
@@ -103,6 +107,8 @@ def check(
 
 
 def _cell_problems(table: pd.DataFrame, unread: Mapping[str, Sequence[int]]) -> Iterator[Problem]:
+    from pandera.errors import SchemaErrors
+
     try:
         _cell_schema().validate(table, lazy=True)
     except SchemaErrors as error:

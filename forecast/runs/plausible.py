@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from forecast.errors import Problem
 
@@ -87,6 +86,8 @@ def _parts_the_rows(table: pd.DataFrame, column: str) -> bool:
     before, after = (_unexplained(x, loss) for x in (smooth, divided))
     more = len(counts) - 1
     ratio = (before - after) / more / max(after / left, 1e-300)
+    from scipy import stats
+
     return after < _HALVED * before and float(stats.f.sf(ratio, more, left)) < _CHANCE
 
 

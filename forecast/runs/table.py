@@ -22,6 +22,7 @@ from forecast.runs.checks import CANONICAL, count_budgets, required
 
 # The run name of a row in a table without a `run` column; in a saved table it still means that.
 _MADE_UP_RUN = re.compile(r"row \d+")
+_SIZES = 81  # model sizes among which an optimum is sought
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,6 +80,25 @@ class Runs:
         if name not in self.groups:
             raise ForecastError(f"{self.source} has no group {name!r}; name one of {', '.join(self.groups)}.")
         return self.table.loc[self.table["group"] == name]
+
+    def group_name(self, group: str | None) -> str:
+        """The name of the group; None is allowed where there is one. Raises ForecastError for an unknown group."""
+        if group is None and len(self.groups) == 1:
+            return self.groups[0]
+        if group not in self.groups:
+            problem = f"has no group {group!r}" if group else "has several groups"
+            raise ForecastError(f"{self.source} {problem}; name one of {', '.join(self.groups)}.")
+        return group
+
+    def largest_flops(self, group: str | None = None) -> float:
+        """The largest compute among the rows of a group."""
+        return float(self.group_table(self.group_name(group))["flops"].max())
+
+    def sizes(self, group: str | None, flops: float) -> np.ndarray:
+        """Model sizes among which an optimum is sought: the table's range, and beyond it for larger budgets."""
+        table = self.group_table(self.group_name(group))
+        beyond = max(flops / table["flops"].max(), 1.0)
+        return np.geomspace(table["params"].min() / 10, table["params"].max() * 10 * beyond**0.9, _SIZES)
 
     def subset(self, mask: object) -> "Runs":
         """The rows for which the mask is true, with their line numbers.

@@ -18,12 +18,11 @@ import pandas as pd
 from scipy.special import ndtri
 
 from forecast import classical
-from forecast.bayes.fit import fit
+from forecast.bayes.fit import check_law, fit
 from forecast.bayes.prediction import QUANTILE_NAMES, QUANTILES
 from forecast.decide.recommend import recommend
 from forecast.decide.weigh import weigh
 from forecast.errors import FitError, ForecastError
-from forecast.model.laws import LAWS
 from forecast.runs.table import Runs, return_offset
 from forecast.verify.crps import LEVELS, crps_at_levels
 from forecast.verify.optima import Optimum, Profile, optima, profiles
@@ -41,6 +40,7 @@ __all__ = [
     "bundled_backtest",
     "cut_points",
     "load_backtest",
+    "planned",
     "pooled",
 ]
 
@@ -117,9 +117,31 @@ def backtest(
     workers: processes, one for every four cores unless given, since the chains of a fit run side by side.
     progress: called with fits done and in all.
 
-    Raises ForecastError for an unknown method, methods of losses alone for a table without them, or a table whose
-    compute spans too little to leave anything ahead.
+    Raises ForecastError for an unknown method, methods of losses alone for a table without them, numbers out of range,
+    or a table whose compute spans too little to leave anything ahead.
     """
+    tasks = planned(runs, methods=methods, cutoffs=cutoffs, law=law, seed=seed)
+    if workers is not None and not 1 <= workers <= 1000:
+        raise ForecastError(f"workers is {workers}; give a number from 1 to 1000.")
+    parts: list[dict[str, pd.DataFrame] | None] = [None] * len(tasks)
+    for done, (i, part) in enumerate(_worked(tasks, workers or max(1, (cpu_count() or 1) // 4)), start=1):
+        parts[i] = part
+        if progress:
+            progress(done, len(tasks))
+    whole = {k: pd.concat([p[k] for p in parts if p], ignore_index=True) for k in TABLES}
+    return Backtest(**whole, sha256=runs.sha256)
+
+
+def planned(
+    runs: Runs,
+    *,
+    methods: tuple[str, ...] = METHODS,
+    cutoffs: int | None = None,
+    law: str = "drifting",
+    seed: int = 0,
+) -> list[_Task]:
+    """What a back-test is made of; raises ForecastError as `backtest` does, before anything is fitted."""
+    check_law(law, seed)
     unknown = [m for m in methods if m not in (*METHODS, BELOW_1)]
     if unknown:
         raise ForecastError(f"method {unknown[0]!r} does not exist; choose from {', '.join(METHODS)}.")
@@ -128,8 +150,6 @@ def backtest(
         methods = tuple(m for m in methods if m in usable)
         if not methods:
             raise ForecastError(f"{runs.source} has no losses; choose methods from {', '.join(usable)}.")
-    if law not in LAWS:
-        raise ForecastError(f"law {law!r} does not exist; choose one of {', '.join(LAWS)}.")
     if cutoffs is not None and not 1 <= cutoffs <= 100:
         raise ForecastError(f"cutoffs is {cutoffs}; give a number from 1 to 100.")
     count = cutoffs or max(4, min(10, _CUTOFFS // len(runs.groups)))
@@ -145,13 +165,7 @@ def backtest(
             f"{runs.source} leaves nothing to back-test: no cut-off has 3 sizes and 8 rows behind it and near-frontier "
             "rows ahead; add budgets."
         )
-    parts: list[dict[str, pd.DataFrame] | None] = [None] * len(tasks)
-    for done, (i, part) in enumerate(_worked(tasks, workers or max(1, (cpu_count() or 1) // 4)), start=1):
-        parts[i] = part
-        if progress:
-            progress(done, len(tasks))
-    whole = {k: pd.concat([p[k] for p in parts if p], ignore_index=True) for k in TABLES}
-    return Backtest(**whole, sha256=runs.sha256)
+    return tasks
 
 
 def _worked(tasks: list[_Task], workers: int) -> Iterator[tuple[int, dict[str, pd.DataFrame]]]:

@@ -11,10 +11,11 @@ import numpyro
 import pytest
 from scipy import stats
 
-from forecast.bayes.sampler import Settings, constrained_parameters, sample
+from forecast.bayes.sampler import Settings, sample
 from forecast.model.data import Data, Spec
 from forecast.model.laws import log_loss, log_return
-from forecast.model.priors import SCALE_KNOTS, SKILL_KNOTS, sample_parameters
+from forecast.model.likelihood import sample_parameters
+from forecast.model.parameters import SCALE_KNOTS, SKILL_KNOTS, parameters_of_draws
 
 DRAWS = 99  # kept of each posterior, so that ranks are 0 to 99
 BINS = 10
@@ -133,7 +134,7 @@ def ranks_of_truth(law, replications, seed=0):
         one = jax.tree.map(lambda x, r=r: x[r], parameters)
         table = simulate(data, one, rng)
         found = sample(spec, table, SETTINGS, seed=1000 + r).values
-        drawn = dict(found, loss_ahead=loss_ahead(constrained_parameters(spec, table, found)))
+        drawn = dict(found, loss_ahead=loss_ahead(parameters_of_draws(spec, table, found)))
         for name in ranks:
             values = drawn[name].ravel()
             thin = values[np.linspace(0, values.size - 1, DRAWS).astype(int)]

@@ -1,7 +1,6 @@
 """The model against densities written out by hand, its documented priors, and a real table."""
 
 import functools
-from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +15,8 @@ from forecast import read_runs
 from forecast.bayes.sampler import prior_parameters, row_forecasts
 from forecast.model.data import Data, Spec
 from forecast.model.encode import encode
-from forecast.model.likelihood import row_locations, run_model
-from forecast.model.priors import SCALE_KNOTS, SKILL_KNOTS, sample_parameters
+from forecast.model.likelihood import row_locations, run_model, sample_parameters
+from forecast.model.parameters import SCALE_KNOTS, SKILL_KNOTS
 from forecast.model.weights import weigh_rows
 
 ADDITIVE = Spec(law="additive", groups=1, trajectories=True, returns=False)
@@ -319,7 +318,7 @@ def test_a_row_follows_the_law_of_its_group(encoded):
 
 
 def test_encoded_arrays_have_the_declared_shapes(nethack_runs, two_groups):
-    of_numpy = {name: get_args(kind)[1] for name, kind in Data.__annotations__.items()}
+    of_numpy = Data.__annotations__
     for data in (encode(nethack_runs).data, two_groups.encoding.data):
         with jaxtyped("context"):  # `rows` and `groups` mean one number each in here
             assert not [name for name, kind in of_numpy.items() if not isinstance(getattr(data, name), kind)]

@@ -9,7 +9,7 @@ import pytest
 from returns_tables import ALPHA, BETA, LEVEL, NOISE, QUICK, flat, inside, law, played
 
 import forecast
-from forecast.model.priors import SCALE_KNOTS
+from forecast.model.parameters import SCALE_KNOTS
 from forecast.report import figures
 from forecast.report.page import write_report
 from forecast.runs.read import read_runs

@@ -1,0 +1,135 @@
+"""What can be asked of a table: checked by the functions that answer, and by commands before they fit.
+
+Every check raises ForecastError.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from forecast.errors import ForecastError
+from forecast.numbers import count, scientific
+from forecast.runs.cost import CostLaw, group_costs
+from forecast.runs.reach import check_reach
+from forecast.runs.table import Runs
+
+_MORE_SIZES = 200  # at most, beyond the usual range, where few samples call for larger models
+
+
+def check_recommend(
+    runs: Runs,
+    *,
+    flops: float,
+    group: str | None = None,
+    objective: str = "auto",
+    max_params: float | None = None,
+    max_samples: float | None = None,
+    params: float | None = None,
+) -> None:
+    """The arguments of `recommend`, and a size whose regret is to be told (parameters)."""
+    name = runs.group_name(group)
+    check_objective(runs, objective)
+    check_budget(runs, name, "flops", flops)
+    for what, value in {"max_params": max_params, "max_samples": max_samples}.items():
+        if value is not None and not 1 <= value < math.inf:
+            raise ForecastError(f"{what} is {value:g}; give a finite number, 1 or more.")
+    smallest = float(runs.sizes(name, flops)[0])
+    if max_params is not None and max_params < smallest:
+        raise ForecastError(f"max_params {count(max_params)} is below every size weighed, from {count(smallest)} up.")
+    if params is not None:
+        sizes, _ = affordable(runs, group_costs(runs)[name], name, flops, max_params, max_samples)
+        check_size(params, sizes.tolist())
+
+
+def check_objective(runs: Runs, objective: str) -> None:
+    """auto, return or loss, where the table has it."""
+    if objective not in ("auto", "return", "loss"):
+        raise ForecastError(f"objective is {objective!r}; choose auto, return or loss.")
+    if objective == "return" and not runs.has_returns:
+        raise ForecastError(f"{runs.source} has no returns; use the objective loss.")
+    if objective == "loss" and not runs.has_losses:
+        raise ForecastError(f"{runs.source} has no losses; use the objective return.")
+
+
+def check_budget(runs: Runs, group: str, what: str, flops: float) -> None:
+    """A positive number of FLOPs that lies within reach of the table."""
+    if not 0 < flops < math.inf:
+        raise ForecastError(f"{what} is {flops:g}; give a positive finite number of FLOPs.")
+    check_reach(runs.group_table(group), runs.source, flops=flops)
+
+
+def check_size(params: float, sizes: Sequence[float]) -> None:
+    """A size (parameters) between the smallest and the largest of those that were weighed, which ascend."""
+    if not sizes[0] <= params <= sizes[-1]:
+        shown = count(params) if 0 < params < math.inf else f"{params:g}"
+        raise ForecastError(
+            f"{shown} parameters is not between {count(sizes[0])} and {count(sizes[-1])}, the sizes weighed."
+        )
+
+
+def check_required(
+    runs: Runs,
+    *,
+    loss: float | None = None,
+    returns: float | None = None,
+    probability: float = 0.5,
+    group: str | None = None,
+) -> None:
+    """The arguments of `required`."""
+    if (loss is None) == (returns is None):
+        raise ForecastError("give one target: either a loss or a return.")
+    if returns is not None and not runs.has_returns:
+        raise ForecastError(f"{runs.source} has no returns; ask for a loss, or add return_mean and episodes.")
+    if loss is not None and not runs.has_losses:
+        raise ForecastError(f"{runs.source} has no losses; ask for a return.")
+    if loss is not None and not 0 < loss < math.inf:
+        raise ForecastError(f"loss is {loss:g}; give a positive number of nats.")
+    if returns is not None and not math.isfinite(returns):
+        raise ForecastError(f"return is {returns:g}; give a finite number.")
+    if not 0 < probability < 1:
+        raise ForecastError(f"probability is {probability:g}; give a number between 0 and 1.")
+    runs.group_name(group)
+
+
+def check_next(
+    runs: Runs,
+    *,
+    target_flops: float,
+    spend: float,
+    group: str | None = None,
+    objective: str = "auto",
+    count: int = 8,
+) -> None:
+    """The arguments of `next_runs`."""
+    name = runs.group_name(group)
+    check_objective(runs, objective)
+    for what, value in {"target_flops": target_flops, "spend": spend, "count": count}.items():
+        if not 0 < value < math.inf:
+            raise ForecastError(f"{what} is {value:g}; give a positive number.")
+    check_budget(runs, name, "target_flops", target_flops)
+    least, most = float(runs.group_table(name)["flops"].min()), min(spend, target_flops)
+    if most < 0.999 * least:
+        raise ForecastError(
+            f"no run fits into {scientific(most)} FLOPs: the smallest run of {runs.source} took "
+            f"{scientific(least)}; raise spend, or target_flops where that is the smaller."
+        )
+
+
+def affordable(
+    runs: Runs, cost: CostLaw, group: str, flops: float, max_params: float | None, max_samples: float | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sizes that a budget (FLOPs) may be spent on within the limits, ascending, and the samples of each: [P] both."""
+    sizes = runs.sizes(group, flops)
+    if max_samples is not None:
+        # The size that spends the budget on all samples there are: the best one often lies in this corner.
+        corner = (flops / max_samples / cost.coefficient) ** (1 / cost.exponent)
+        if corner > sizes[-1]:
+            steps = np.ceil(np.log(corner / sizes[-1]) / np.log(sizes[1] / sizes[0]))
+            sizes = np.append(sizes, np.geomspace(sizes[-1], corner, int(min(steps, _MORE_SIZES)) + 1)[1:])
+        elif corner > sizes[0]:
+            sizes = np.sort(np.append(sizes, corner))
+    if max_params is not None and max_params < sizes[-1]:
+        sizes = np.append(sizes[sizes < max_params], max_params)
+    samples = flops / cost(sizes)
+    return sizes, samples if max_samples is None else np.minimum(samples, max_samples)
