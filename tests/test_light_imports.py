@@ -1,5 +1,6 @@
-"""Forecasting needs none of what training needs, and importing it changes nothing for other users of jax."""
+"""Forecasting needs none of what training needs, a command loads what it uses, and jax's settings stay as they are."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -36,6 +37,57 @@ def test_importing_forecast_loads_no_training_extra():
     assert done.stdout == "nethack-transformer\n", done.stderr
     with_all = python("import sys, forecast; print({'torch', 'nle', 'ale_py', 'ray', 'training'} & set(sys.modules))")
     assert with_all.stdout == "set()\n", with_all.stderr
+
+
+HEAVY = {"arviz", "jax", "matplotlib", "numpyro", "pandas", "pandera", "pyarrow", "scipy", "torch", "xarray"}
+LOADED = f"print(sorted({HEAVY} & set(sys.modules)), file=sys.stderr)"
+
+
+def after_command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """What a command wrote, and in the last line of stderr what of `HEAVY` it had loaded."""
+    return python(f"""
+import sys
+from forecast.cli import main
+sys.argv = ["forecast", *{[str(a) for a in arguments]}]
+try:
+    main()
+finally:
+    {LOADED}
+""")
+
+
+def test_importing_forecast_loads_nothing_heavy():
+    assert python(f"import sys, forecast; dir(forecast), forecast.datasets; {LOADED}").stderr == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--help"], "recommend"),
+        (["recommend", "--help"], "drifting"),
+        (["backtest", "--help"], "drifting"),
+        (["--version"], "forecast 0"),
+        (["recommnd"], "Did you mean"),
+        (["recommend", "--flop"], "No such option"),
+    ],
+)
+def test_help_and_typos_load_nothing_heavy(arguments, words):
+    done = after_command(*arguments)
+    assert words in done.stdout + done.stderr
+    assert done.stderr.splitlines()[-1] == "[]", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [(["recommend", "--flops", "1e19"], "samples"), (["predict", "--at"], "q95")]
+)
+def test_a_saved_posterior_is_asked_without_jax(tmp_path, arguments, words):
+    points = tmp_path / "points.csv"
+    points.write_text("params,samples\n1e7,1e10\n")
+    saved = ROOT / "tests" / "data" / "posterior.nc"
+    done = after_command(arguments[0], saved, *arguments[1:], *([points] if arguments[-1] == "--at" else []))
+    assert words in done.stdout, done.stderr
+    allowed = {"pandas", "pyarrow"}
+    assert set(ast.literal_eval(done.stderr.splitlines()[-1])) <= allowed
 
 
 def test_importing_forecast_changes_no_setting_of_jax():

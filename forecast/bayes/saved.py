@@ -68,12 +68,13 @@ def _read(content: bytes) -> tuple[Any, dict[str, np.ndarray], np.ndarray]:
     """What a file says of itself, the draws by site, and whether NUTS diverged in each."""
     import h5py  # netCDF is HDF5, and importing arviz to read it takes two seconds
 
-    with h5py.File(io.BytesIO(content), "r") as file:
+    with h5py.File(io.BytesIO(content), "r") as opened:
+        file: Any = opened
         header = json.loads(np.asarray(file.attrs["forecast"]).item())
-        stored = file["posterior"]
         # The axes, chain and draw, are stored as scales.
-        draws = {k: v[...] for k, v in stored.items() if v.attrs.get("CLASS") != b"DIMENSION_SCALE"}
-        diverging = file["sample_stats"]["diverging"][...].astype(bool)
+        sites = {k: v for k, v in file["posterior"].items() if v.attrs.get("CLASS") != b"DIMENSION_SCALE"}
+        draws = {k: np.asarray(v[...]) for k, v in sites.items()}
+        diverging = np.asarray(file["sample_stats"]["diverging"][...]).astype(bool)
     return header, draws, diverging
 
 

@@ -138,13 +138,13 @@ def log_loss(law: LossLaw, u: ArrayLike, v: ArrayLike, knots: Knots) -> Array:
     return law_terms(each(scalars, lambda x: x[..., None]), a, b)
 
 
-def noise_scale(noise: Array, growth: Array, rise: Array) -> Array:
+def noise_scale(noise: Any, growth: Any, rise: Any) -> Any:
     """Standard deviation of log loss at a predicted log loss `rise` above the reference, where it is `noise`."""
     xp = library(noise, rise)
     return noise * xp.exp(growth * xp.logaddexp(4 * rise, 0.0) / 4)
 
 
-def episode_sd(cv: Array, episodes: Array) -> Array:
+def episode_sd(cv: Any, episodes: Any) -> Any:
     """Standard error of log return from a finite number of episodes [n], 0 where that is 0: [..., n].
 
     cv: standard deviation of one episode over the mean return, [] or [..., 1].
@@ -220,4 +220,4 @@ Law = TypeVar("Law", LossLaw, ReturnLaw)
 
 def each(law: Law, change: Callable[[Any], Any]) -> Law:
     """The law with every parameter changed in one way; what it does not model stays None."""
-    return type(law)(*(None if x is None else change(x) for x in law))
+    return law._make(None if x is None else change(x) for x in law)
