@@ -25,6 +25,8 @@ _HEADER = {
     "start_loss": dict, "table": str, "checks": str,
 }  # fmt: skip
 """What the header of every version has, by type."""
+_LATER = {"paces": dict, "influential": list}
+"""What headers of later versions have besides."""
 _UNUSABLE = (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError)
 """What a header that no seal protects can lead to."""
 
@@ -80,8 +82,9 @@ def _read(content: bytes) -> tuple[Any, dict[str, np.ndarray], np.ndarray]:
 
 def _check_header(path: str | Path, header: Any) -> None:
     """Raise SavedFileError for a header that is not one of ours."""
-    for name, kind in _HEADER.items():
-        if not isinstance(header, dict) or not isinstance(header.get(name), kind):
+    for name, kind in (_HEADER | _LATER).items():
+        missing = name in _LATER and isinstance(header, dict) and name not in header
+        if not missing and not (isinstance(header, dict) and isinstance(header.get(name), kind)):
             raise SavedFileError(
                 f"{path} is not a saved posterior: it has no {name} of a fit; write one with `forecast fit --out`."
             )
@@ -110,7 +113,7 @@ def _posterior(
         encoding=encoding,
         draws=draws,
         diagnostics=Diagnostics(
-            checks=checks, diverging=diverging, influential=tuple(map(str, header.get("influential", ())))
+            checks=checks, diverging=diverging, influential=tuple(map(str, header.get("influential", [])))
         ),
         cost=group_costs(runs),
         seed=header["seed"],

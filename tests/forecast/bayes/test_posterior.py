@@ -268,8 +268,8 @@ def test_header_of_another_kind_is_refused(additive, tmp_path):
     path = tmp_path / "whole.nc"
     additive.save(path)
     header = json.loads(xr.open_datatree(str(path), engine="h5netcdf").attrs["forecast"])
-    for name in header.keys() - {"seal", "paces"}:
-        for value in (3.5, "absent"):
+    for name in header.keys() - {"seal"}:
+        for value in (3.5, "absent")[: 1 if name in ("paces", "influential") else 2]:  # which older files do not have
 
             def change(content, name=name, value=value):
                 del content["seal"]
