@@ -46,6 +46,7 @@ smoke: setup-training
 # public.py, rules.py and each replay of next_runs.py take about ten minutes. `make bench-readme` writes the table of back-tests from
 # those in the package, in seconds.
 bench: setup-training
+	$(BIN)/python benchmarks/commands.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/backtest.py --readme
 	$(BIN)/python benchmarks/public.py --readme

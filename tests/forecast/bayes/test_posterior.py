@@ -3,6 +3,8 @@
 import json
 from dataclasses import replace
 
+import arviz as az
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from scipy import stats
 from forecast import load_posterior, read_runs
 from forecast.bayes import fit
 from forecast.decide import recommend
+from forecast.errors import SavedFileError
 
 COLUMNS = ["target", "params", "samples", "q05", "q25", "median", "q75", "q95"]
 PARAMS, SAMPLES = np.array([1e6, 1e7, 1e8]), np.array([1e10, 1e9, 1e11])
@@ -232,25 +235,68 @@ def test_file_whose_table_was_changed_is_refused(additive, tmp_path):
     assert "damaged" in refused(path)
 
 
-def test_file_whose_draws_are_damaged_is_refused_or_harmless(additive, tmp_path):
-    """Bytes overwritten anywhere: an error in one sentence, or the very same draws."""
+def damaged(content, rng):
+    """A copy with one bit turned, bytes overwritten or a block of zeros anywhere, or without its end."""
+    copy, start = bytearray(content), int(rng.integers(len(content)))
+    match rng.integers(4):
+        case 0:
+            copy[start] ^= 1 << int(rng.integers(8))
+        case 1:
+            copy[start : start + 100] = rng.bytes(len(copy[start : start + 100]))
+        case 2:
+            copy[start : start + 512] = bytes(len(copy[start : start + 512]))
+        case _:
+            del copy[start:]
+    return bytes(copy)
+
+
+def test_file_that_was_damaged_is_refused_or_harmless(additive, tmp_path):
+    """Damage anywhere: an error in one sentence, or the very same draws."""
     path = tmp_path / "posterior.nc"
     additive.save(path)
-    content = path.read_bytes()
-    rng = np.random.default_rng(0)
+    content, rng = path.read_bytes(), np.random.default_rng(0)
     refusals = 0
-    for start in rng.integers(0, len(content) - 100, 25):
-        damaged = bytearray(content)
-        damaged[start : start + 100] = rng.bytes(100)
-        path.write_bytes(bytes(damaged))
+    for _ in range(60):
+        path.write_bytes(damaged(content, rng))
         try:
             loaded = load_posterior(path)
-        except ValueError as error:
+        except SavedFileError as error:
             refusals += 1
             assert path.name in str(error)  # noqa: PT017
-        else:  # the bytes fell between what the file holds
+            assert "\n" not in str(error)  # noqa: PT017
+        else:  # the damage fell into what the file does not need
             assert all(np.array_equal(loaded.draws[k], v) for k, v in additive.draws.items())
-    assert refusals > 3
+    assert refusals > 40
+
+
+@pytest.mark.parametrize("raised", [OSError, RuntimeError, KeyError, AssertionError, MemoryError, UnicodeDecodeError])
+def test_whatever_the_reader_raises_is_one_sentence(additive, tmp_path, monkeypatch, raised):
+    path = tmp_path / "posterior.nc"
+    additive.save(path)
+
+    def fail(*_, **__):
+        raise raised("utf-8", b"x", 0, 1, "first line\nsecond") if raised is UnicodeDecodeError else raised("a\nb")
+
+    monkeypatch.setattr(h5py, "File", fail)
+    assert "not a saved posterior" in refused(path)
+
+
+def test_file_of_a_version_without_checksum_is_read(additive, tmp_path):
+    path = tmp_path / "posterior.nc"
+    additive.save(path)
+    content, mark, _ = path.read_bytes().rpartition(b"\nsha256 of")
+    assert mark
+    path.write_bytes(content)
+    assert np.array_equal(load_posterior(path).predict(1e7, 1e9).loss, additive.predict(1e7, 1e9).loss)
+
+
+def test_saved_file_is_one_that_arviz_reads(additive, tmp_path):
+    path = tmp_path / "posterior.nc"
+    additive.save(path)
+    stored = az.from_netcdf(str(path))
+    assert set(stored.posterior.data_vars) == set(additive.draws)
+    assert all(np.array_equal(stored.posterior[name], values) for name, values in additive.draws.items())
+    assert np.array_equal(stored.sample_stats["diverging"], additive.diagnostics.diverging)
 
 
 def with_header(path, change, out):

@@ -1,4 +1,7 @@
-"""The coordinates that NUTS moves in: a change of variables that leaves the posterior what it is."""
+"""What the model samples, and the coordinates that NUTS moves in, which leave the posterior what it is."""
+
+import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -7,17 +10,66 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from forecast import read_runs
+from forecast.model import LAWS
 from forecast.model.data import Spec
 from forecast.model.encode import encode
-from forecast.model.sites import from_coordinates, packed, sites_of, unpacked
+from forecast.model.evaluate import law_on_points, return_on_draws
+from forecast.model.laws import log_loss, log_return
+from forecast.model.parameters import SCALE_KNOTS, SKILL_KNOTS, parameters_of, parameters_of_draws
+from forecast.model.priors import site_shapes
+from forecast.model.sites import as_jax, from_coordinates, packed, sites_of, unpacked
 
 
 @pytest.fixture(scope="module")
-def sites(planted):
-    spec = Spec(law="drifting", groups=2, trajectories=True, returns=True)
-    table = planted(4, sizes=3, checkpoints=4)
-    both = read_runs(table.assign(group=np.where(np.arange(len(table)) % 2, "a", "b"), return_mean=1.0, episodes=10))
-    return sites_of(spec, encode(both).data)
+def data(planted):
+    """By whether there are losses: rows of two groups, with returns."""
+    table = planted(4, sizes=3, checkpoints=4).assign(episodes=10)
+    both = table.assign(group=np.where(np.arange(len(table)) % 2, "a", "b"), return_mean=3 / table["loss"])
+    played = read_runs(both.drop(columns="loss"))
+    return {True: encode(read_runs(both)).data, False: encode(played, expert_return={"a": 50.0}).data}
+
+
+@pytest.fixture(scope="module")
+def sites(data):
+    return sites_of(Spec(law="drifting", groups=2, trajectories=True, returns=True), data[True])
+
+
+SPECS = [
+    Spec(law=law, groups=groups, trajectories=trajectories, returns=returns, losses=losses)
+    for law, groups, trajectories in itertools.product(LAWS, (1, 2), (True, False))
+    for returns, losses in ((True, True), (False, True), (False, False))
+]
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_sites_are_those_that_numpyro_samples(spec, data):
+    of_group = {f: x[: spec.groups] for f, x in data[spec.losses]._asdict().items() if x.shape == (2,)}
+    rows = data[spec.losses]._replace(**of_group)
+    traced = jax.eval_shape(functools.partial(sites_of, spec), rows)
+    assert {name: value.shape for name, value in traced.items()} == site_shapes(spec)
+
+
+@pytest.mark.parametrize("losses", [True, False])
+@pytest.mark.parametrize("law", LAWS)
+def test_numpy_and_jax_give_the_same_forecasts(law, losses, data):
+    spec = Spec(law=law, groups=2, trajectories=True, returns=losses, losses=losses)
+    rng = np.random.default_rng(1)
+    draws = {name: rng.uniform(0.2, 1.5, (2, 3, *shape)) for name, shape in site_shapes(spec).items()}
+    found = parameters_of_draws(spec, data[losses], draws)
+    u, v = rng.uniform(-6, 6, (2, 50))
+    laws = found.law._replace(**{f: x[:, 1] for f, x in found.law._asdict().items() if x is not None})
+    with jax.enable_x64(True):
+        joined = {name: jnp.asarray(x.reshape(6, *x.shape[2:])) for name, x in draws.items()}
+        wanted = jax.vmap(lambda values: parameters_of(spec, as_jax(data[losses]), values))(joined)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), found, wanted)
+        by_jax = jax.vmap(lambda one: log_loss(one, u, v, SCALE_KNOTS))(jax.tree.map(jnp.asarray, laws))
+        np.testing.assert_allclose(law_on_points(laws, u, v), by_jax, rtol=1e-11, atol=1e-12)
+        if losses:
+            returned = jax.tree.map(lambda x: x[:, 1], wanted.return_law)
+            skill = rng.uniform(-3, 3, (6, 50))
+            by_jax = jax.vmap(lambda one, s: log_return(one, s, u, SKILL_KNOTS))(returned, skill)
+            by_numpy = return_on_draws(jax.tree.map(np.asarray, returned), skill, np.broadcast_to(u, skill.shape))
+            np.testing.assert_allclose(by_numpy, by_jax, rtol=1e-11, atol=1e-12)
 
 
 def test_packed_values_come_back(sites):
