@@ -27,6 +27,9 @@ CHARACTER = re.compile(rf"@|({_ROLES})-(hum|elf|dwa|gno|orc)-(law|neu|cha)-(mal|
 _NETHACK_TASK = re.compile(rf"(NetHackChallenge|NetHackScore)(:({CHARACTER.pattern}))?|{CHARACTER.pattern}")
 _GAME = re.compile(r"[A-Z][A-Za-z0-9]*")
 _MAX_SEED = 2**32 - 1  # numpy's legacy generators and NLE take no more
+GAME_LIMIT = 5_000
+"""Actions after which a game played to measure is cut off where nothing else is asked for, in what is designed now: as
+NLE cuts off NetHackScore, and five and a half minutes of an Atari game. A config names its own."""
 LATER = {"later": True}  # of a field that came after runs had been made: at its default it is not part of their hash
 
 

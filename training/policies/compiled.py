@@ -68,6 +68,7 @@ class LearningPolicy(nn.Module):
 
     def _try(self, batch: Mapping[str, Tensor], state: tuple[Tensor, ...]) -> None:
         """Compile forward and backward; what fails after that is a mistake of ours."""
+        self.tell("Compiling the policy, which takes about a minute.", 0.0)
         begun = time.perf_counter()
         buffers = [(buffer, buffer.clone()) for buffer in self.buffers()]  # of batch normalisation
         try:

@@ -13,7 +13,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from training.config.cloning import CloningConfig
-from training.design.throughput import noise
+from training.design.noise import noise
 from training.policies import compiled
 from training.policies.arithmetic import to_device
 from training.policies.compiled import WORTH, LearningPolicy, compiles
@@ -80,8 +80,9 @@ def test_a_compiled_step_is_the_same_step_in_one_graph(as_on_a_gpu, name, dtype)
             found.append(step(called, policy, batch, dtype))
         torch.testing.assert_close(*found)
     assert learning.ready
-    assert len(told) == 1
-    assert told[0].startswith("the policy is compiled, in ")
+    assert told[0] == "Compiling the policy, which takes about a minute."
+    assert len(told) == 2
+    assert told[1].startswith("the policy is compiled, in ")
     assert counters["stats"]["unique_graphs"] == 1
 
 
@@ -108,7 +109,7 @@ def test_the_path_of_a_gpu_breaks_no_graph(name):
     learning, told = LearningPolicy(policy, compile=True), []
     learning.tell = lambda sentence, seconds: told.append(sentence)
     logits, gradients = step(learning, policy, batch_of(name, device=META))
-    assert told[0].startswith("the policy is compiled, in ")
+    assert told[1].startswith("the policy is compiled, in ")
     assert (logits.device, {g.device for g in gradients}) == (META, {META})
 
 
@@ -126,7 +127,7 @@ def test_where_compiling_fails_the_policy_is_called_as_it_is(monkeypatch, name):
         torch.testing.assert_close(found, wanted, atol=0, rtol=0)
     step(learning, policy, batch)
     reason = "RuntimeError: no compiler on this machine"
-    assert told == [f"the policy cannot be compiled ({reason}); the run goes on uncompiled."]
+    assert told[1:] == [f"the policy cannot be compiled ({reason}); the run goes on uncompiled."]
     assert all(torch.equal(now, before) for now, before in zip(policy.buffers(), buffers, strict=True))
 
 
@@ -197,5 +198,5 @@ def test_the_machines_compiler_gives_the_same_and_is_asked_once(name, tmp_path):
     ]
     for done, counted in zip(told, ("2 0", "0 2"), strict=True):
         assert done.returncode == 0, done.stderr[-2000:]
-        assert done.stdout.splitlines()[0].endswith(f"torch keeps it in {tmp_path / 'compiled'}.")
-        assert done.stdout.splitlines()[1] == counted
+        assert done.stdout.splitlines()[1].endswith(f"torch keeps it in {tmp_path / 'compiled'}.")
+        assert done.stdout.splitlines()[2] == counted
