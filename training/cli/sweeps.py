@@ -90,6 +90,13 @@ def sweep(
     parallel: Annotated[
         int | None, typer.Option(help="local: most runs at a time; one per core unless given.", min=1)
     ] = None,
+    by_rate: Annotated[
+        bool | None,
+        typer.Option(
+            help="local: find by measured rates how many runs share a GPU, as far as its memory holds them; on a GPU "
+            "unless given."
+        ),
+    ] = None,
     address: Annotated[str, typer.Option(help="ray: address of the cluster.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Cores of each run.", min=1)] = None,
     gpu_share: Annotated[
@@ -124,7 +131,8 @@ def sweep(
         retries=retries,
         say=say,
     )
-    executor = _executor(on, side_by_side, gpus, address, retries, gpu_share)
+    rated = bool(gpus) if by_rate is None else by_rate
+    executor = _executor(on, side_by_side, gpus, rated, address, retries, gpu_share)
     before = sweep.count("finished")
     if before:
         say(f"{before} of {len(sweep.runs)} runs are finished already.")
@@ -138,11 +146,13 @@ def sweep(
         raise SystemExit(FAILED)
 
 
-def _executor(on: str, parallel: int, gpus: list[float], address: str, retries: int, gpu_share: float | None) -> Any:
+def _executor(
+    on: str, parallel: int, gpus: list[float], by_rate: bool, address: str, retries: int, gpu_share: float | None
+) -> Any:
     if on == "local":
         from training.sweeps.jobs import ThisMachine
 
-        return ThisMachine(parallel, gpus)
+        return ThisMachine(parallel, gpus, by_rate=by_rate, say=say)
     from training.sweeps.ray import Cluster
 
     return Cluster(address, retries=retries, gpu_share=gpu_share)

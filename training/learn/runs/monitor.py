@@ -28,7 +28,8 @@ MEASURED = (
 )
 """Columns of the run table that are logged at checkpoints, where a row has them."""
 PROGRESS = "progress.json"
-"""Beside a run's checkpoints, once a second: update, updates, loss or return, flops_per_second, seconds_left, doing."""
+"""Beside a run's checkpoints, once a second: update, updates, loss or return, frames_per_second, flops_per_second,
+seconds_left, doing."""
 LINES = 10.0
 """Seconds between two lines where there is no terminal, at the least; of a long run a hundredth of it."""
 _KNOWN = 3.0  # seconds of training from which on its rate says how long the rest takes
@@ -142,7 +143,9 @@ class Monitor:
         of_an_update = self._seconds / self._frames * self._config.samples_per_update
         left = seconds_left(self._config, update, of_an_update, self._of_measuring)
         rest = remaining(self._config, update, left, self._of_measuring)
-        self._write(update=update, doing="training", flops_per_second=flops, seconds_left=left, **shown)
+        self._write(
+            update=update, doing="training", frames_per_second=speed, flops_per_second=flops, seconds_left=left, **shown
+        )
         message = f"{message} · {speed:,.0f} frames/s · {flops:.2g} FLOP/s · {flops / self._peak:.0%} of peak · {rest}"
         if self._bar:
             self._bar.update(self._task, completed=update, message=message)
