@@ -40,8 +40,9 @@ def collect(
         return
     from training.record.nethack.recorder import collect as record
 
+    asked = f"{games or 0:,} games" if steps is None else f"{steps:,} steps"
     chosen = player if player in ("bot", "random") else _loaded(player, env).policy
-    with progress(as_json, "recording") as bar:
+    with progress(as_json, "recording", f"Recording {asked} of NetHack, played by {player}.") as bar:
         summary = record(
             folder,
             task=task or default_task(env, "bc"),
@@ -68,7 +69,7 @@ def shard(
     """Turn recorded games into shards, once, which load several times faster."""
     from training.record.nethack.convert import convert
 
-    with progress(as_json, "converting") as bar:
+    with progress(as_json, "converting", f"Converting the games in {source}.") as bar:
         shards = convert(
             source,
             folder,
@@ -116,7 +117,7 @@ def _collect_atari(
         )
         known = task_of("atari", task or loaded.task, loaded.spec.actions, max_steps or 0)
         policy = loaded.policy
-    with progress(quiet, "recording") as bar:
+    with progress(quiet, "recording", f"Recording {games:,} games of {known.game}, played by {player}.") as bar:
         shards, played = record(
             folder,
             policy,

@@ -61,7 +61,7 @@ def configure(
     force: ForceOpt = False,
 ) -> None:
     """Print the run of a size on a budget: width, samples, batch, step size, and hours on this machine."""
-    from training.design.throughput import remarks
+    from training.design.throughput import LIMIT, remarks
     from training.shards.reader import Shards
 
     check_new(file, force)
@@ -82,7 +82,10 @@ def configure(
     algorithm = options.algorithm
     shards = Shards(options.data) if options.data and algorithm == "bc" else None
     run = _design(algorithm, recommendation, params, flops, choices, shards)
-    text = (remarks(run, shards) if isinstance(run, CloningConfig) else "") + to_toml(run)
+    text = to_toml(run)
+    if isinstance(run, CloningConfig):
+        say(f"Measuring how fast this machine trains, at most {LIMIT:.0f} s.")
+        text = remarks(run, shards) + text
     if file is None:
         typer.echo(text, nl=False)
         return

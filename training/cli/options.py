@@ -20,7 +20,9 @@ CoreOpt = Annotated[str | None, typer.Option(help="lstm or transformer (nethack)
 AlgorithmOpt = Annotated[str, typer.Option(help="bc (cloning), ppo or vtrace (reinforcement learning).")]
 DataOpt = Annotated[str, typer.Option(help="bc: folder of shards.")]
 EpisodesOpt = Annotated[int | None, typer.Option(help="Games to play at each checkpoint.")]
-CutOffOpt = Annotated[int | None, typer.Option(help="Actions after which such a game is cut off.")]
+CutOffOpt = Annotated[
+    int | None, typer.Option(help="Actions after which such a game is cut off; 5,000 unless given, 0: never by us.")
+]
 InitOpt = Annotated[str | None, typer.Option(help="ppo, vtrace: run or checkpoint to start from.")]
 KlOpt = Annotated[float | None, typer.Option(help="Weight of KL to the policy of --init (nats per frame).")]
 ScheduleOpt = Annotated[str, typer.Option(help="constant, cosine or wsd.")]

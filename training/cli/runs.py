@@ -16,11 +16,12 @@ from training.cli.options import (
     WorkersOpt,
 )
 from training.cli.terminal import out, progress, say, show
-from training.config.base import ENVS, default_task
+from training.config.base import ENVS, GAME_LIMIT, default_task
 from training.config.checks import one_of
 from training.config.cloning import CloningConfig
 from training.config.read import read_config
 from training.errors import ConfigError
+from training.learn.runs.outlook import length
 
 FolderOpt = Annotated[Path | None, typer.Option("--out", help="Folder of the run; beside --table unless given.")]
 TableOpt = Annotated[Path, typer.Option(help="Run table; each checkpoint adds a row.")]
@@ -74,7 +75,9 @@ def evaluate(
     episodes: Annotated[int, typer.Option(help="Games to play.")] = 30,
     env: Annotated[str, typer.Option(help="random: nethack or atari.")] = "nethack",
     task: TaskOpt = None,
-    max_steps: Annotated[int | None, typer.Option(help="Actions after which a game is cut off.")] = None,
+    max_steps: Annotated[
+        int, typer.Option(help="Actions after which a game is cut off; 0: the environment's own limit.")
+    ] = GAME_LIMIT,
     greedy: Annotated[
         bool, typer.Option("--greedy", help="Take the most likely action instead of a sampled one.")
     ] = False,
@@ -90,13 +93,13 @@ def evaluate(
 
     if checkpoint == "random":
         one_of("--env", env, ENVS)
-        known = task_of(env, task or default_task(env, "bc"), 0, max_steps or 0)
+        known = task_of(env, task or default_task(env, "bc"), 0, max_steps)
         policy: Any = RandomPolicy(known.actions)
     else:
         loaded = load_policy(Path(checkpoint))
         policy = loaded.policy
-        known = task_of(loaded.spec.env, task or loaded.task, loaded.spec.actions, max_steps or 0)
-    with progress(as_json, "playing") as bar:
+        known = task_of(loaded.spec.env, task or loaded.task, loaded.spec.actions, max_steps)
+    with progress(as_json, "playing", f"Playing {episodes:,} games of {length(max_steps)}.") as bar:
         played = play(policy, known, episodes, seed, workers=workers, greedy=greedy, progress=bar)
     summary = {
         "episodes": episodes,

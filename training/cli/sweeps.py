@@ -1,6 +1,7 @@
 """The commands that make many runs: `training plan` and `training sweep`."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,13 +21,15 @@ from training.cli.options import (
     takes_run_options,
     write,
 )
-from training.cli.terminal import err, out, say
+from training.cli.terminal import err, out, progress, say
 from training.config.base import ENVS, TrainingConfig, default_task
 from training.config.checks import one_of
 from training.config.cloning import CloningConfig
 from training.errors import ConfigError
+from training.learn.runs.outlook import duration
 
 _SHOWN = 30  # rows of the live table
+_LINES = 10.0  # seconds between two lines about all runs, where there is no terminal
 FAILED = 1
 """Exit code of a sweep some of whose runs failed."""
 
@@ -87,6 +90,13 @@ def sweep(
     parallel: Annotated[
         int | None, typer.Option(help="local: most runs at a time; one per core unless given.", min=1)
     ] = None,
+    by_rate: Annotated[
+        bool | None,
+        typer.Option(
+            help="local: find by measured rates how many runs share a GPU, as far as its memory holds them; on a GPU "
+            "unless given."
+        ),
+    ] = None,
     address: Annotated[str, typer.Option(help="ray: address of the cluster.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Cores of each run.", min=1)] = None,
     gpu_share: Annotated[
@@ -99,8 +109,8 @@ def sweep(
     """Make the runs of a plan, each once; started again, it goes on where it was."""
     import torch
 
+    from training.design.memory import FILLED, run_memory
     from training.design.plan import read_plan
-    from training.sweeps.memory import FILLED, run_memory
     from training.sweeps.sweep import Sweep
 
     if on not in ("local", "ray"):
@@ -121,7 +131,8 @@ def sweep(
         retries=retries,
         say=say,
     )
-    executor = _executor(on, side_by_side, gpus, address, retries, gpu_share)
+    rated = bool(gpus) if by_rate is None else by_rate
+    executor = _executor(on, side_by_side, gpus, rated, address, retries, gpu_share)
     before = sweep.count("finished")
     if before:
         say(f"{before} of {len(sweep.runs)} runs are finished already.")
@@ -135,11 +146,13 @@ def sweep(
         raise SystemExit(FAILED)
 
 
-def _executor(on: str, parallel: int, gpus: list[float], address: str, retries: int, gpu_share: float | None) -> Any:
+def _executor(
+    on: str, parallel: int, gpus: list[float], by_rate: bool, address: str, retries: int, gpu_share: float | None
+) -> Any:
     if on == "local":
         from training.sweeps.jobs import ThisMachine
 
-        return ThisMachine(parallel, gpus)
+        return ThisMachine(parallel, gpus, by_rate=by_rate, say=say)
     from training.sweeps.ray import Cluster
 
     return Cluster(address, retries=retries, gpu_share=gpu_share)
@@ -147,26 +160,32 @@ def _executor(on: str, parallel: int, gpus: list[float], address: str, retries: 
 
 def _remarks(runs: tuple[TrainingConfig, ...], parallel: int, shards: Any) -> str:
     """Comments for the top of a plan: cost by run, in all, and hours from a rate measured now."""
-    from training.design.throughput import flops_per_second
+    from training.design.throughput import LIMIT, Speeds
 
-    rates: dict[tuple[int, int, int], float] = {}  # runs of one shape are measured once
-    seconds = {}
-    for run in runs:
-        shape = run.params, run.batch_size, run.unroll_length
-        if shape not in rates:
-            rates[shape] = flops_per_second(run, max(1, _cores() // parallel), shards)
-        seconds[run] = run.flops / rates[shape]
+    speeds = Speeds(limit=LIMIT, threads=max(1, _cores() // parallel))
+    rates: dict[tuple[int, int, int], float] = {}  # runs of one shape have one rate
+    seconds, beyond = {}, False
+    say(f"Measuring how fast this machine trains {len(runs)} runs, about {LIMIT:.0f} s at most.")
+    with progress(False, "measuring") as watch:
+        for number, run in enumerate(runs, 1):
+            shape = run.params, run.batch_size, run.unroll_length
+            if shape not in rates:
+                speed = speeds.of(run, shards)
+                rates[shape], beyond = speed.flops_per_second, beyond or speed.measured is None
+            seconds[run] = run.flops / rates[shape]
+            if watch:
+                watch(number, len(runs))
     lines = [
         f"# {run.params:>13,} parameters, {run.samples:>15,} samples, {run.flops:.3g} FLOPs"
-        f"{_rows(run)}: {_time(seconds[run])}"
+        f"{_rows(run)}: {duration(seconds[run])}"
         for run in runs
     ]
     flops, whole = sum(run.flops for run in runs), sum(seconds.values())
     longest = max(max(seconds.values()), whole / parallel)
     lines.append(
-        f"# {len(runs)} trainings, {sum(len(run.budgets) for run in runs)} rows, {flops:.3g} FLOPs: about "
-        f"{_time(longest)} on this machine, {parallel} at a time, at rates measured just now; games played to measure "
-        "come on top"
+        f"# {len(runs)} trainings, {sum(len(run.budgets) for run in runs)} rows, {flops:.3g} FLOPs: "
+        f"{'more than' if beyond else 'about'} {duration(longest)} on this machine, {parallel} at a time, at rates "
+        "measured just now or carried over from those; games played to measure come on top"
     )
     return "\n".join(lines) + "\n"
 
@@ -190,14 +209,21 @@ def _rows(run: TrainingConfig) -> str:
 
 @contextmanager
 def _watching(sweep: Any) -> Iterator[Callable[[], None]]:
-    """A live table where somebody watches; elsewhere a line for each run that ends."""
+    """A live table where somebody watches; elsewhere a line for each run that ends, and how far all are."""
     if err.is_terminal:
         with Live(console=err, refresh_per_second=2, transient=True) as live:
             yield lambda: live.update(_picture(sweep))
         return
     states = {run.job.config.name: run.state for run in sweep.runs}
+    begun = shown = time.monotonic()
+    before = _flops_done(sweep)
 
     def watch() -> None:
+        nonlocal shown
+        elapsed = time.monotonic() - begun
+        if begun + elapsed - shown >= max(_LINES, elapsed / 30):  # of a long sweep not too many
+            shown = begun + elapsed
+            say(_how_far(sweep, before, elapsed))
         for run in sweep.runs:
             name, state = run.job.config.name, run.state
             if states[name] != state:
@@ -206,6 +232,24 @@ def _watching(sweep: Any) -> Iterator[Callable[[], None]]:
                     say(f"{name}: {state}{' again' if state == 'running' and run.starts > 1 else ''}")
 
     yield watch
+
+
+def _how_far(sweep: Any, before: float, elapsed: float) -> str:
+    """The sweep in a line; before: FLOPs that were done when this driver began, `elapsed` seconds ago."""
+    done, whole = _flops_done(sweep), sum(run.job.config.flops for run in sweep.runs if run.state != "failed")
+    counts = ", ".join(f"{sweep.count(state)} {state}" for state in ("finished", "running", "waiting"))
+    left = f"; about {duration((whole - done) * elapsed / (done - before))} left" if done > before else ""
+    return f"{counts} after {duration(elapsed)}: {done / whole if whole else 1:.0%} of the FLOPs{left}"
+
+
+def _flops_done(sweep: Any) -> float:
+    """FLOPs of what is trained."""
+    total = 0.0
+    for run in sweep.runs:
+        p = run.progress if run.state == "running" else {}
+        share = 1.0 if run.state == "finished" else p["update"] / p["updates"] if p.get("updates") else 0.0
+        total += share * run.job.config.flops
+    return total
 
 
 def _picture(sweep: Any) -> Table:
@@ -220,18 +264,12 @@ def _picture(sweep: Any) -> Table:
         share = f"{p['update'] / p['updates']:.0%}" if p.get("updates") else ""
         value = next((f"{name} {p[name]:.4g}" for name in ("return", "loss") if name in p), "")
         speed = f"{p['flops_per_second']:.2g}" if p.get("flops_per_second") else ""
-        left = _time(p["seconds_left"]) if "seconds_left" in p else ""
+        left = duration(p["seconds_left"]) if "seconds_left" in p else ""
         state = p.get("doing", run.state) if run.state == "running" else run.state
         table.add_row(run.job.config.name, f"{run.job.config.flops:.2g}", state, share, value, speed, left)
     states = ("finished", "running", "waiting", "failed")
     table.caption = ", ".join(f"{sweep.count(state)} {state}" for state in states)
     return table
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _centre(text: str) -> tuple[float, float] | None:

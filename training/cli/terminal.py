@@ -1,6 +1,7 @@
 """What the command prints: tables for people, JSON for machines, bars while they wait."""
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,8 @@ from rich.table import Table
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+_SECONDS = 10
+"""Between two lines of progress where there is no terminal."""
 
 
 def say(sentence: str) -> None:
@@ -52,12 +55,43 @@ def show_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
 
 
 @contextmanager
-def progress(quiet: bool, what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on stderr; none where nobody watches."""
-    if quiet or not err.is_terminal:
+def progress(quiet: bool, what: str, first: str = "") -> Iterator[Callable[[int, int], None] | None]:
+    """On stderr: a bar on a terminal, elsewhere a line every `_SECONDS`, as in the log of a job; nothing if quiet.
+
+    first: a sentence for the beginning of the work, which comes when all checks are passed.
+    """
+    if quiet:
         yield None
+        return
+    if not err.is_terminal:
+        yield _announced(line_by_line(what), first)
         return
     shown = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*shown, console=err, transient=True) as bar:
         task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield _announced(lambda done, total: bar.update(task, completed=done, total=total), first)
+
+
+def _announced(report: Callable[[int, int], None], first: str) -> Callable[[int, int], None]:
+    waiting = [first] if first else []
+
+    def announced(done: int, total: int) -> None:
+        if waiting:
+            say(waiting.pop())
+        report(done, total)
+
+    return announced
+
+
+def line_by_line(what: str) -> Callable[[int, int], None]:
+    """Prints how far the work is, at most once in `_SECONDS`."""
+    begun = shown = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown >= _SECONDS:
+            shown = now
+            say(f"{what}: {done:,} of {total:,} after {now - begun:.0f} s")
+
+    return report

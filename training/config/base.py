@@ -19,7 +19,7 @@ FAMILIES = (1, 2)
 """Versions of the family of policies, the newest last; runs and checkpoints name their own, so that they keep it."""
 SCHEDULES = ("constant", "cosine", "wsd")
 PRECISIONS = ("auto", "float32", "bfloat16")
-COMPILE = ("auto", "on", "off")
+COMPILE = ("auto", "on", "graphs", "off")
 # NetHack's character option as NLE takes it: role-race-alignment-gender, or @ for a random one.
 _ROLES = "arc bar cav hea kni mon pri ran rog sam tou val wiz".replace(" ", "|")
 CHARACTER = re.compile(rf"@|({_ROLES})-(hum|elf|dwa|gno|orc)-(law|neu|cha)-(mal|fem)")
@@ -27,6 +27,9 @@ CHARACTER = re.compile(rf"@|({_ROLES})-(hum|elf|dwa|gno|orc)-(law|neu|cha)-(mal|
 _NETHACK_TASK = re.compile(rf"(NetHackChallenge|NetHackScore)(:({CHARACTER.pattern}))?|{CHARACTER.pattern}")
 _GAME = re.compile(r"[A-Z][A-Za-z0-9]*")
 _MAX_SEED = 2**32 - 1  # numpy's legacy generators and NLE take no more
+GAME_LIMIT = 5_000
+"""Actions after which a game played to measure is cut off where nothing else is asked for, in what is designed now: as
+NLE cuts off NetHackScore, and five and a half minutes of an Atari game. A config names its own."""
 LATER = {"later": True}  # of a field that came after runs had been made: at its default it is not part of their hash
 
 
@@ -92,8 +95,9 @@ class TrainingConfig(ABC):
     precision: str = "auto"
     """float32 or bfloat16 arithmetic; auto takes bfloat16 where the GPU has it."""
     compile: str = dataclasses.field(default="auto", compare=False)
-    """Compile the policy's training step: on, off, or auto, on a GPU where it pays. How a run is computed, not which
-    run it is: it may change when a run goes on."""
+    """Compile the policy's training step: on, off, graphs (and replay it as CUDA graphs, in cloning), or auto, on a GPU
+    where it pays, with graphs where updates are small. How a run is computed, not which run it is: it may change when a
+    run goes on."""
     seed: int = 0
     """Seeds weights, data order and environments."""
     group: str = dataclasses.field(default="", metadata=LATER)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from training.config.base import TrainingConfig, default_core, default_task
+from training.config.base import GAME_LIMIT, TrainingConfig, default_core, default_task
 from training.config.checks import one_of
 from training.config.cloning import CloningConfig
 from training.errors import ConfigError
@@ -17,9 +17,9 @@ from training.shards.reader import Shards
 
 ACTIONS = {"nethack": 121, "atari": 18}
 """Where no demonstrations say otherwise."""
-RULES = (1, 2, 3)
-"""Versions of the rules for widths, batch and step size, the newest last; a plan names its own, so that its runs stay
-its."""
+RULES = (1, 2, 3, 4)
+"""Versions of the rules for widths, batch, step size and games, the newest last; a plan names its own, so that its
+runs stay its."""
 DEVICES = ("cpu", "cuda")
 """What the rules know of a machine: whether it trains on a GPU."""
 _UPDATES = 4000
@@ -53,10 +53,11 @@ def configure(
       goes down to 64 frames, in eight sequences at the least. On a GPU it holds 4,096 frames at the least, which keep
       it busy, or 1/1000 of the samples where that is less;
     - Adam's step size is 1e-3 · (N / 1e5)^(-1/4), between 1e-4 and 2e-3: larger models take smaller steps. An lstm's
-      has the power -1/2 below 1e5 parameters, up to 4e-3.
+      has the power -1/2 below 1e5 parameters, up to 4e-3;
+    - games, where any are played, are cut off after `GAME_LIMIT` actions.
 
-    Of the rules before, 2 and 1 know no GPU and take family 1 of policies, and 1 makes no exception of an lstm. Raises
-    ConfigError for what cannot be built or run.
+    Of the rules before, 3 cuts no game off. 2 and 1 know no GPU and take family 1 of policies, and 1 makes no
+    exception of an lstm. Raises ConfigError for what cannot be built or run.
     """
     check_rules(rules)
     device = device or device_here()
@@ -68,6 +69,8 @@ def configure(
         raise ConfigError(f"{shards.path} holds demonstrations of {shards.env}, but env = {env!r}; correct one.")
     core = core or default_core(env)
     choices = {"task": _game(shards) or default_task(env, "bc"), "family": family_of(env, rules), **choices}
+    if choices.get("episodes"):
+        choices = {"episode_steps": game_limit(rules), **choices}
     shape = {name: choices.pop(name) for name in ("batch_size", "unroll_length") if name in choices}
     checked = CloningConfig(
         env=env, core=core, task=choices["task"], family=choices["family"], flops=flops, samples=_MOST,
@@ -114,6 +117,11 @@ def device_here() -> str:
 def family_of(env: str, rules: int) -> int:
     """Version of the family of policies by these rules; Atari's has one."""
     return 2 if rules > 2 and env == "nethack" else 1
+
+
+def game_limit(rules: int) -> int:
+    """Actions after which games are cut off by these rules; 0 is the environment's own limit."""
+    return GAME_LIMIT if rules > 3 else 0
 
 
 def actions_of(env: str, shards: Shards | None) -> int:

@@ -2,7 +2,7 @@
 
     seeds = [0]
     separate = false
-    rules = 3          # for widths, batch and step size, of `training configure`; 2 unless given
+    rules = 4          # for widths, batch, step size and games, of `training configure`; 2 unless given
     device = "cpu"     # for which they are; of a GPU "cuda"
 
     [run]              # fields of every run, in place of what `training configure` would choose

@@ -7,7 +7,7 @@ from typing import Any
 
 from training.config.base import default_core, default_task
 from training.config.reinforcement import ReinforcementConfig
-from training.design.cloning import RULES, check_rules, family_of, step_size
+from training.design.cloning import RULES, check_rules, family_of, game_limit, step_size
 from training.errors import ConfigError
 from training.games.tasks import task_of
 from training.policies.family import count_params, spec_for, spec_of
@@ -34,13 +34,14 @@ def configure(
     """The run of a model of about `params` parameters on a budget (FLOPs); `choices` are fields of the config.
 
     With `init` among them, what is not given is that of the policy it names. Rules for the rest, of which
-    versions 1 and 2 differ from 3 in the family of policies alone:
+    versions 1 and 2 differ from 3 in the family of policies alone, and 3 from 4 in the limit of games:
 
     - 16 games side by side, 64 frames of each in an update; gradients of 256 frames: single ones for PPO in Atari, else
       sequences of 32. PPO passes over them three times in Atari and twice in NetHack, V-trace once;
     - Adam's step size is 1e-3 · (N / 1e5)^(-1/4), between 1e-4 and 2e-3;
     - the next rollout is played while one is learned from (`lag`);
-    - Atari's rewards are cut to 1 while learning; NetHack's discount is 0.999, its games being long.
+    - Atari's rewards are cut to 1 while learning; NetHack's discount is 0.999, its games being long;
+    - games, those that are learned from too, are cut off after `GAME_LIMIT` actions, as NetHackScore's are by itself.
 
     Raises ConfigError for what cannot be built or run.
     """
@@ -51,6 +52,7 @@ def configure(
     task = begun.task if begun else default_task(env, algorithm)
     family = begun.spec.family if begun else family_of(env, rules)
     fields = {**_RULES[env], "task": task, "family": family, "lag": 1, "epochs": {"nethack": 2, "atari": 3}[env]}
+    fields["episode_steps"] = game_limit(rules)
     if algorithm == "vtrace":
         fields |= {**_SEQUENCES, "epochs": 1}
     fields |= choices

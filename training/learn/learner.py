@@ -17,7 +17,7 @@ from training.policies.checkpoint import (
     optimizer_tensors,
     save_checkpoint,
 )
-from training.policies.compiled import LearningPolicy, compiles
+from training.policies.compiled import LearningPolicy, compiles, graphed
 from training.policies.family import PolicySpec, build
 from training.policies.loaded import load_weights
 from training.policies.networks.critic import Critic
@@ -67,7 +67,9 @@ class Learner:
             spec=spec,
             here=here,
             policy=policy,
-            learning=LearningPolicy(policy, compile=compiles(config, here.device)),
+            learning=LearningPolicy(
+                policy, compile=compiles(config, here.device), graphs=graphed(config, here.device, here.world)
+            ),
             critic=head,
             optimizer=torch.optim.Adam(parameters, lr=config.learning_rate, eps=1e-5 if head else 1e-8, fused=True),
             memory=() if head else policy.initial_state(config.batch_size // here.world, here.device),

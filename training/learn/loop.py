@@ -17,6 +17,7 @@ from training.learn.distributed import Place
 from training.learn.learner import Learner
 from training.learn.runs.folder import claim, resumed
 from training.learn.runs.monitor import Monitor
+from training.learn.runs.outlook import outlook
 from training.learn.runs.rows import sentence_of
 from training.learn.runs.table import append_row, check_table
 from training.policies.arithmetic import matrix_rate, precision
@@ -54,6 +55,8 @@ def loop_of(
         with Monitor(config, out, start=learner.update, peak=peak, quiet=not here.leads, wandb=wandb) as monitor:
             for sentence in (*learner.passed_over, *resumed(config, out, learner.update, learner.measured)):
                 monitor.say(sentence)
+            if learner.update < config.updates:
+                monitor.say(outlook(config, learner.update))
             learner.learning.tell = monitor.compiled
             yield Loop(
                 config=config, learner=learner, monitor=monitor, dtype=dtype, stop=stop, here=here, table=table,

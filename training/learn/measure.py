@@ -126,7 +126,10 @@ def measured_return(
     stop: StopFlag | None = None,
     tell: Tell = lambda what, done, total: None,
 ) -> dict[str, Any]:
-    """Columns of the run table that say how well the policy plays; raises InterruptedRunError as `measure` does."""
+    """Columns of the run table that say how well the policy plays; raises InterruptedRunError as `measure` does.
+
+    A game that was cut off, by a limit or a crash, counts with what it had reached; `games_cut_off` of them were.
+    """
 
     def watched(done: int, total: int) -> None:
         _check_stop(stop)
@@ -135,7 +138,12 @@ def measured_return(
     device = next(policy.parameters()).device
     cores = torch.get_num_threads()
     played = evaluate(policy, task, config.episodes, config.seed, workers=cores, device=device, progress=watched)
-    return {"return_mean": played.mean, "return_se": played.standard_error, "episodes": config.episodes}
+    return {
+        "return_mean": played.mean,
+        "return_se": played.standard_error,
+        "episodes": config.episodes,
+        "games_cut_off": played.cut_off,
+    }
 
 
 def _mean_over_games(sums: np.ndarray, counts: np.ndarray, shards: Shards) -> HeldoutLoss:

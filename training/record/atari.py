@@ -47,6 +47,7 @@ def collect(
     with atari_writer(out, task, source=source, report=report) as writer:
         recorder = _Recorder(writer, games, progress or (lambda done, total: None))
         with AtariVector(task, count=min(slots, games), threads=threads, seed=seed, games=games) as vector:
+            recorder.begin()
             returns = play(policy, vector, seed, watcher=recorder)
         return writer.finish(holdout=holdout, seed=seed), returns
 
@@ -60,6 +61,10 @@ class _Recorder:
         self._frames: dict[int, list[dict[str, Any]]] = {}
         self._played = np.zeros(0, np.int64)
         self._done = 0
+
+    def begin(self) -> None:
+        """Say that no game is recorded yet."""
+        self._progress(0, self._total)
 
     def chosen(self, frame: Transition, actions: np.ndarray) -> None:
         """Keep the newest picture of each game, and the action."""

@@ -1,1 +1,1 @@
-"""Many runs, each once: the sweep, its jobs on this machine or a Ray cluster, and the memory they need."""
+"""Many runs, each once: the sweep, and its jobs on this machine or a Ray cluster."""

@@ -5,13 +5,14 @@ nothing trains on without a driver.
 """
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +22,8 @@ from training.config.read import read_config
 from training.errors import MachineError, is_bug
 from training.files import write_atomically
 from training.interrupts import InterruptedRunError
+from training.learn.runs.monitor import PROGRESS
+from training.sweeps.sharing import Card, Sharing
 
 PATIENCE = 300.0
 """Seconds that a run waits for a process that trains it still: one whose driver was killed and that is about to end."""
@@ -82,38 +85,60 @@ class Executor(Protocol):
 
 
 class ThisMachine:
-    """Processes on this machine: as many as have cores, and, where there are GPUs, as fit into their memory."""
+    """Processes on this machine: as many as have cores, and, where there are GPUs, as fit into their memory.
 
-    def __init__(self, parallel: int, gpus: Sequence[float] = ()) -> None:
+    Fewer than these share a GPU where more of them train no faster together, by their rates.
+    """
+
+    def __init__(
+        self,
+        parallel: int,
+        gpus: Sequence[float] = (),
+        *,
+        by_rate: bool = False,
+        say: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
         """No process is started yet.
 
         parallel: most jobs at a time.
         gpus: memory of each that jobs may fill (bytes); none: compute on the CPU.
+        by_rate: find by their rates how many jobs share a GPU; without one, the CPU.
+        say: takes a sentence for the user.
         """
         self._parallel, self._free = parallel, list(gpus)
         self._gpus = list(gpus)
+        places = max(1, len(self._gpus)) if by_rate else 0
+        name = "GPU" if self._gpus else "CPU"
+        self._cards = [Card(sharing=Sharing(parallel), say=say, name=name) for _ in range(places)]
         self._running: dict[Job, tuple[subprocess.Popen[bytes], int | None]] = {}
 
     def room(self, job: Job) -> bool:
         """Whether this job can start now; one larger than any GPU starts when a GPU is empty, to try."""
-        return len(self._running) < self._parallel and (not self._gpus or self._gpu(job) is not None)
+        if len(self._running) >= self._parallel:
+            return False
+        return self._gpu(job) is not None if self._gpus else not self._full(0)
 
     def start(self, job: Job) -> None:
         """Start it, on the GPU with the most room."""
         gpu = self._gpu(job)
         if gpu is not None:
             self._free[gpu] -= job.memory
+        if self._cards:
+            self._cards[gpu or 0].begins(job)
         self._running[job] = begin(job, gpu), gpu
 
     def ended(self) -> list[tuple[Job, Ended]]:
         """Jobs that ended since the last call."""
         results = []
+        self._look()
         for job, (process, gpu) in list(self._running.items()):
             code = process.poll()
             if code is not None:
                 del self._running[job]
                 if gpu is not None:
                     self._free[gpu] += job.memory
+                if self._cards:
+                    self._cards[gpu or 0].ends(job)
                 results.append((job, Ended(code=code, words=last_words(job.folder))))
         return results
 
@@ -125,8 +150,30 @@ class ThisMachine:
             process.wait()
 
     def _gpu(self, job: Job) -> int | None:
-        fitting = [i for i, free in enumerate(self._free) if free >= job.memory or free == self._gpus[i]]
+        fitting = [
+            i
+            for i, free in enumerate(self._free)
+            if (free >= job.memory or free == self._gpus[i]) and not self._full(i)
+        ]
         return max(fitting, key=lambda i: self._free[i], default=None)
+
+    def _full(self, card: int) -> bool:
+        return bool(self._cards) and self._cards[card].full
+
+    def _look(self) -> None:
+        """Tell each card how fast its jobs train."""
+        for number, card in enumerate(self._cards):
+            if not card.sharing.settled:
+                card.look(
+                    {job: progress_of(job.folder) for job, (_, gpu) in self._running.items() if (gpu or 0) == number}
+                )
+
+
+def progress_of(folder: Path) -> Mapping[str, Any]:
+    """Where the process of a job is, as `training.learn.runs.monitor` writes it; nothing before its first word."""
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads((folder / PROGRESS).read_text())
+    return {}
 
 
 def begin(job: Job, gpu: int | None = None) -> "subprocess.Popen[bytes]":

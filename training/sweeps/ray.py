@@ -7,9 +7,9 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from training.design.memory import FILLED, run_memory
 from training.errors import ConfigError, MachineError
 from training.sweeps.jobs import MACHINE, Ended, Job, begin, exit_code, last_words
-from training.sweeps.memory import FILLED, run_memory
 
 
 class Cluster:

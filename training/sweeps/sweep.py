@@ -7,7 +7,6 @@ trained, meets a bug, or dies too often, gets a row that says why, and is tried 
 """
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -22,7 +21,6 @@ from training.config.base import TrainingConfig
 from training.errors import MachineError, TrainingError
 from training.files import locked
 from training.interrupts import InterruptedRunError, stop_on_signals
-from training.learn.runs.monitor import PROGRESS
 from training.learn.runs.rows import failure_row
 from training.learn.runs.table import append_row, check_table, read_rows
 from training.sweeps.jobs import (
@@ -35,6 +33,7 @@ from training.sweeps.jobs import (
     Job,
     last_lines,
     log_of,
+    progress_of,
 )
 
 TABLE = "runs.csv"
@@ -59,10 +58,8 @@ class Run:
 
     @property
     def progress(self) -> Mapping[str, Any]:
-        """Where its process is, as `training.learn.runs.monitor` writes it; nothing before its first word."""
-        with contextlib.suppress(OSError, ValueError):
-            return json.loads((self.job.folder / PROGRESS).read_text())
-        return {}
+        """Where its process is, as the monitor of the run writes it; nothing before its first word."""
+        return progress_of(self.job.folder)
 
 
 @dataclass(kw_only=True)

@@ -97,8 +97,8 @@ def test_a_proposal_stays_within_the_family():
         ("[[grid]]\nflops = 1e12\nparams = []", "params must be positive, got no number"),
         ("seeds = [-1]\n[[grid]]\nflops = 1e12\nparams = [2e4]", "seeds must be whole numbers"),
         ("seeds = 3\n[[grid]]\nflops = 1e12\nparams = [2e4]", "seeds must be a list"),
-        ("rules = 4\n[[grid]]\nflops = 1e12\nparams = [2e4]", "rules must be one of 1, 2, 3, got 4"),
-        ("rules = true\n[[grid]]\nflops = 1e12\nparams = [2e4]", "rules must be one of 1, 2, 3, got True"),
+        ("rules = 5\n[[grid]]\nflops = 1e12\nparams = [2e4]", "rules must be one of 1, 2, 3, 4, got 5"),
+        ("rules = true\n[[grid]]\nflops = 1e12\nparams = [2e4]", "rules must be one of 1, 2, 3, 4, got True"),
         ("device = 'tpu'\n[[grid]]\nflops = 1e12\nparams = [2e4]", "device must be cpu or cuda, got 'tpu'"),
         ("separate = 1\n[[grid]]\nflops = 1e12\nparams = [2e4]", "separate must be true or false"),
         ("[run]\nflops = 1e12\n[[grid]]\nflops = 1e12\nparams = [2e4]", "flops of a run is settled by the grid"),
@@ -145,7 +145,7 @@ def test_a_committed_plan_keeps_the_rules_of_its_table(tmp_path, name):
 
 
 def test_a_plan_names_its_rules():
-    assert 'rules = 3\ndevice = "cpu"\n' in to_toml(propose([1e12], run={"env": "nethack"}, actions=121))
+    assert 'rules = 4\ndevice = "cpu"\n' in to_toml(propose([1e12], run={"env": "nethack"}, actions=121))
     old, new = (RunGrid(grid={3.2e11: [2e4]}, rules=rules).runs[0] for rules in (1, 2))
     assert (old.batch_size, old.unroll_length, old.learning_rate) == (8, 32, 1.5e-3)
     assert (new.batch_size, new.unroll_length, new.learning_rate) == (8, 8, 2.3e-3)
@@ -158,6 +158,20 @@ def test_a_plan_names_its_rules():
     for run in ({"core": "transformer"}, {"env": "atari"}):
         of_both = (RunGrid(grid={1e13: [5e4]}, run=run, rules=rules).runs[0].identity for rules in (1, 2))
         assert len(set(of_both)) == 1
+
+
+@pytest.mark.parametrize("run", [{"episodes": 30}, {"algorithm": "ppo", "task": "NetHackScore"}])
+def test_games_have_a_limit_in_what_is_designed_now(run):
+    def made(**choices):
+        return RunGrid(grid={1e12: [2.2e4]}, **choices).runs[0]
+
+    now, before = made(run=run), made(run=run, rules=3)
+    assert (now.episode_steps, before.episode_steps) == (5_000, 0)
+    assert replace(now, episode_steps=0) == before
+    assert made(run={**run, "episode_steps": 0}) == before
+    assert made(run={**run, "episode_steps": 70}).episode_steps == 70
+    unplayed = made(run={"episodes": 0})
+    assert unplayed.identity == made(run={"episodes": 0}, rules=3).identity
 
 
 def test_a_file_without_rules_means_the_same_in_every_release(tmp_path):

@@ -16,7 +16,7 @@ from memory_runs import run_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from training.design.cloning import configure
-from training.design.throughput import noise
+from training.design.noise import noise
 from training.learn import bc, rl
 from training.learn.distributed import Place
 from training.learn.learner import Learner

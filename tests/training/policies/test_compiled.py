@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.utils import counters
+from torch._functorch._aot_autograd.utils import make_boxed_func
 
 from training.config.cloning import CloningConfig
-from training.design.throughput import noise
+from training.config.reinforcement import ReinforcementConfig
+from training.design.noise import noise
 from training.policies import compiled
 from training.policies.arithmetic import to_device
-from training.policies.compiled import WORTH, LearningPolicy, compiles
+from training.policies.compiled import GRAPHED, WORTH, LearningPolicy, compiles, graphed
 from training.policies.family import PolicySpec, build
 from training.policies.networks import embedding
 
@@ -80,8 +83,9 @@ def test_a_compiled_step_is_the_same_step_in_one_graph(as_on_a_gpu, name, dtype)
             found.append(step(called, policy, batch, dtype))
         torch.testing.assert_close(*found)
     assert learning.ready
-    assert len(told) == 1
-    assert told[0].startswith("the policy is compiled, in ")
+    assert told[0] == "Compiling the policy, which takes about a minute."
+    assert len(told) == 2
+    assert told[1].startswith("the policy is compiled, in ")
     assert counters["stats"]["unique_graphs"] == 1
 
 
@@ -108,7 +112,7 @@ def test_the_path_of_a_gpu_breaks_no_graph(name):
     learning, told = LearningPolicy(policy, compile=True), []
     learning.tell = lambda sentence, seconds: told.append(sentence)
     logits, gradients = step(learning, policy, batch_of(name, device=META))
-    assert told[0].startswith("the policy is compiled, in ")
+    assert told[1].startswith("the policy is compiled, in ")
     assert (logits.device, {g.device for g in gradients}) == (META, {META})
 
 
@@ -126,7 +130,7 @@ def test_where_compiling_fails_the_policy_is_called_as_it_is(monkeypatch, name):
         torch.testing.assert_close(found, wanted, atol=0, rtol=0)
     step(learning, policy, batch)
     reason = "RuntimeError: no compiler on this machine"
-    assert told == [f"the policy cannot be compiled ({reason}); the run goes on uncompiled."]
+    assert told[1:] == [f"the policy cannot be compiled ({reason}); the run goes on uncompiled."]
     assert all(torch.equal(now, before) for now, before in zip(policy.buffers(), buffers, strict=True))
 
 
@@ -150,7 +154,7 @@ def test_a_full_memory_is_no_failure_to_compile(monkeypatch):
     def full(*given):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(learning, "_features", full)
+    monkeypatch.setattr(compiled, "_compiled", lambda policy, graphs: full)
     with pytest.raises(torch.OutOfMemoryError):
         learning(batch_of("lstm"), policy.initial_state(3))
 
@@ -167,6 +171,113 @@ def test_what_is_compiled_where_nothing_is_said():
     for device in (CPU, CUDA):
         assert compiles(run(20_000, compile="on"), device)
         assert not compiles(run(compile="off"), device)
+
+
+def test_small_updates_of_cloning_are_graphs_on_a_gpu():
+    def run(share=1.0, samples=WORTH, **choices):
+        """A run whose update costs this share of the most that is recorded."""
+        shape = {"batch_size": 8, "unroll_length": 32}
+        return CloningConfig(params=1000, samples=samples, flops=share * GRAPHED * samples / 256, **shape, **choices)
+
+    assert graphed(run(), CUDA)
+    assert not graphed(run(1.01), CUDA)
+    assert graphed(run(9.0, compile="graphs"), CUDA)
+    assert not graphed(run(samples=WORTH - 256), CUDA)  # too short to be compiled
+    assert not graphed(run(), CPU)
+    assert not graphed(run(), CUDA, processes=2)
+    for choice in ("on", "off"):
+        assert not graphed(run(compile=choice), CUDA)
+    assert compiles(run(compile="graphs"), CPU)  # compiled all the same
+    playing = ReinforcementConfig(params=1000, samples=WORTH, flops=1e12, compile="graphs")
+    assert not graphed(playing, CUDA)
+
+
+class Replayed:
+    """A compiler whose results lie in fixed memory that every call writes over, as those of CUDA graphs do.
+
+    baked: it computes with what it was first called with, as a graph would that copies no inputs.
+    """
+
+    def __init__(self, baked=False):
+        self.baked, self.modes, self.calls = baked, [], 0
+
+    def __call__(self, graph, inputs, mode=None):
+        self.modes.append(mode)
+        static = self._static if mode == "reduce-overhead" else make_boxed_func
+        return aot_autograd(
+            fw_compiler=lambda module, _: static(module.forward), bw_compiler=lambda module, _: static(module.forward)
+        )(graph, inputs)
+
+    def _static(self, forward):
+        kept = []
+
+        def call(arguments):
+            self.calls += 1
+            if not (self.baked and kept):
+                results = forward(*arguments)
+                for place, result in zip(kept or [None] * len(results), results, strict=True):
+                    if place is not None and isinstance(result, torch.Tensor):
+                        place.data.copy_(result)
+                if not kept:
+                    kept.extend(r.clone() if isinstance(r, torch.Tensor) else r for r in results)
+            return [part.data if isinstance(part, torch.Tensor) else part for part in kept]
+
+        call._boxed_call = True
+        return call
+
+
+@pytest.mark.parametrize("name", ["lstm", "transformer", "cnn"])
+def test_results_in_memory_that_is_written_over_are_safe(as_on_a_gpu, monkeypatch, name):
+    """Several steps of learning, with a memory that is carried on, as `training.learn.bc` takes them."""
+    backend, told, weights = Replayed(), [], []
+    monkeypatch.setattr(compiled, "BACKEND", backend)
+    for graphs in (True, False):
+        policy = policy_of(name)
+        learning = LearningPolicy(policy, compile=graphs, graphs=graphs)
+        learning.tell = lambda sentence, seconds: told.append(sentence)
+        optimizer = torch.optim.SGD(policy.parameters(), lr=0.01)
+        memory, losses = policy.initial_state(3), []
+        for seed in range(4):
+            before, copied = memory, [part.clone() for part in memory]
+            logits, memory = learning(batch_of(name, seed=seed), before)
+            assert all(map(torch.equal, before, copied))
+            losses.append(logits.square().mean())
+            optimizer.zero_grad(set_to_none=True)
+            losses[-1].backward()
+            optimizer.step()
+        weights.append([*policy.parameters(), *memory, torch.stack(losses)])
+    torch.testing.assert_close(*weights)
+    assert backend.modes == ["reduce-overhead"]
+    assert backend.calls >= 2 * 4
+    assert "its steps are CUDA graphs" in told[1]
+
+
+def test_graphs_that_compute_something_else_are_left_out(as_on_a_gpu, monkeypatch):
+    backend, told = Replayed(baked=True), []
+    monkeypatch.setattr(compiled, "BACKEND", backend)
+    policy, batch = policy_of("lstm"), batch_of("lstm")
+    learning = LearningPolicy(policy, compile=True, graphs=True)
+    learning.tell = lambda sentence, seconds: told.append(sentence)
+    torch.testing.assert_close(step(learning, policy, batch), step(policy, policy, batch))
+    assert backend.modes == ["reduce-overhead", None]
+    assert told[1].startswith("its steps cannot be CUDA graphs (RuntimeError: replayed, their features are ")
+    assert told[2].startswith("the policy is compiled, in ")
+    assert len(told) == 3
+
+
+def test_where_graphs_have_no_memory_they_are_left_out(monkeypatch):
+    def full(policy, graphs):
+        if graphs:
+            raise_it = torch.OutOfMemoryError("CUDA out of memory.")
+            return lambda *given: (_ for _ in ()).throw(raise_it)
+        return policy.features
+
+    monkeypatch.setattr(compiled, "_compiled", full)
+    policy, told = policy_of("lstm"), []
+    learning = LearningPolicy(policy, compile=True, graphs=True)
+    learning.tell = lambda sentence, seconds: told.append(sentence)
+    learning(batch_of("lstm"), policy.initial_state(3))
+    assert told[1] == "its steps cannot be CUDA graphs (there is no memory for them); it is compiled without."
 
 
 @pytest.mark.slow
@@ -197,5 +308,5 @@ def test_the_machines_compiler_gives_the_same_and_is_asked_once(name, tmp_path):
     ]
     for done, counted in zip(told, ("2 0", "0 2"), strict=True):
         assert done.returncode == 0, done.stderr[-2000:]
-        assert done.stdout.splitlines()[0].endswith(f"torch keeps it in {tmp_path / 'compiled'}.")
-        assert done.stdout.splitlines()[1] == counted
+        assert done.stdout.splitlines()[1].endswith(f"torch keeps it in {tmp_path / 'compiled'}.")
+        assert done.stdout.splitlines()[2] == counted

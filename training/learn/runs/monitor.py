@@ -1,4 +1,4 @@
-"""What a run shows while it goes: a bar on the terminal, TensorBoard, W&B if asked, and a file for who watches it."""
+"""What a run shows while it goes: a bar or lines, TensorBoard, W&B if asked, and a file for who watches it."""
 
 import contextlib
 import dataclasses
@@ -12,22 +12,27 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from training.config.base import TrainingConfig
 from training.errors import ConfigError, MachineError
 from training.files import write_atomically
 from training.games.vector import GameResult
+from training.learn.runs.outlook import remaining, seconds_left
 
 EVERY = 1.0
 """Seconds between two readings of the loss; reading it makes a GPU wait."""
 MEASURED = (
     *("params", "samples", "flops", "unique_samples"),
-    *("loss", "loss_se", "heldout_games", "heldout_frames", "return_mean", "return_se", "episodes"),
+    *("loss", "loss_se", "heldout_games", "heldout_frames", "return_mean", "return_se", "episodes", "games_cut_off"),
 )
 """Columns of the run table that are logged at checkpoints, where a row has them."""
 PROGRESS = "progress.json"
-"""Beside a run's checkpoints, once a second: update, updates, loss or return, flops_per_second, seconds_left, doing."""
+"""Beside a run's checkpoints, once a second: update, updates, loss or return, frames_per_second, flops_per_second,
+seconds_left, doing."""
+LINES = 10.0
+"""Seconds between two lines where there is no terminal, at the least; of a long run a hundredth of it."""
+_KNOWN = 3.0  # seconds of training from which on its rate says how long the rest takes
 _GAMES = 100  # the last ones, whose mean return is shown
 
 
@@ -58,6 +63,9 @@ class Monitor:
         self._frames, self._seconds = 0, 0.0
         self._scores: deque[float] = deque(maxlen=_GAMES)
         self._waited: float | None = None
+        self._of_measuring: float | None = None  # seconds that the last checkpoint took to measure
+        self._measuring_since: float | None = None
+        self._told, self._line = False, time.perf_counter()
         if quiet:
             return
         from torch.utils.tensorboard import SummaryWriter  # slow to import
@@ -66,12 +74,7 @@ class Monitor:
         if wandb:
             self._wandb = _wandb_run(config, out)
         if self._console.is_terminal:
-            shown = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.fields[message]}"),
-                TimeRemainingColumn(),
-            )
+            shown = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[message]}")
             self._bar = Progress(*shown, console=self._console, transient=True)
             self._task = self._bar.add_task("training", total=config.updates, completed=start, message="")
 
@@ -137,17 +140,29 @@ class Monitor:
             message = f"return {values['return/last_games']:.4g}"
         self._log(values, update)
         shown = {"return": values["return/last_games"]} if self._scores else {"loss": loss}
-        left = (self._config.updates - update) * self._config.samples_per_update / speed
-        self._write(update=update, doing="training", flops_per_second=flops, seconds_left=left, **shown)
+        of_an_update = self._seconds / self._frames * self._config.samples_per_update
+        left = seconds_left(self._config, update, of_an_update, self._of_measuring)
+        rest = remaining(self._config, update, left, self._of_measuring)
+        self._write(
+            update=update, doing="training", frames_per_second=speed, flops_per_second=flops, seconds_left=left, **shown
+        )
+        message = f"{message} · {speed:,.0f} frames/s · {flops:.2g} FLOP/s · {flops / self._peak:.0%} of peak · {rest}"
         if self._bar:
-            message = f"{message} · {speed:,.0f} frames/s · {flops:.2g} FLOP/s · {flops / self._peak:.0%} of peak"
             self._bar.update(self._task, completed=update, message=message)
+        if not self._told and self._seconds > _KNOWN and left > LINES:
+            self._told = True
+            self.say(f"At {self._frames / self._seconds:,.0f} frames/s: {rest}.")
+        elif self._line_due(left):
+            self.say(f"update {update:,} of {self._config.updates:,} · {message}")
 
     def measuring(self, what: str, done: int, total: int) -> None:
         """How far the measuring at a checkpoint has come, and what is being done."""
         now = time.perf_counter()
+        self._measuring_since = self._measuring_since or now
         if now - self._last_written >= EVERY:
             self._write(doing=f"{what} {done:,}/{total:,}")
+        if self._line_due():
+            self.say(f"{what}: {done:,} of {total:,} after {now - self._measuring_since:.0f} s")
         if self._bar:
             message = f"{done:,} of {total:,}"
             if self._measuring is None:
@@ -161,10 +176,21 @@ class Monitor:
         """
         self._log({f"measured/{k}": row[k] for k in MEASURED if row.get(k) is not None}, update)
         self._last = time.perf_counter()
+        if self._measuring_since is not None:
+            self._of_measuring, self._measuring_since = self._last - self._measuring_since, None
+            self._told = False  # more is known now
         if self._bar and self._measuring is not None:
             self._bar.remove_task(self._measuring)
             self._bar.refresh()
             self._measuring = None
+
+    def _line_due(self, left: float = 0.0) -> bool:
+        """Whether it is time for a line where there is no terminal. left: seconds that the run goes on."""
+        now = time.perf_counter()
+        if self._bar or now - self._line < max(LINES, left / 100):
+            return False
+        self._line = now
+        return True
 
     def say(self, sentence: str) -> None:
         """A sentence for the user, on stderr."""

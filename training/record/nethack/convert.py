@@ -58,6 +58,7 @@ def convert(
         with nethack_writer(out, source=str(root.resolve()), options=options, report=report) as writer:
             sources = _list_games(root, scratch, writer)[:games]
             frames = 0
+            progress(0, len(sources), 0)
             with contextlib.closing(encoded(scratch, sources, writer.done, writer.block, workers)) as results:
                 for done, (item, game) in enumerate(results, start=1):
                     if isinstance(game, str):

@@ -145,6 +145,7 @@ class _Recording:
         """Play all streams; returns when every worker is gone."""
         began = time.monotonic()
         self.todo = self.streams[::-1]
+        self.progress(0, self.total)
         self.workers = {worker.link: worker for worker in (self._launch() for _ in range(min(workers, len(self.todo))))}
         main = threading.current_thread() is threading.main_thread()
         with stop_on_signals() if main else contextlib.nullcontext() as flag:

@@ -8,15 +8,15 @@ import sys
 import pytest
 
 from training.design.cloning import configure
+from training.design.memory import CONTEXT, run_memory
 from training.design.reinforcement import configure as configure_rl
 from training.policies.family import count_params, spec_for
-from training.sweeps.memory import CONTEXT, run_memory
 
 STEPS = """
 import sys
 import torch
 from training.design.cloning import configure, spec_in
-from training.design.throughput import noise
+from training.design.noise import noise
 from training.policies.arithmetic import to_device
 from training.policies.family import build
 from training.policies.losses import cloning_loss
