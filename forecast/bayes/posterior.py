@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import arviz as az
@@ -16,6 +17,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from forecast.arguments import numbers, of_kind
 from forecast.bayes.diagnostics import Diagnostics
 from forecast.bayes.frontier import FURTHEST, STEPS, Frontier
 from forecast.bayes.pace import DOF, Pace
@@ -121,6 +123,7 @@ class Posterior:
 
     def group_name(self, group: str | None) -> str:
         """The name of the group; None is allowed where there is one. Raises ForecastError for an unknown group."""
+        of_kind("group", group, (str, NoneType), f"the name of one: {', '.join(self.groups)}")
         if group is None and len(self.groups) == 1:
             return self.groups[0]
         if group not in self.groups:
@@ -161,25 +164,30 @@ class Posterior:
         params, samples: [P].
         flops: compute of each run [P]; None: from the fitted cost of a sample.
 
-        Raises ForecastError for points that are not positive and finite, and for an unknown group.
+        Raises ForecastError for points that are not positive finite numbers, and for an unknown group.
         """
         name = self.group_name(group)
-        params, samples = np.broadcast_arrays(np.atleast_1d(params).astype(float), np.atleast_1d(samples).astype(float))
-        points = {"params": params, "samples": samples}
+        points = {"params": numbers("params", params), "samples": numbers("samples", samples)}
         if flops is not None:
-            points["flops"] = np.broadcast_to(flops, params.shape).astype(float)
+            points["flops"] = numbers("flops", flops)
+        count = max(map(len, points.values()))
+        if any(len(values) not in (1, count) for values in points.values()):
+            counts = ", ".join(f"{len(values)} {column}" for column, values in points.items())
+            raise ForecastError(f"there are {counts}; give as many of each, or one for all points.")
+        points = {column: np.broadcast_to(values, count) for column, values in points.items()}
         for column, values in points.items():
             bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
             if bad.size:
                 raise ForecastError(
                     f"{column} of point {bad[0] + 1} is {values[bad[0]]:g}; give positive finite numbers."
                 )
-        spent = points["flops"] if flops is not None else self.cost[name](params) * samples
-        law = self.log_loss(params, samples, group=name, pace=False)
+        at_params, at_samples = points["params"], points["samples"]
+        spent = points.get("flops", self.cost[name](at_params) * at_samples)
+        law = self.log_loss(at_params, at_samples, group=name, pace=False)
         law = law + self._lag(name, np.log10(spent / self.largest_flops(name)))
-        loss, returns = self._new_run(name, law, params)
+        loss, returns = self._new_run(name, law, at_params)
         shown = np.exp(np.minimum(loss, _HIGHEST)) if self.has_losses else None
-        return Prediction(params=params, samples=samples, flops=spent, loss=shown, returns=returns)
+        return Prediction(params=at_params, samples=at_samples, flops=spent, loss=shown, returns=returns)
 
     def _new_run(self, name: str, law: np.ndarray, params: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Log loss of a new run, and its return; law: log loss by the law [S, P]."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from forecast.arguments import number, of_kind, whole
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.provenance import Provenance
 from forecast.decide.information import ViewDraws, regrets
@@ -113,12 +114,11 @@ def next_runs(
     The loss decides; without losses in the table, the return over the lowest. Raises ForecastError for numbers that are
     not positive, an unknown group, and a spend that no run fits into.
     """
-    name = posterior.group_name(group)
-    for what, value in {"target_flops": target_flops, "spend": spend, "count": count}.items():
-        if not (np.isfinite(value) and value > 0):
-            raise ForecastError(f"{what} is {value:g}; give a positive number.")
+    of_kind("posterior", posterior, Posterior, "what forecast.fit returned")
+    name, count = posterior.group_name(group), whole("count", count, 1)
+    target_flops, spend = number("target_flops", target_flops), number("spend", spend)
     few = posterior.thinned(_DRAWS)
-    plans = _plans(few, name, min(spend, target_flops), spend, int(count))
+    plans = _plans(few, name, min(spend, target_flops), spend, count)
     runs = pd.concat(plans, ignore_index=True)
     options = _options(few, name, target_flops)
     f = few.log_loss(options, target_flops / few.cost[name](options), group=name, pace=False)
@@ -141,8 +141,8 @@ def next_runs(
     return Plan(
         group=name,
         objective="return" if rising else "loss",
-        target_flops=float(target_flops),
-        spend=float(spend),
+        target_flops=target_flops,
+        spend=spend,
         cost=cost,
         runs=chosen,
         grid=grid[["params", "samples", "flops"]],

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from forecast.arguments import number, of_kind, one_of
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.prediction import QUANTILE_NAMES, QUANTILES
 from forecast.bayes.provenance import Provenance
@@ -81,7 +82,7 @@ class Recommendation:
 
         Raises ForecastError outside the sizes that were weighed.
         """
-        grid = np.log(self.regret["params"].to_numpy())
+        params, grid = number("params", params), np.log(self.regret["params"].to_numpy())
         if not grid[0] <= np.log(params) <= grid[-1]:
             low, high = self.regret["params"].iloc[[0, -1]]
             raise ForecastError(
@@ -150,12 +151,12 @@ def recommend(
     finite; a model that would need more leaves the rest of its budget unspent. Expectations are over the posterior,
     not of a law with mean exponents. Raises ForecastError for bad numbers and for constraints that leave nothing.
     """
-    name = posterior.group_name(group)
+    of_kind("posterior", posterior, Posterior, "what forecast.fit returned")
+    name, flops = posterior.group_name(group), number("flops", flops)
     objective = _objective(posterior, objective)
     limits = {"max_params": max_params, "max_samples": max_samples}
-    for what, value in {"flops": flops, **limits}.items():
-        if value is not None and not (np.isfinite(value) and value > 0):
-            raise ForecastError(f"{what} is {value}; give a positive number.")
+    limits = {what: None if value is None else number(what, value) for what, value in limits.items()}
+    max_params, max_samples = limits.values()
     smallest = float(posterior.sizes(name, flops)[0])
     if max_params is not None and max_params < smallest:
         raise ForecastError(f"max_params {count(max_params)} is below every size weighed, from {count(smallest)} up.")
@@ -169,7 +170,7 @@ def recommend(
     draws = {"loss": predicted.loss, "return": predicted.returns}
     return Recommendation(
         group=name,
-        flops=float(flops),
+        flops=flops,
         objective=objective,
         params=params,
         samples=samples,
@@ -187,8 +188,7 @@ def recommend(
 
 
 def _objective(posterior: Posterior, objective: str) -> str:
-    if objective not in ("auto", "return", "loss"):
-        raise ForecastError(f"objective is {objective!r}; choose auto, return or loss.")
+    one_of("objective", objective, ("auto", "return", "loss"))
     if objective == "return" and not posterior.has_returns:
         raise ForecastError(f"{posterior.runs.source} has no returns; use the objective loss.")
     if objective == "loss" and not posterior.has_losses:

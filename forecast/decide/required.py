@@ -1,11 +1,12 @@
 """The inverse question: a target -> the least budget that reaches it."""
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from forecast.arguments import number, of_kind
 from forecast.bayes.posterior import Posterior
 from forecast.decide.weigh import weigh
 from forecast.errors import ForecastError
@@ -70,31 +71,28 @@ def required(
     Sought from a thousandth of the table's largest compute to a million times it. Raises ForecastError unless exactly
     one target is given, of a kind that the table has, and the probability lies between 0 and 1.
     """
+    of_kind("posterior", posterior, Posterior, "what forecast.fit returned")
     if (loss is None) == (returns is None):
         raise ForecastError("give one target: either a loss or a return.")
     if returns is not None and not posterior.has_returns:
         raise ForecastError(f"{posterior.runs.source} has no returns; ask for a loss, or add return_mean and episodes.")
     if loss is not None and not posterior.has_losses:
         raise ForecastError(f"{posterior.runs.source} has no losses; ask for a return.")
-    if not 0 < probability < 1:
+    target, value = ("loss", loss) if loss is not None else ("return", returns)
+    value = number(target, value, positive=False)
+    if not 0 < number("probability", probability, positive=False) < 1:
         raise ForecastError(f"probability is {probability}; give a number between 0 and 1.")
     name, few = posterior.group_name(group), posterior.thinned(_FEWER_DRAWS)
-    objective = "loss" if returns is None else "return"
     rows = []
     for step in np.arange(-_BELOW, _BEYOND + 0.01, 0.25):
         flops = posterior.largest_flops(name) * 10**step
-        weighed = weigh(few, name, flops, objective, None, None)
+        weighed = weigh(few, name, flops, target, None, None)
         best = int(np.argmax(weighed.score))
         predicted = few.predict(weighed.params[best], weighed.samples[best], group=name)
-        if loss is not None:
-            hit = np.asarray(predicted.loss) <= loss
-        else:
-            hit = np.asarray(predicted.returns) >= cast(float, returns)
+        hit = np.asarray(predicted.loss) <= value if loss is not None else np.asarray(predicted.returns) >= value
         rows.append((flops, float(weighed.params[best]), float(weighed.samples[best]), float(np.mean(hit))))
     curve = pd.DataFrame(rows, columns=["flops", "params", "samples", "probability"])
     crossing = _first_crossing(curve, probability)
-    target, value = ("loss", loss) if loss is not None else ("return", returns)
-    assert value is not None
     return Required(group=name, target=target, value=value, probability=probability, curve=curve, **crossing)
 
 

@@ -12,18 +12,21 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from os import cpu_count
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
 from forecast import classical
+from forecast.arguments import of_kind, one_of, whole
 from forecast.bayes.fit import fit
 from forecast.bayes.prediction import QUANTILE_NAMES, QUANTILES
 from forecast.decide.recommend import recommend
 from forecast.decide.weigh import weigh
 from forecast.errors import FitError, ForecastError
 from forecast.model.laws import LAWS
+from forecast.runs.read import as_runs
 from forecast.runs.table import Runs, return_offset
 from forecast.verify.crps import LEVELS, crps_at_levels
 from forecast.verify.optima import Optimum, Profile, optima, profiles
@@ -99,7 +102,7 @@ class _Answer:
 
 
 def backtest(
-    runs: Runs,
+    runs: Runs | str | Path | pd.DataFrame,
     *,
     methods: tuple[str, ...] = METHODS,
     cutoffs: int | None = None,
@@ -110,6 +113,7 @@ def backtest(
 ) -> Backtest:
     """Back-test the methods on every group of a table.
 
+    runs: a run table, or a file, a bundled name or a DataFrame, which are read by `forecast.read_runs`.
     methods: of `METHODS`, and `BELOW_1`; those of losses are left out where the table has none.
     cutoffs: of each group; 10, or fewer where there are more than three groups.
     law: of our own method.
@@ -120,18 +124,18 @@ def backtest(
     Raises ForecastError for an unknown method, methods of losses alone for a table without them, or a table whose
     compute spans too little to leave anything ahead.
     """
-    unknown = [m for m in methods if m not in (*METHODS, BELOW_1)]
-    if unknown:
-        raise ForecastError(f"method {unknown[0]!r} does not exist; choose from {', '.join(METHODS)}.")
+    of_kind("methods", methods, (tuple, list), "a tuple of names")
+    for method in methods:
+        one_of("method", method, (*METHODS, BELOW_1))
+    one_of("law", law, LAWS)
+    cutoffs = None if cutoffs is None else whole("cutoffs", cutoffs, 1, 100)
+    workers = None if workers is None else whole("workers", workers, 1, 1024)
+    runs, seed = as_runs(runs), whole("seed", seed)
     if not runs.has_losses:
         usable = ("ours", *classical.RETURN_METHODS)
         methods = tuple(m for m in methods if m in usable)
         if not methods:
             raise ForecastError(f"{runs.source} has no losses; choose methods from {', '.join(usable)}.")
-    if law not in LAWS:
-        raise ForecastError(f"law {law!r} does not exist; choose one of {', '.join(LAWS)}.")
-    if cutoffs is not None and not 1 <= cutoffs <= 100:
-        raise ForecastError(f"cutoffs is {cutoffs}; give a number from 1 to 100.")
     count = cutoffs or max(4, min(10, _CUTOFFS // len(runs.groups)))
     tasks = []
     for group in runs.groups:
@@ -150,8 +154,8 @@ def backtest(
         parts[i] = part
         if progress:
             progress(done, len(tasks))
-    whole = {k: pd.concat([p[k] for p in parts if p], ignore_index=True) for k in TABLES}
-    return Backtest(**whole, sha256=runs.sha256)
+    tables = {k: pd.concat([p[k] for p in parts if p], ignore_index=True) for k in TABLES}
+    return Backtest(**tables, sha256=runs.sha256)
 
 
 def _worked(tasks: list[_Task], workers: int) -> Iterator[tuple[int, dict[str, pd.DataFrame]]]:

@@ -1,6 +1,6 @@
 """A frozen forecast, scored against the run that carried it out.
 
-    forecast.score("recommendation.toml", forecast.read_runs("runs.csv", to_fit=False)).sentence
+    forecast.score("recommendation.toml", "runs.csv").sentence
 
 The score is the continuous ranked probability score (`forecast.verify.crps`). Of losses it is that of the natural log,
 as in back-tests; of returns, which may be negative, that of the return itself.
@@ -8,14 +8,18 @@ as in back-tests; of returns, which may be negative, that of the return itself.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from forecast.arguments import of_kind
 from forecast.errors import ForecastError
 from forecast.numbers import count, decimals, digits, percent, plain, scientific, share
+from forecast.runs.read import as_runs
 from forecast.runs.table import Runs
 from forecast.verify.crps import crps
 from forecast.verify.frozen import Frozen, read_frozen
@@ -202,15 +206,18 @@ def _hit(inside: bool) -> str:
     return "inside" if inside else "outside"
 
 
-def score(recommendation: str | Path, runs: Runs, *, group: str | None = None) -> Score:
+def score(recommendation: str | Path, runs: Runs | str | Path | pd.DataFrame, *, group: str | None = None) -> Score:
     """Score the forecast in a recommendation.toml against the runs that carried it out.
 
+    runs: a run table, or a file, a bundled name or a DataFrame, which are read by `forecast.read_runs`.
     Such a run ends, at the last row of its training, within 10% of the recommended params and 5% of its FLOPs, in the
     forecast's group where the table has that, or in `group`. Several of them (seeds) are scored each by itself.
     Raises ForecastError if the file is no recommendation, if no run carried it out (the nearest are named), if none of
     them has what was forecast, or if the forecast was made from this very table and so has seen the outcome.
     """
-    frozen = read_frozen(recommendation)
+    of_kind("recommendation", recommendation, (str, PathLike), "the file that Recommendation.to_toml was written to")
+    of_kind("group", group, (str, NoneType), "its name")
+    frozen, runs = read_frozen(recommendation), as_runs(runs, to_fit=False)
     last = _last_rows(runs, frozen, group)
     off = np.log(last[["params", "flops"]].to_numpy(float) / [frozen.params, frozen.flops])
     near = (np.abs(np.expm1(off)) <= np.array([SIZE_SLACK, COMPUTE_SLACK]) * (1 + 1e-9)).all(axis=1)
