@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import arviz as az
 import numpy as np
 import pandas as pd
 from scipy import stats
+
+from forecast.bayes.quiet import az
 
 MAX_RHAT = 1.03  # for the worst of some hundred numbers, each from two chains a view: 1.02 occurs by chance
 MIN_ESS = 400.0

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-import arviz as az
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +22,7 @@ from forecast.bayes.frontier import FURTHEST, STEPS, Frontier
 from forecast.bayes.pace import DOF, Pace
 from forecast.bayes.prediction import Prediction
 from forecast.bayes.provenance import Provenance
+from forecast.bayes.quiet import az
 from forecast.bayes.sampler import constrained_parameters
 from forecast.errors import ForecastError
 from forecast.files import digest, write_whole

@@ -5,13 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import arviz as az
 import numpy as np
 import pandas as pd
 
 from forecast.bayes.diagnostics import Diagnostics
 from forecast.bayes.pace import Pace
 from forecast.bayes.posterior import Posterior
+from forecast.bayes.quiet import az
 from forecast.errors import SavedFileError
 from forecast.files import digest
 from forecast.model.data import Spec

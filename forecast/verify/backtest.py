@@ -30,7 +30,18 @@ from forecast.runs.read import as_runs
 from forecast.runs.table import Runs, return_offset
 from forecast.verify.crps import LEVELS, crps_at_levels
 from forecast.verify.optima import Optimum, Profile, optima, profiles
-from forecast.verify.scores import CHOICES, COLUMNS, HORIZONS, TABLES, Backtest, bundled_backtest, load_backtest, pooled
+from forecast.verify.scores import (
+    CHOICES,
+    COLUMNS,
+    HORIZONS,
+    NAMES,
+    TABLES,
+    Backtest,
+    bundled_backtest,
+    by_method,
+    load_backtest,
+    pooled,
+)
 
 __all__ = [
     "BELOW_1",
@@ -38,10 +49,12 @@ __all__ = [
     "HORIZONS",
     "LEVELS",
     "METHODS",
+    "NAMES",
     "NEAR",
     "Backtest",
     "backtest",
     "bundled_backtest",
+    "by_method",
     "cut_points",
     "load_backtest",
     "pooled",

@@ -18,7 +18,7 @@ import pandas as pd
 
 from forecast.arguments import of_kind
 from forecast.errors import ForecastError
-from forecast.numbers import count, decimals, digits, percent, plain, scientific, share
+from forecast.numbers import count, decimals, digits, ordinal, percentile, plain, scientific, share
 from forecast.runs.read import as_runs
 from forecast.runs.table import Runs
 from forecast.verify.crps import crps
@@ -71,14 +71,14 @@ class Scored:
 
     @property
     def percentile_text(self) -> str:
-        """63%, <1%."""
-        return self.beyond + percent(self.percentile)
+        """63rd, below 1st."""
+        side = {"": "", "<": "below ", ">": "above "}[self.beyond]
+        return side + ordinal(round(100 * self.percentile))
 
     @property
     def place(self) -> str:
         """At the 63rd percentile, below the 1st percentile."""
-        side = {"": "at", "<": "below", ">": "above"}[self.beyond]
-        return f"{side} the {_ordinal(round(100 * self.percentile))} percentile"
+        return percentile(self.percentile, self.beyond)
 
     @property
     def measured(self) -> str:
@@ -194,12 +194,6 @@ class Score:
 
 def _fields(scored: Scored) -> dict[str, Any]:
     return {**asdict(scored), "in_50": scored.in_50, "in_90": scored.in_90}
-
-
-def _ordinal(number: int) -> str:
-    """1st, 2nd, 63rd, 11th."""
-    suffix = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
-    return f"{number}{suffix}"
 
 
 def _hit(inside: bool) -> str:

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from forecast.bayes.prediction import QUANTILE_NAMES
+from forecast.classical import SHORT_NAMES
 from forecast.errors import SavedFileError
 from forecast.files import write_whole
+from forecast.numbers import decimals, share
 from forecast.published.catalogue import BACKTESTS
 from forecast.runs.table import Runs
 
@@ -25,6 +27,13 @@ CHOICES = (
 """Of a size chosen for a later budget: see `Backtest.choices`."""
 HORIZONS = (3, 10, 30, 100)
 """Factors of compute beyond the cut-off, up to which forecasts are scored."""
+NAMES = {"ours": "this forecast", **SHORT_NAMES, "huber_lse_below_1": "Huber, loss < 1"}
+"""What methods are called in tables; files keep their own names."""
+_BESIDE = (
+    *(("90%", "cover90"), ("50%", "cover50"), ("error", "error"), ("regret", "regret")),
+    ("N* 90%", "size_cover90"),
+)
+"""Shares that stand beside the CRPS of a method, by their name in the table."""
 TABLES = ("forecasts", "choices", "paths", "refusals")
 
 
@@ -114,6 +123,18 @@ def pooled(scores: pd.DataFrame) -> pd.DataFrame:
     logs = table.assign(crps=np.log(table["crps"].to_numpy(float)))
     means["crps"] = np.exp(logs.groupby(keys, sort=False)["crps"].mean().to_numpy())
     return means.reset_index()
+
+
+def by_method(scores: pd.DataFrame, target: str) -> pd.DataFrame:
+    """What `pooled` says of loss or return as text, a row a method: CRPS by horizon, and the rest up to 30 times."""
+    scores = scores[scores["target"] == target]
+    crps = scores.pivot(index="method", columns="horizon", values="crps")
+    rest = scores[scores["horizon"] == 30].set_index("method")
+    table = pd.DataFrame({f"{h}×": crps[h].map(lambda x: decimals(x, 3)) for h in crps.columns}).reindex(rest.index)
+    for name, column in _BESIDE:
+        if rest[column].notna().any():
+            table[name] = rest[column].map(lambda x: "" if pd.isna(x) else share(x))
+    return table.rename(index=NAMES).reset_index()
 
 
 def load_backtest(folder: str | Path) -> Backtest:

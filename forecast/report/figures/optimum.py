@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from forecast.classical import SHORT_NAMES
 from forecast.numbers import count, power
 from forecast.report.figures.style import (
     CHOSEN,
@@ -12,7 +13,6 @@ from forecast.report.figures.style import (
     INK,
     METHOD_COLOURS,
     QUIET,
-    SHORT_NAMES,
     EndLabel,
     beyond,
     blank,

@@ -21,12 +21,6 @@ METHOD_NAMES = {
     "huber_lse": "parametric, Huber",
     "varpro": "parametric, var. projection",
 }
-SHORT_NAMES = {
-    "power_law": "power law",
-    "parabola": "parabolas",
-    "huber_lse": "Huber",
-    "varpro": "var. projection",
-}
 RETURN_NAMES = {"power_law": "power law of maxima"}
 WIDTH, HEIGHT = 8.2, 4.5  # inches
 _STYLE: Any = {
