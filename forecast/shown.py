@@ -10,6 +10,7 @@ import pandas as pd
 
 from forecast.numbers import count, decimals, digits, percent, scientific
 
+_MOST = 100  # rows of a frame in HTML
 _ELPD = partial(decimals, places=1)
 _FORMS: dict[str, Callable[[float], str]] = {
     "params": count,
@@ -38,6 +39,12 @@ def cells(frame: pd.DataFrame) -> list[tuple[str, ...]]:
     return rows
 
 
+def names(texts: Sequence[str], most: int = 5) -> str:
+    """The first few names: a, b, c and 52 more."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
+
+
 def html_table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table in HTML, whatever characters its texts have."""
 
@@ -50,8 +57,10 @@ def html_table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]])
 
 
 def html_frame(caption: str, frame: pd.DataFrame) -> str:
-    """A frame in HTML, its cells as in `cells`."""
-    return html_table(caption, [str(name) for name in frame.columns], cells(frame))
+    """The first `_MOST` rows of a frame in HTML, their cells as in `cells`."""
+    if len(frame) > _MOST:
+        caption = f"{caption} (the first {_MOST} of {len(frame):,} rows)"
+    return html_table(caption, [str(name) for name in frame.columns], cells(frame.head(_MOST)))
 
 
 def _cell(value: Any, form: Callable[[float], str]) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from forecast.bayes.quiet import az
+from forecast.shown import html_frame
 
 MAX_RHAT = 1.03  # for the worst of some hundred numbers, each from two chains a view: 1.02 occurs by chance
 MIN_ESS = 400.0
@@ -38,6 +39,13 @@ class Diagnostics:
     """One row a check: `check`, `value`, `wanted`, `passed`."""
     diverging: np.ndarray
     """Whether NUTS diverged in a draw: [chain, draw]."""
+
+    def __repr__(self) -> str:
+        return self.sentence
+
+    def _repr_html_(self) -> str:
+        """The checks."""
+        return html_frame(self.sentence, self.checks)
 
     @property
     def passed(self) -> bool:

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from forecast.arguments import numbers, of_kind
 from forecast.bayes.diagnostics import Diagnostics
 from forecast.bayes.frontier import FURTHEST, STEPS, Frontier
+from forecast.bayes.inference import inference_data
 from forecast.bayes.pace import DOF, Pace
 from forecast.bayes.prediction import Prediction
 from forecast.bayes.provenance import Provenance
@@ -34,6 +35,7 @@ from forecast.model.likelihood import noise_scale
 from forecast.model.priors import SCALE_KNOTS, SKILL_KNOTS, Parameters
 from forecast.runs.cost import CostLaw
 from forecast.runs.table import Runs
+from forecast.shown import html_frame, names
 
 OPTIMUM_SD = 0.1
 """Standard deviation of the log of the best size on a budget around the law's, inside the data; times sqrt(1 + h) h
@@ -68,6 +70,18 @@ class Posterior:
     """By group, where known: loss of an untrained policy (nats)."""
     paces: Mapping[str, Pace] = field(default_factory=dict)
     """By group: how much faster or slower than the law the frontier may fall beyond the data; the prior if missing."""
+
+    def __repr__(self) -> str:
+        chains, length = next(iter(self.draws.values())).shape[:2]
+        what = " and ".join(n for n, there in (("loss", self.has_losses), ("return", self.has_returns)) if there)
+        return (
+            f"Posterior of {self.runs.source}: {what} of {names(self.groups)} by the law {self.spec.law}, "
+            f"{chains} chains of {length:,} draws.\n{self.diagnostics.sentence}"
+        )
+
+    def _repr_html_(self) -> str:
+        """The summary."""
+        return html_frame(repr(self), self.summary())
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -317,11 +331,26 @@ class Posterior:
         """The same posterior with about `count` of its draws, evenly spaced, for searches and figures."""
         chains, length = next(iter(self.draws.values())).shape[:2]
         step = max(1, chains * length // count)
-        return replace(self, draws={k: v[:, ::step] for k, v in self.draws.items()})
+        diagnostics = replace(self.diagnostics, diverging=self.diagnostics.diverging[:, ::step])
+        return replace(self, draws={k: v[:, ::step] for k, v in self.draws.items()}, diagnostics=diagnostics)
 
     def inference_data(self) -> az.InferenceData:
-        """The draws as arviz InferenceData."""
-        return az.from_dict(posterior=dict(self.draws), sample_stats={"diverging": self.diagnostics.diverging})
+        """As arviz InferenceData, for `az.summary`, `az.plot_trace`, `az.loo`, `az.plot_ppc` and so on.
+
+        - posterior: what the model samples, most of it with an axis `group`
+        - sample_stats: diverging
+        - observed_data: log_loss [row], log of the loss (nats), by line of the table; log_return [played], log of the
+          shifted return of the rows that have one; without losses log_return [row] alone
+        - posterior_predictive: the same as the model would draw them, each given the checkpoint before it in its run
+        - log_likelihood: of log_loss, or of log_return without losses, to the power of the row's weight in the view of
+          the chain, as it entered the fit
+        - constant_data: params, samples, flops, name (the group of the row), weight [view, row]
+
+        `az.loo` leaves out single rows over both views, and warns of rows that only one of them counts;
+        `forecast.compare` leaves out whole trainings, view by view.
+        """
+        shown = self.runs, self.spec, self.encoding, self.draws
+        return inference_data(*shown, self.diagnostics.diverging, self.seed)
 
     def save(self, path: str | Path) -> None:
         """Write the draws, the table and all that `load_posterior` needs, as netCDF (arviz InferenceData).
@@ -344,7 +373,7 @@ class Posterior:
         content = json.loads(json.dumps(content))  # numbers as they will be read
         seal = digest(content, {**self.draws, "diverging": self.diagnostics.diverging})
         header = json.dumps({**content, "seal": seal})
-        stored = self.inference_data()
+        stored = az.from_dict(posterior=dict(self.draws), sample_stats={"diverging": self.diagnostics.diverging})
         groups = {f"/{name}": stored[name] for name in stored.groups()}
         # Made in memory: on a disk that fills up, HDF5 can end the process.
         tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs={"forecast": header}), **groups})

@@ -15,6 +15,7 @@ from forecast.model.likelihood import noise_scale
 from forecast.model.weights import LOCALITIES
 from forecast.numbers import count as counted
 from forecast.numbers import scientific, share
+from forecast.shown import html_frame
 
 _DRAWS = 4000
 _OPTIONS = 61  # sizes weighed at the target
@@ -55,6 +56,13 @@ class Plan:
     """Expected regret after the grid, a part of 1."""
     provenance: Provenance
     """What the plan is based on."""
+
+    def __repr__(self) -> str:
+        return self.sentence
+
+    def _repr_html_(self) -> str:
+        """The table."""
+        return html_frame(self.sentence, self.table())
 
     @property
     def sentence(self) -> str:

@@ -16,6 +16,7 @@ from forecast.decide.seal import sealed
 from forecast.decide.weigh import weigh
 from forecast.errors import ForecastError
 from forecast.numbers import count, digits, scientific, toml
+from forecast.shown import html_frame
 
 LEVELS = np.arange(1, 100) / 100
 """Of the quantiles that a recommendation keeps for its score."""
@@ -57,6 +58,13 @@ class Recommendation:
     """How far the run lies beyond the table's largest compute, in factors of ten."""
     provenance: Provenance
     """What the recommendation is based on."""
+
+    def __repr__(self) -> str:
+        return self.sentence
+
+    def _repr_html_(self) -> str:
+        """The table."""
+        return html_frame(self.sentence, self.table())
 
     @property
     def sentence(self) -> str:

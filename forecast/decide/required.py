@@ -11,8 +11,10 @@ from forecast.bayes.posterior import Posterior
 from forecast.decide.weigh import weigh
 from forecast.errors import ForecastError
 from forecast.numbers import count, plain, scientific
+from forecast.shown import html_frame
 
 _FEWER_DRAWS = 800  # enough for a search over budgets, where every step looks at every size
+_A_DECADE = 4  # budgets weighed in a factor of ten
 _BELOW, _BEYOND = 3.0, 6.0  # factors of ten around the table's largest compute in which a target is sought
 
 
@@ -36,6 +38,13 @@ class Required:
     """Samples that this size is trained on, None likewise."""
     curve: pd.DataFrame
     """A row a budget of the search: `flops` (FLOPs), `params`, `samples`, `probability` of reaching the target."""
+
+    def __repr__(self) -> str:
+        return self.sentence
+
+    def _repr_html_(self) -> str:
+        """The probability of reaching the target at every tenfold of the budget."""
+        return html_frame(self.sentence, self.curve.iloc[::_A_DECADE])
 
     @property
     def sentence(self) -> str:
@@ -84,7 +93,7 @@ def required(
         raise ForecastError(f"probability is {probability}; give a number between 0 and 1.")
     name, few = posterior.group_name(group), posterior.thinned(_FEWER_DRAWS)
     rows = []
-    for step in np.arange(-_BELOW, _BEYOND + 0.01, 0.25):
+    for step in np.arange(-_BELOW, _BEYOND + 0.01, 1 / _A_DECADE):
         flops = posterior.largest_flops(name) * 10**step
         weighed = weigh(few, name, flops, target, None, None)
         best = int(np.argmax(weighed.score))

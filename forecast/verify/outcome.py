@@ -21,6 +21,7 @@ from forecast.errors import ForecastError
 from forecast.numbers import count, decimals, digits, ordinal, percentile, plain, scientific, share
 from forecast.runs.read import as_runs
 from forecast.runs.table import Runs
+from forecast.shown import html_table
 from forecast.verify.crps import crps
 from forecast.verify.frozen import Frozen, read_frozen
 
@@ -128,6 +129,13 @@ class Score:
     """The table of outcomes: a file, a bundled name or "DataFrame"."""
     outcomes: tuple[Outcome, ...]
     """The runs that carried the recommendation out, one or more."""
+
+    def __repr__(self) -> str:
+        return self.sentence
+
+    def _repr_html_(self) -> str:
+        """The cells."""
+        return html_table(self.sentence, *self.cells())
 
     @property
     def sentence(self) -> str:

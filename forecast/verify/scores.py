@@ -2,6 +2,7 @@
 
 import gzip
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from forecast.files import write_whole
 from forecast.numbers import decimals, share
 from forecast.published.catalogue import BACKTESTS
 from forecast.runs.table import Runs
+from forecast.shown import html_frame, names
 
 COLUMNS = (
     *("method", "target", "cutoff", "params", "samples", "flops", "observed"),
@@ -55,6 +57,24 @@ class Backtest:
     """group, method, cutoff, reason."""
     sha256: str
     """Hash of the table."""
+
+    def __repr__(self) -> str:
+        """How much was forecast, and by what."""
+        rows = self.forecasts
+        groups = sorted(self.paths["group"].unique())
+        methods = [NAMES.get(m, m) for m in self.paths["method"].unique()]
+        cutoffs = self.paths[["group", "cutoff"]].drop_duplicates()
+        return (
+            f"Back-test of {names(groups)}: {len(rows):,} forecasts of {' and '.join(rows['target'].unique())} at "
+            f"{len(cutoffs)} cut-offs by {names(methods, 10)}"
+        )
+
+    def _repr_html_(self) -> str:
+        """Scores of the methods over the groups, of loss and of return."""
+        scores = pooled(self.scores())
+        tables = {target: by_method(scores, target) for target in scores["target"].unique()}
+        shown = [html_frame(f"CRPS of the log {t} by how far ahead, and up to 30×", x) for t, x in tables.items()]
+        return f"<p>{escape(repr(self))}</p>" + "".join(shown)
 
     def save(self, folder: str | Path) -> None:
         """Write the tables into a folder, to five digits, and the hash of what they speak of."""
