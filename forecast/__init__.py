@@ -1,18 +1,19 @@
 """Forecast loss, return and the compute-optimal configuration of a training run, with uncertainty.
 
-    runs = forecast.read_runs("nethack-transformer")
-    posterior = forecast.fit(runs)
-    posterior.predict(3e7, 1e11).table()
+    posterior = forecast.fit("nethack-transformer")    # or a file, a DataFrame, or what read_runs returned
+    posterior.predict(3e7, 1e11)
     forecast.recommend(posterior, flops=1e19)
+    forecast.plots.headline(posterior)
 
-`forecast.classical` holds the methods it is measured against, `forecast.published` the bundled tables.
+`forecast.plots` draws it. `forecast.classical` holds the methods it is measured against, `forecast.published` the
+bundled tables.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from forecast import classical, published
+    from forecast import classical, plots, published
     from forecast.bayes.fit import compare, fit, prior_predictive
     from forecast.bayes.points import predict_points, read_points
     from forecast.bayes.posterior import Posterior
@@ -48,6 +49,7 @@ __all__ = [
     "fit",
     "load_posterior",
     "next_runs",
+    "plots",
     "predict_points",
     "prior_predictive",
     "published",
@@ -70,6 +72,7 @@ _MODULES = {
     "decide.recommend": ("Recommendation", "recommend"),
     "decide.required": ("Required", "required"),
     "errors": ("ForecastError", "TableError"),
+    "plots": (),
     "published": (),
     "published.catalogue": ("datasets",),
     "runs.read": ("read_columns", "read_runs"),

@@ -63,8 +63,23 @@ def share(part: float) -> str:
 
 
 def percent(part: float) -> str:
-    """A part in whole percents: a percentile, how near is near."""
+    """A part in whole percents: how near is near."""
     return f"{100 * part:.0f}%" if math.isfinite(part) else "–"
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 63rd, 11th."""
+    suffix = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
+    return f"{number}{suffix}"
+
+
+def percentile(part: float, beyond: str = "") -> str:
+    """Where an outcome lies in a forecast: at the 63rd percentile; below, above it where `beyond` is `<`, `>`.
+
+    part: share of the forecast below the outcome, 0 to 1.
+    """
+    side = {"": "at", "<": "below", ">": "above"}[beyond]
+    return f"{side} the {ordinal(round(100 * part))} percentile"
 
 
 def toml(value: Any) -> str:

@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 GRAPH = {
     "forecast": {
-        "cli": {"report"},
+        "cli": {"plots"},
+        "plots": {"report"},
         "report": {"verify"},
         "verify": {"decide", "classical"},
         "decide": {"bayes"},
@@ -18,7 +19,9 @@ GRAPH = {
         "model": {"runs"},
         "classical": {"runs"},
         "runs": {"published"},
-        "published": {"errors", "files", "numbers"},
+        "published": {"arguments", "files", "shown"},
+        "arguments": {"errors"},
+        "shown": {"numbers"},
         "files": set(),
         "numbers": set(),
         "errors": set(),

@@ -10,6 +10,7 @@ import pandas as pd
 
 from forecast.bayes.verdict import Concern, Verdict
 from forecast.numbers import percent
+from forecast.shown import html_frame
 
 MAX_RHAT = 1.03  # for the worst of some hundred numbers, each from two chains a view: 1.02 occurs by chance
 MIN_ESS = 400.0
@@ -49,6 +50,13 @@ class Diagnostics:
     """Whether NUTS diverged in a draw: [chain, draw]."""
     influential: tuple[str, ...] = ()
     """Names of the trainings with a high Pareto k, those of the largest first."""
+
+    def __repr__(self) -> str:
+        return self.sentence
+
+    def _repr_html_(self) -> str:
+        """The checks."""
+        return html_frame(self.sentence, self.checks)
 
     @property
     def passed(self) -> bool:

@@ -3,11 +3,13 @@
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from forecast.arguments import number, one_of, received, whole
 from forecast.bayes.diagnostics import (
     HIGH_PARETO_K,
     MAX_DIVERGENT,
@@ -28,6 +30,7 @@ from forecast.model.parameters import parameters_of_draws
 from forecast.model.weights import LOCALITIES
 from forecast.numbers import count
 from forecast.runs.cost import group_costs
+from forecast.runs.read import as_runs
 from forecast.runs.table import Runs, return_offset
 
 if TYPE_CHECKING:
@@ -35,13 +38,15 @@ if TYPE_CHECKING:
 
 # The sampler is imported where something is sampled: jax and numpyro take a second.
 
+Table = Runs | str | Path | pd.DataFrame
+"""A run table of `read_runs`, or what that reads: a file, the name of a bundled table, a DataFrame."""
 _CAREFUL = 0.95  # acceptance probability with which a fit is made again whose draws diverge
 _MOST_DRAWS = 100_000
 _PASSED = 0.8  # a highest return below this part of what runs reach is refused
 
 
 def fit(
-    runs: Runs,
+    runs: Table,
     *,
     law: str = "drifting",
     expert_return: Mapping[str, float] | float | None = None,
@@ -55,6 +60,7 @@ def fit(
 ) -> Posterior:
     """Posterior of a run table by NUTS; see `forecast.model` for the model and its priors.
 
+    runs: a run table, or a file, a bundled name or a DataFrame, which are read by `forecast.read_runs`.
     law: one of `forecast.model.LAWS`.
     expert_return: mean return of the demonstrator, where imitation saturates; for a table without losses, the highest
     return that is possible. One number for all groups, or by group.
@@ -66,14 +72,16 @@ def fit(
     seed: the same seed and rows, in any order and units, give the same draws.
     progress: called with iterations done and in all.
 
-    Raises ForecastError for an unknown law or group, for settings out of range, and for start_loss without losses.
+    Raises TableError for a table that cannot be used, and ForecastError for an unknown law or group, for settings of a
+    wrong type or out of range, and for start_loss without losses.
     """
-    from forecast.bayes.sampler import Settings, sample
+    from forecast.bayes.sampler import sample
 
-    settings = Settings(
-        chains=chains, draws=draws, max_draws=4 * draws if max_draws is None else max_draws, warmup=warmup
-    )
-    _check_settings(law, seed, settings)
+    check_law(law, seed)
+    settings = _settings(chains, draws, max_draws, warmup)
+    if progress is not None and not callable(progress):
+        raise ForecastError(f"progress is {received(progress)}; give a function of the iterations done and in all.")
+    runs = as_runs(runs)
     if start_loss is not None and not runs.has_losses:
         raise ForecastError(f"{runs.source} has no losses; leave start_loss out.")
     experts, starts = _by_group(runs, expert_return, "expert_return"), _by_group(runs, start_loss, "start_loss")
@@ -115,25 +123,28 @@ def _paces(posterior: Posterior) -> dict[str, Pace]:
     return {name: learned_pace(made, posterior.law_sd(name) if made else 0.0) for name, made in by_group.items()}
 
 
-def _check_settings(law: str, seed: int, settings: "Settings") -> None:
-    """Raises ForecastError for an unknown law and for settings out of range."""
-    check_law(law, seed)
-    for name in ("draws", "max_draws", "warmup"):
-        value = getattr(settings, name)
-        if not 100 <= value <= _MOST_DRAWS or value % 100:
-            raise ForecastError(f"{name} is {value}; give a whole number of hundreds, from 100 to {_MOST_DRAWS}.")
-    if settings.max_draws < settings.draws:
-        raise ForecastError(f"max_draws is {settings.max_draws}, less than draws; give at least {settings.draws}.")
-    if not 1 <= settings.chains <= 64 or settings.chains != int(settings.chains):
-        raise ForecastError(f"chains is {settings.chains}; give a whole number from 1 to 64.")
+def _settings(chains: int, draws: int, max_draws: int | None, warmup: int) -> "Settings":
+    """Settings of the sampler. Raises ForecastError for settings of a wrong type or out of range."""
+    from forecast.bayes.sampler import Settings
+
+    draws, warmup = _hundreds("draws", draws), _hundreds("warmup", warmup)
+    most = 4 * draws if max_draws is None else _hundreds("max_draws", max_draws)
+    if most < draws:
+        raise ForecastError(f"max_draws is {most}, less than draws; give at least {draws}.")
+    return Settings(chains=whole("chains", chains, 1, 64), draws=draws, max_draws=most, warmup=warmup)
+
+
+def _hundreds(name: str, value: int) -> int:
+    count = whole(name, value)
+    if not 100 <= count <= _MOST_DRAWS or count % 100:
+        raise ForecastError(f"{name} is {count}; give a whole number of hundreds, from 100 to {_MOST_DRAWS}.")
+    return count
 
 
 def check_law(law: str, seed: int) -> None:
     """Raises ForecastError for an unknown law, and for a seed that is none."""
-    if law not in LAWS:
-        raise ForecastError(f"law {law!r} does not exist; choose one of {', '.join(LAWS)}.")
-    if not 0 <= seed < 2**32 or seed != int(seed):
-        raise ForecastError(f"seed is {seed}; give a whole number from 0 to {2**32 - 1}.")
+    one_of("law", law, LAWS)
+    whole("seed", seed, 0, 2**32 - 1)
 
 
 def _diagnose(runs: Runs, spec: Spec, encoding: Encoding, sampled: "Draws") -> Diagnostics:
@@ -155,10 +166,11 @@ def _diagnose(runs: Runs, spec: Spec, encoding: Encoding, sampled: "Draws") -> D
     return diagnose(sampled.values, sampled.diverging, pit[counted], pareto_k, sizes, len(LOCALITIES))
 
 
-def compare(runs: Runs, *, laws: tuple[str, ...] = LAWS, seed: int = 0, **settings: Any) -> pd.DataFrame:
+def compare(runs: Table, *, laws: tuple[str, ...] = LAWS, seed: int = 0, **settings: Any) -> pd.DataFrame:
     """The laws side by side by PSIS-LOO with whole trajectories left out, best first.
 
     A trajectory is a run, or all rows of a group and size where the table names no runs.
+    runs: as for `fit`.
     settings: keyword arguments of `fit`.
 
     Columns of the table:
@@ -169,7 +181,9 @@ def compare(runs: Runs, *, laws: tuple[str, ...] = LAWS, seed: int = 0, **settin
     - difference_se: its standard error
     - pareto_k_high: share of trajectories with a Pareto k over 0.7, for which the estimate is unreliable
     """
-    rows, pointwise = [], {}
+    for law in laws:
+        one_of("law", law, LAWS)
+    runs, rows, pointwise = as_runs(runs), [], {}
     for law in laws:
         posterior = fit(runs, law=law, seed=seed, **settings)
         views = _left_out(runs, posterior.spec, posterior.encoding, posterior.draws)
@@ -186,18 +200,19 @@ def compare(runs: Runs, *, laws: tuple[str, ...] = LAWS, seed: int = 0, **settin
     return table[["law", "elpd", "se", "difference", "difference_se", "pareto_k_high"]]
 
 
-def prior_predictive(runs: Runs, *, law: str = "drifting", draws: int = 1000, seed: int = 0) -> pd.DataFrame:
+def prior_predictive(runs: Table, *, law: str = "drifting", draws: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Prior predictive quantiles of the loss of each row, to check the priors against what is known.
 
     By row number: params, samples, loss as observed, and q05, median, q95 of the loss of a new run of that size and
     samples; without losses the same of the return. Of the measurements only the reference point enters, because the
-    priors are written around it.
+    priors are written around it. runs: as for `fit`.
 
     Raises ForecastError for an unknown law and a seed that is none.
     """
     from forecast.bayes.sampler import prior_parameters, row_forecasts
 
     check_law(law, seed)
+    draws, runs = whole("draws", draws, 1), as_runs(runs)
     encoding = encode(runs)
     spec = _spec(runs, law, returns=False)
     parameters = prior_parameters(spec, encoding.data, draws, seed)
@@ -260,17 +275,16 @@ def _pareto_k(views: list[Any], names: Sequence[str]) -> pd.Series:
 def _by_group(runs: Runs, value: Mapping[str, float] | float | None, name: str) -> dict[str, float]:
     if value is None:
         return {}
-    by_group = dict(value) if isinstance(value, Mapping) else dict.fromkeys(runs.groups, float(value))
-    for group, number in by_group.items():
+    by_group: dict[str, float] = {}
+    for group, given in (value if isinstance(value, Mapping) else dict.fromkeys(runs.groups, value)).items():
         if group not in runs.groups:
             raise ForecastError(
                 f"{name} names the group {group!r}, which {runs.source} does not have; name one of "
                 f"{', '.join(runs.groups)}."
             )
-        if not np.isfinite(number) or (number <= 0 and runs.has_losses):
-            raise ForecastError(f"{name} of {group} is {number}; give a positive number.")
+        by_group[group] = number(f"{name} of {group}", given, positive=runs.has_losses)
         if not runs.has_losses:
-            _check_ceiling(runs.group_table(group), float(number), f"{name} of {group}")
+            _check_ceiling(runs.group_table(group), by_group[group], f"{name} of {group}")
     return by_group
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from forecast.arguments import numbers
 from forecast.bayes.diagnostics import Diagnostics
 from forecast.bayes.frontier import Frontier
 from forecast.bayes.pace import DOF, Pace
@@ -27,6 +28,7 @@ from forecast.model.parameters import SCALE_KNOTS, SKILL_KNOTS, Parameters, para
 from forecast.runs.cost import CostLaw
 from forecast.runs.reach import FURTHEST, check_reach
 from forecast.runs.table import Runs
+from forecast.shown import html_frame, names
 
 if TYPE_CHECKING:
     import arviz as az
@@ -63,6 +65,18 @@ class Posterior:
     """By group, where known: loss of an untrained policy (nats)."""
     paces: Mapping[str, Pace] = field(default_factory=dict)
     """By group: how much faster or slower than the law the frontier may fall beyond the data; the prior if missing."""
+
+    def __repr__(self) -> str:
+        chains, length = next(iter(self.draws.values())).shape[:2]
+        what = " and ".join(n for n, there in (("loss", self.has_losses), ("return", self.has_returns)) if there)
+        return (
+            f"Posterior of {self.runs.source}: {what} of {names(self.groups)} by the law {self.spec.law}, "
+            f"{chains} chains of {length:,} draws.\n{self.diagnostics.sentence}"
+        )
+
+    def _repr_html_(self) -> str:
+        """The summary."""
+        return html_frame(repr(self), self.summary())
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -152,27 +166,32 @@ class Posterior:
         params, samples: [P].
         flops: compute of each run [P]; None: from the fitted cost of a sample.
 
-        Raises ForecastError for points that are not positive and finite or lie a million times outside the table, and
-        for an unknown group.
+        Raises ForecastError for points that are not positive finite numbers or lie a million times outside the table,
+        and for an unknown group.
         """
         name = self.group_name(group)
-        params, samples = np.broadcast_arrays(np.atleast_1d(params).astype(float), np.atleast_1d(samples).astype(float))
-        points = {"params": params, "samples": samples}
+        points = {"params": numbers("params", params), "samples": numbers("samples", samples)}
         if flops is not None:
-            points["flops"] = np.broadcast_to(flops, params.shape).astype(float)
+            points["flops"] = numbers("flops", flops)
+        count = max(map(len, points.values()))
+        if any(len(values) not in (1, count) for values in points.values()):
+            counts = ", ".join(f"{len(values)} {column}" for column, values in points.items())
+            raise ForecastError(f"there are {counts}; give as many of each, or one for all points.")
+        points = {column: np.broadcast_to(values, count) for column, values in points.items()}
         for column, values in points.items():
             bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
             if bad.size:
                 raise ForecastError(
                     f"{column} of point {bad[0] + 1} is {values[bad[0]]:g}; give positive finite numbers."
                 )
-        spent = points["flops"] if flops is not None else self.cost[name](params) * samples
+        at_params, at_samples = points["params"], points["samples"]
+        spent = points.get("flops", self.cost[name](at_params) * at_samples)
         check_reach(self.runs.group_table(name), self.runs.source, **{**points, "flops": spent})
-        law = self.log_loss(params, samples, group=name, pace=False)
+        law = self.log_loss(at_params, at_samples, group=name, pace=False)
         law = law + self._lag(name, np.log10(spent / self.largest_flops(name)))
-        loss, returns = self._new_run(name, law, params)
+        loss, returns = self._new_run(name, law, at_params)
         shown = np.exp(np.minimum(loss, _HIGHEST)) if self.has_losses else None
-        return Prediction(params=params, samples=samples, flops=spent, loss=shown, returns=returns)
+        return Prediction(params=at_params, samples=at_samples, flops=spent, loss=shown, returns=returns)
 
     def _new_run(self, name: str, law: np.ndarray, params: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Log loss of a new run, and its return; law: log loss by the law [S, P]."""
@@ -302,13 +321,28 @@ class Posterior:
         """The same posterior with about `count` of its draws, evenly spaced, for searches and figures."""
         chains, length = next(iter(self.draws.values())).shape[:2]
         step = max(1, chains * length // count)
-        return replace(self, draws={k: v[:, ::step] for k, v in self.draws.items()})
+        diagnostics = replace(self.diagnostics, diverging=self.diagnostics.diverging[:, ::step])
+        return replace(self, draws={k: v[:, ::step] for k, v in self.draws.items()}, diagnostics=diagnostics)
 
     def inference_data(self) -> "az.InferenceData":
-        """The draws as arviz InferenceData."""
-        import arviz as az
+        """As arviz InferenceData, for `az.summary`, `az.plot_trace`, `az.loo`, `az.plot_ppc` and so on.
 
-        return az.from_dict(posterior=dict(self.draws), sample_stats={"diverging": self.diagnostics.diverging})
+        - posterior: what the model samples, most of it with an axis `group`
+        - sample_stats: diverging
+        - observed_data: log_loss [row], log of the loss (nats), by line of the table; log_return [played], log of the
+          shifted return of the rows that have one; without losses log_return [row] alone
+        - posterior_predictive: the same as the model would draw them, each given the checkpoint before it in its run
+        - log_likelihood: of log_loss, or of log_return without losses, to the power of the row's weight in the view of
+          the chain, as it entered the fit
+        - constant_data: params, samples, flops, name (the group of the row), weight [view, row]
+
+        `az.loo` leaves out single rows over both views, and warns of rows that only one of them counts;
+        `forecast.compare` leaves out whole trainings, view by view.
+        """
+        from forecast.bayes.inference import inference_data
+
+        shown = self.runs, self.spec, self.encoding, self.draws
+        return inference_data(*shown, self.diagnostics.diverging, self.seed)
 
     def save(self, path: str | Path) -> None:
         """Write the draws, the table and all that `load_posterior` needs, as netCDF (arviz InferenceData).
@@ -334,7 +368,7 @@ class Posterior:
         content = json.loads(json.dumps(content))  # numbers as they will be read
         seal = digest(content, {**self.draws, "diverging": self.diagnostics.diverging})
         header = json.dumps({**content, "seal": seal})
-        stored = self.inference_data()
+        stored = az.from_dict(posterior=dict(self.draws), sample_stats={"diverging": self.diagnostics.diverging})
         groups = {f"/{name}": stored[name] for name in stored.groups()}
         # Made in memory: on a disk that fills up, HDF5 can end the process.
         tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs={"forecast": header}), **groups})

@@ -5,7 +5,7 @@ methods themselves take columns: `power_law`, `parabola`, `huber_lse`, `varpro`.
 """
 
 from forecast.classical.columns import Columns
-from forecast.classical.from_runs import METHODS, fit, fit_return
+from forecast.classical.from_runs import METHODS, SHORT_NAMES, fit, fit_return
 from forecast.classical.frontier import isoflop_profiles, power_law
 from forecast.classical.huber import huber_lse
 from forecast.classical.parabola import parabola
@@ -16,6 +16,7 @@ from forecast.classical.varpro import varpro
 __all__ = [
     "METHODS",
     "RETURN_METHODS",
+    "SHORT_NAMES",
     "ClassicalFit",
     "Columns",
     "Interval",

@@ -21,6 +21,13 @@ METHODS: dict[str, Callable[..., ClassicalFit]] = {
     "huber_lse": huber_lse,
     "varpro": varpro,
 }
+SHORT_NAMES = {
+    "power_law": "power law",
+    "parabola": "parabolas",
+    "huber_lse": "Huber",
+    "varpro": "var. projection",
+}
+"""What `METHODS` are called in tables and figures; files keep the names of `METHODS`."""
 PARAMETRIC = ("huber_lse", "varpro")
 
 

@@ -63,6 +63,7 @@ def recommend(
     regret = None if params is None else recommendation.regret_of(params)
     if out is not None:
         write_whole(out, recommendation.to_toml())
+    terminal.wrote("the recommendation", out, quiet=as_json)
     terminal.warn(posterior, recommendation.provenance, quiet=as_json)
     if as_json:
         terminal.print_json({**recommendation.to_dict(), "regret": regret, "notes": terminal.notes(posterior)})
@@ -127,6 +128,7 @@ def next_runs(
         if plan.runs.empty:
             raise ForecastError(f"{plan.sentence} So {out} was not written.")
         write_whole(out, plan.to_toml())
+    terminal.wrote("the plan", out, quiet=as_json)
     terminal.warn(posterior, plan.provenance, quiet=as_json)
     if as_json:
         terminal.print_json({**plan.to_dict(), "notes": terminal.notes(posterior)})

@@ -58,6 +58,7 @@ def fit(
     compared = forecast.compare(table, **options.of_sampler) if compare else None
     if out is not None:
         posterior.save(out)
+    terminal.wrote("the posterior", out, quiet=as_json)
     summary = posterior.summary()
     if as_json:
         terminal.print_json(
@@ -102,9 +103,8 @@ def predict(
     terminal.warn(posterior, posterior.provenance.at(furthest), quiet=as_json)
     if out is not None:
         write_whole(out, table.to_csv(index=False))
+    terminal.wrote(f"{len(table)} rows", out, quiet=as_json)
     if as_json:
         terminal.print_json(table.to_dict(orient="records"))
     elif out is None:
         sys.stdout.write(table.to_csv(index=False))
-    else:
-        terminal.err.print(f"Wrote {len(table)} rows to {out}.")

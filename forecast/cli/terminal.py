@@ -1,17 +1,17 @@
 """What the command prints: tables for people, JSON for machines, bars while they wait."""
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 import forecast
-from forecast.numbers import count, decimals, digits, percent, scientific, share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,37 +23,8 @@ out = Console(highlight=False, soft_wrap=True, markup=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 _SECONDS = 10
 """Between two lines of progress where there is no terminal."""
-_ELPD = partial(decimals, places=1)
-_FORMS: dict[str, Callable[[float], str]] = {
-    "params": count,
-    "samples": count,
-    "flops": scientific,
-    "elpd": _ELPD,
-    "se": _ELPD,
-    "difference": _ELPD,
-    "difference_se": _ELPD,
-    "pareto_k_high": percent,
-}
-"""How numbers of a column, or of a row with this name in its first cell, are written."""
-
-
-_BESIDE = (
-    *(("in 90%", "cover90"), ("in 50%", "cover50"), ("error", "error"), ("regret", "regret")),
-    ("N* in 90%", "size_cover90"),
-)
-"""Shares that stand beside the CRPS of a method, by their name in the table."""
-
-
-def by_method(scores: "pd.DataFrame") -> "pd.DataFrame":
-    """CRPS by horizon, and the rest at one horizon, a row a method."""
-    import pandas as pd
-
-    crps = scores.pivot(index="method", columns="horizon", values="crps")
-    rest = scores[scores["horizon"] == 30].set_index("method")
-    table = pd.DataFrame({f"{h}×": crps[h] for h in crps.columns}).reindex(rest.index)
-    for name, column in _BESIDE:
-        table[name] = rest[column].map(lambda x: "" if pd.isna(x) else share(x))
-    return table.reset_index()
+_NUMBER = re.compile(r"[−+<>]?\d.*|[–✓✗]?")
+"""A cell that is written flush right."""
 
 
 @contextmanager
@@ -138,19 +109,23 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(frame: "pd.DataFrame", title: str | None) -> None:
-    """A table on stdout; `_FORMS` says how numbers are written, else they have three digits."""
-    import pandas as pd
+    """A table on stdout, its cells as in `forecast.shown.cells`; words too long for a narrow terminal are broken."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for name in frame.columns:
-        table.add_column(str(name), justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left")
-    for row in frame.itertuples(index=False):
-        forms = (_FORMS.get(str(name)) or _FORMS.get(str(row[0])) or digits for name in frame.columns)
-        table.add_row(*(_cell(value, form) for value, form in zip(row, forms, strict=True)))
+    from forecast.shown import cells
+
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    rows = cells(frame)
+    for k, name in enumerate(frame.columns):
+        right = all(_NUMBER.fullmatch(row[k]) for row in rows)
+        table.add_column(str(name), justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
     out.print(table)
 
 
-def _cell(value: Any, form: Callable[[float], str]) -> str:
-    return ("" if value != value else form(value)) if isinstance(value, float) else str(value)
+def wrote(what: str, place: Path | None, *, quiet: bool = False) -> None:
+    """Say on stderr what was written where, unless quiet or nothing was."""
+    if place is not None and not quiet:
+        err.print(f"Wrote {what} to {place}.")

@@ -38,6 +38,7 @@ def score(
     told = {**result.to_dict(), "notes": list(table.notes)}
     if out is not None:
         write_whole(out, terminal.as_json(told))
+    terminal.wrote("the score", out, quiet=as_json)
     terminal.tell(table.notes, quiet=as_json)
     if as_json:
         terminal.print_json(told)
@@ -77,6 +78,8 @@ def backtest(
     if out is not None:
         result.save(out)
         _draw_past(table, result, out)
+    terminal.wrote(f"{len(result.forecasts)} forecasts", forecasts, quiet=as_json)
+    terminal.wrote("the back-test and its pictures", out, quiet=as_json)
     if as_json:
         frames = {"scores": scores, "pooled": pooled, "refusals": result.refusals}
         told = {k: v.to_dict(orient="records") for k, v in frames.items()}
@@ -85,11 +88,17 @@ def backtest(
     terminal.tell(table.notes)
     over = f", over {len(table.groups)} groups" if len(table.groups) > 1 else ""
     for target in pooled["target"].unique():
-        terminal.print_table(terminal.by_method(pooled[pooled["target"] == target]), f"Forecasts of {target}{over}")
-    terminal.out.print("CRPS of the log, by how far beyond the cut-off; the other columns up to 30 times beyond it.")
+        terminal.print_table(forecast.backtest.by_method(pooled, target), f"Forecasts of {target}{over}")
+    terminal.out.print(
+        "CRPS of the log, by how far beyond the cut-off; the other columns up to 30 times beyond it. 90%, 50%: the "
+        "share of outcomes inside these intervals; N* 90%: of best sizes."
+    )
     refused = result.refusals.groupby("method", sort=False).size()
     for name, count in refused.items():
-        terminal.out.print(f"{name} gave no answer at {count} cut-offs; the first: {_first_reason(result, str(name))}")
+        called = forecast.backtest.NAMES[str(name)]
+        terminal.out.print(
+            f"{called} gave no answer at {count} cut-offs; the first: {_first_reason(result, str(name))}"
+        )
 
 
 def _first_reason(result: Any, method: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from forecast.arguments import number, one_of, whole
 from forecast.errors import ForecastError
 from forecast.numbers import count, scientific
 from forecast.runs.cost import CostLaw, group_costs
@@ -32,20 +33,19 @@ def check_recommend(
     check_objective(runs, objective)
     check_budget(runs, name, "flops", flops)
     for what, value in {"max_params": max_params, "max_samples": max_samples}.items():
-        if value is not None and not 1 <= value < math.inf:
-            raise ForecastError(f"{what} is {value:g}; give a finite number, 1 or more.")
+        if value is not None and number(what, value) < 1:
+            raise ForecastError(f"{what} is {value:g}; give a number of 1 or more.")
     smallest = float(runs.sizes(name, flops)[0])
     if max_params is not None and max_params < smallest:
         raise ForecastError(f"max_params {count(max_params)} is below every size weighed, from {count(smallest)} up.")
     if params is not None:
         sizes, _ = affordable(runs, group_costs(runs)[name], name, flops, max_params, max_samples)
-        check_size(params, sizes.tolist())
+        check_size(number("params", params), sizes.tolist())
 
 
 def check_objective(runs: Runs, objective: str) -> None:
     """auto, return or loss, where the table has it."""
-    if objective not in ("auto", "return", "loss"):
-        raise ForecastError(f"objective is {objective!r}; choose auto, return or loss.")
+    one_of("objective", objective, ("auto", "return", "loss"))
     if objective == "return" and not runs.has_returns:
         raise ForecastError(f"{runs.source} has no returns; use the objective loss.")
     if objective == "loss" and not runs.has_losses:
@@ -54,9 +54,7 @@ def check_objective(runs: Runs, objective: str) -> None:
 
 def check_budget(runs: Runs, group: str, what: str, flops: float) -> None:
     """A positive number of FLOPs that lies within reach of the table."""
-    if not 0 < flops < math.inf:
-        raise ForecastError(f"{what} is {flops:g}; give a positive finite number of FLOPs.")
-    check_reach(runs.group_table(group), runs.source, flops=flops)
+    check_reach(runs.group_table(group), runs.source, flops=number(what, flops))
 
 
 def check_size(params: float, sizes: Sequence[float]) -> None:
@@ -83,11 +81,11 @@ def check_required(
         raise ForecastError(f"{runs.source} has no returns; ask for a loss, or add return_mean and episodes.")
     if loss is not None and not runs.has_losses:
         raise ForecastError(f"{runs.source} has no losses; ask for a return.")
-    if loss is not None and not 0 < loss < math.inf:
-        raise ForecastError(f"loss is {loss:g}; give a positive number of nats.")
-    if returns is not None and not math.isfinite(returns):
-        raise ForecastError(f"return is {returns:g}; give a finite number.")
-    if not 0 < probability < 1:
+    if loss is not None:
+        number("loss", loss)
+    if returns is not None:
+        number("return", returns, positive=False)
+    if not 0 < number("probability", probability, positive=False) < 1:
         raise ForecastError(f"probability is {probability:g}; give a number between 0 and 1.")
     runs.group_name(group)
 
@@ -104,9 +102,8 @@ def check_next(
     """The arguments of `next_runs`."""
     name = runs.group_name(group)
     check_objective(runs, objective)
-    for what, value in {"target_flops": target_flops, "spend": spend, "count": count}.items():
-        if not 0 < value < math.inf:
-            raise ForecastError(f"{what} is {value:g}; give a positive number.")
+    number("spend", spend)
+    whole("count", count, 1)
     check_budget(runs, name, "target_flops", target_flops)
     least, most = float(runs.group_table(name)["flops"].min()), min(spend, target_flops)
     if most < 0.999 * least:

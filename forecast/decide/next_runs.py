@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from forecast.arguments import of_kind
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.provenance import Provenance
 from forecast.decide.checks import check_next
@@ -15,6 +16,7 @@ from forecast.model.laws import noise_scale
 from forecast.model.weights import LOCALITIES
 from forecast.numbers import count as counted
 from forecast.numbers import scientific, share
+from forecast.shown import html_frame
 
 _DRAWS = 4000
 _OPTIONS = 61  # sizes weighed at the target
@@ -58,6 +60,13 @@ class Plan:
     of its return, a part of 1."""
     provenance: Provenance
     """What the plan is based on."""
+
+    def __repr__(self) -> str:
+        return self.sentence
+
+    def _repr_html_(self) -> str:
+        """The table."""
+        return html_frame(self.sentence, self.table())
 
     @property
     def sentence(self) -> str:
@@ -125,12 +134,13 @@ def next_runs(
     regret then falls by less than is said here (benchmarks/LOG.md).
 
     objective: as of `forecast.recommend`. A run is taken to measure its loss and, where the return decides, its return
-    too, in as many games as the noise between runs leaves the most of. Without losses in the table, the return counts
+    too, over so many games that only the spread between runs remains. Without losses in the table, the return counts
     from the lowest.
 
     Raises ForecastError for numbers that are not positive or too large, an unknown group or objective, and a spend that
     no run fits into.
     """
+    of_kind("posterior", posterior, Posterior, "what forecast.fit returned")
     check_next(posterior.runs, target_flops=target_flops, spend=spend, group=group, objective=objective, count=count)
     name, objective = posterior.group_name(group), objective_of(posterior, objective)
     few = posterior.thinned(_DRAWS)

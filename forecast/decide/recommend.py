@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from forecast.arguments import number, of_kind
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.prediction import QUANTILE_NAMES, QUANTILES
 from forecast.bayes.provenance import Provenance
@@ -17,6 +18,7 @@ from forecast.decide.weigh import Weighed, weigh
 from forecast.errors import ForecastError
 from forecast.numbers import count, decimals, digits, scientific, toml
 from forecast.runs.reach import beyond
+from forecast.shown import html_frame
 
 LEVELS = np.arange(1, 100) / 100
 """Of the quantiles that a recommendation keeps for its score."""
@@ -66,6 +68,13 @@ class Recommendation:
     size_effect: Mapping[str, float] | None = None
     """Quantiles of the factor in return of a model ten times the size at equal loss, where the table has both."""
 
+    def __repr__(self) -> str:
+        return self.sentence
+
+    def _repr_html_(self) -> str:
+        """The table."""
+        return html_frame(self.sentence, self.table())
+
     @property
     def sentence(self) -> str:
         """The recommendation in one sentence."""
@@ -107,7 +116,7 @@ class Recommendation:
 
         Raises ForecastError outside the sizes that were weighed.
         """
-        check_size(params, self.regret["params"].tolist())
+        check_size(number("params", params), self.regret["params"].tolist())
         grid = np.log(self.regret["params"].to_numpy())
         columns = [c for c in ("loss_regret", "return_regret") if c in self.regret]
         return {c: float(np.interp(np.log(params), grid, self.regret[c].to_numpy())) for c in columns}
@@ -173,10 +182,11 @@ def recommend(
     finite; a model that would need more leaves the rest of its budget unspent. Expectations are over the posterior,
     not of a law with mean exponents. Raises ForecastError for bad numbers and for constraints that leave nothing.
     """
+    of_kind("posterior", posterior, Posterior, "what forecast.fit returned")
     name = posterior.group_name(group)
-    objective = objective_of(posterior, objective)
     limits = {"max_params": max_params, "max_samples": max_samples}
     check_recommend(posterior.runs, flops=flops, group=group, objective=objective, **limits)
+    objective = objective_of(posterior, objective)
     weighed = weigh(posterior, name, flops, objective, max_params, max_samples)
     best = int(np.argmax(weighed.score))
     params, samples = float(weighed.params[best]), float(weighed.samples[best])
@@ -188,7 +198,7 @@ def recommend(
     draws = {"loss": predicted.loss, "return": predicted.returns}
     return Recommendation(
         group=name,
-        flops=float(flops),
+        flops=flops,
         objective=objective,
         params=params,
         samples=samples,

@@ -1,11 +1,12 @@
 """The inverse question: a target -> the least budget that reaches it."""
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from forecast.arguments import of_kind
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.provenance import Provenance
 from forecast.decide.checks import check_required
@@ -13,8 +14,10 @@ from forecast.decide.weigh import weigh
 from forecast.errors import ForecastError
 from forecast.numbers import count, plain, scientific
 from forecast.runs.reach import FURTHEST, beyond
+from forecast.shown import html_frame
 
 _FEWER_DRAWS = 800  # enough for a search over budgets, where every step looks at every size
+_A_DECADE = 4  # budgets weighed in a factor of ten
 _BELOW = 3.0  # factors of ten below the table's largest compute from which a target is sought
 
 
@@ -42,6 +45,13 @@ class Required:
     """How far the budget, or the end of the search, lies beyond the table's largest compute, in factors of ten."""
     provenance: Provenance
     """What the answer is based on."""
+
+    def __repr__(self) -> str:
+        return self.sentence
+
+    def _repr_html_(self) -> str:
+        """The probability of reaching the target at every tenfold of the budget."""
+        return html_frame(self.sentence, self.curve.iloc[::_A_DECADE])
 
     @property
     def sentence(self) -> str:
@@ -83,26 +93,23 @@ def required(
     Sought from a thousandth of the table's largest compute to a million times it. Raises ForecastError unless exactly
     one target is given, of a kind that the table has, and the probability lies between 0 and 1.
     """
+    of_kind("posterior", posterior, Posterior, "what forecast.fit returned")
     check_required(posterior.runs, loss=loss, returns=returns, probability=probability, group=group)
     if returns is not None and not posterior.has_returns:  # the rows that have one were set aside
         raise ForecastError(f"no row of {posterior.runs.source} that was fitted has a return; ask for a loss.")
+    target, value = ("loss", loss) if loss is not None else ("return", returns)
+    assert value is not None
     name, few = posterior.group_name(group), posterior.thinned(_FEWER_DRAWS)
-    objective = "loss" if returns is None else "return"
     rows = []
-    for step in np.arange(-_BELOW, FURTHEST + 0.01, 0.25):
+    for step in np.arange(-_BELOW, FURTHEST + 0.01, 1 / _A_DECADE):
         flops = posterior.largest_flops(name) * 10**step
-        weighed = weigh(few, name, flops, objective, None, None)
+        weighed = weigh(few, name, flops, target, None, None)
         best = int(np.argmax(weighed.score))
         predicted = few.predict(weighed.params[best], weighed.samples[best], group=name)
-        if loss is not None:
-            hit = np.asarray(predicted.loss) <= loss
-        else:
-            hit = np.asarray(predicted.returns) >= cast(float, returns)
+        hit = np.asarray(predicted.loss) <= value if loss is not None else np.asarray(predicted.returns) >= value
         rows.append((flops, float(weighed.params[best]), float(weighed.samples[best]), float(np.mean(hit))))
     curve = pd.DataFrame(rows, columns=["flops", "params", "samples", "probability"])
     crossing = _first_crossing(curve, probability)
-    target, value = ("loss", loss) if loss is not None else ("return", returns)
-    assert value is not None
     ahead = float(np.log10((crossing["flops"] or curve["flops"].iloc[-1]) / posterior.largest_flops(name)))
     return Required(
         group=name,

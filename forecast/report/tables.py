@@ -19,7 +19,7 @@ from forecast.model.weights import NEIGHBOUR
 from forecast.numbers import count, decimals, digits, percent, scientific, share
 from forecast.report.figures import View
 from forecast.report.figures.style import METHOD_NAMES, method_name
-from forecast.verify.backtest import Backtest
+from forecast.verify.backtest import NAMES, Backtest
 from forecast.verify.outcome import Score
 
 _RETURN_BOUNDS = {
@@ -174,7 +174,7 @@ def past(backtest: Backtest, group: str) -> Table:
         if returns:
             of_return = by_key.get(("return", method), {"crps": np.nan, "cover90": np.nan})
             cells += [digits(of_return["crps"]), share(of_return["cover90"])]
-        rows.append((METHOD_NAMES.get(method, "this forecast"), *cells, count(score["cutoffs"])))
+        rows.append((METHOD_NAMES.get(method, NAMES[method]), *cells, count(score["cutoffs"])))
     head: tuple[str, ...] = ("method", f"CRPS, log {measured}", "in 90%", "in 50%", "error")
     head += ("N* regret", "CRPS, log N*", "in 90%") if losses else ()
     head += ("CRPS, log return", "in 90%") if returns else ()

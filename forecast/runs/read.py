@@ -4,13 +4,15 @@ import re
 import tomllib
 from collections.abc import Mapping
 from decimal import InvalidOperation
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype, is_scalar
 
-from forecast.errors import Problem, TableError
+from forecast.arguments import received
+from forecast.errors import ForecastError, Problem, TableError
 from forecast.published.catalogue import Dataset, datasets
 from forecast.runs.cells import clean, number
 from forecast.runs.checks import CANONICAL, TEXT, check
@@ -33,8 +35,13 @@ def read_runs(
     (`forecast.runs.mapping.USUAL`).
     to_fit: False also accepts a table of too few sizes and budgets to fit a law, such as a table of outcomes.
 
-    Raises TableError with every problem, its rows and its column.
+    Raises TableError with every problem, its rows and its column, and ForecastError for anything but a source.
     """
+    if not isinstance(source, str | PathLike | pd.DataFrame):
+        raise ForecastError(
+            f"{received(source)} is not a run table; give a file, a DataFrame, the name of a bundled table, or what "
+            "read_runs returned."
+        )
     dataset: Dataset | None = None
     if isinstance(source, pd.DataFrame):
         sheet = sheet_of_frame(source, "DataFrame")
@@ -60,6 +67,14 @@ def read_runs(
     left = [f"Columns that were not read: {listed(unread)}."] if unread else []
     notes = (*bundled, *picked.notes, *failed, *completed, *renamed, *doubts(table), *code_note(table))
     return Runs(table=table, source=sheet.source, notes=(*notes, *data_note(table), *left))
+
+
+def as_runs(runs: Runs | str | Path | pd.DataFrame, *, to_fit: bool = True) -> Runs:
+    """A run table as it is, or read by `read_runs` from a file, a DataFrame or the name of a bundled table.
+
+    Raises what `read_runs` raises.
+    """
+    return runs if isinstance(runs, Runs) else read_runs(runs, to_fit=to_fit)
 
 
 def read_columns(path: str | Path) -> dict[str, str]:

@@ -13,12 +13,16 @@ Rows of failed runs (`state` says failed, crashed or killed) are left out.
 import hashlib
 import re
 from dataclasses import dataclass
+from types import NoneType
 
 import numpy as np
 import pandas as pd
 
+from forecast.arguments import of_kind
 from forecast.errors import ForecastError
+from forecast.numbers import count, digits, scientific
 from forecast.runs.checks import CANONICAL, count_budgets, required
+from forecast.shown import html_table, names
 
 # The run name of a row in a table without a `run` column; in a saved table it still means that.
 _MADE_UP_RUN = re.compile(r"row \d+")
@@ -36,6 +40,24 @@ class Runs:
     """File, bundled name or "DataFrame"."""
     notes: tuple[str, ...] = ()
     """Provenance and caveats, one sentence each; every report must show them."""
+
+    def __repr__(self) -> str:
+        params, flops = (self.table[c] for c in ("params", "flops"))
+        return (
+            f"Runs of {self.source}: {len(self.table)} rows, {params.nunique()} sizes from {count(params.min())} to "
+            f"{count(params.max())} parameters, {scientific(flops.min())} to {scientific(flops.max())} FLOPs; "
+            f"{'group' if len(self.groups) == 1 else 'groups'} {names(self.groups)}"
+        )
+
+    def _repr_html_(self) -> str:
+        """A row a group."""
+        measured = [c for c in ("loss", "return_mean") if c in self.table and self.table[c].notna().any()]
+        rows = []
+        for group, table in self.table.groupby("group", sort=True):
+            forms = {"params": count, "samples": count, "flops": scientific, **dict.fromkeys(measured, digits)}
+            spans = [f"{form(table[c].min())} to {form(table[c].max())}" for c, form in forms.items()]
+            rows.append((str(group), str(len(table)), str(table["params"].nunique()), *spans))
+        return html_table(repr(self), ("group", "rows", "sizes", "params", "samples", "flops", *measured), rows)
 
     @property
     def sha256(self) -> str:
@@ -83,6 +105,7 @@ class Runs:
 
     def group_name(self, group: str | None) -> str:
         """The name of the group; None is allowed where there is one. Raises ForecastError for an unknown group."""
+        of_kind("group", group, (str, NoneType), f"the name of one: {', '.join(self.groups)}")
         if group is None and len(self.groups) == 1:
             return self.groups[0]
         if group not in self.groups:

@@ -12,21 +12,35 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from os import cpu_count
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
 from forecast import classical
+from forecast.arguments import of_kind, one_of, whole
 from forecast.bayes.fit import check_law, fit
 from forecast.bayes.prediction import QUANTILE_NAMES, QUANTILES
 from forecast.decide.recommend import recommend
 from forecast.decide.weigh import weigh
 from forecast.errors import FitError, ForecastError
+from forecast.runs.read import as_runs
 from forecast.runs.table import Runs, return_offset
 from forecast.verify.crps import LEVELS, crps_at_levels
 from forecast.verify.optima import Optimum, Profile, optima, profiles
-from forecast.verify.scores import CHOICES, COLUMNS, HORIZONS, TABLES, Backtest, bundled_backtest, load_backtest, pooled
+from forecast.verify.scores import (
+    CHOICES,
+    COLUMNS,
+    HORIZONS,
+    NAMES,
+    TABLES,
+    Backtest,
+    bundled_backtest,
+    by_method,
+    load_backtest,
+    pooled,
+)
 
 __all__ = [
     "BELOW_1",
@@ -34,10 +48,12 @@ __all__ = [
     "HORIZONS",
     "LEVELS",
     "METHODS",
+    "NAMES",
     "NEAR",
     "Backtest",
     "backtest",
     "bundled_backtest",
+    "by_method",
     "cut_points",
     "load_backtest",
     "planned",
@@ -99,7 +115,7 @@ class _Answer:
 
 
 def backtest(
-    runs: Runs,
+    runs: Runs | str | Path | pd.DataFrame,
     *,
     methods: tuple[str, ...] = METHODS,
     cutoffs: int | None = None,
@@ -110,6 +126,7 @@ def backtest(
 ) -> Backtest:
     """Back-test the methods on every group of a table.
 
+    runs: a run table, or a file, a bundled name or a DataFrame, which are read by `forecast.read_runs`.
     methods: of `METHODS`, and `BELOW_1`; those of losses are left out where the table has none.
     cutoffs: of each group; 10, or fewer where there are more than three groups.
     law: of our own method.
@@ -120,16 +137,16 @@ def backtest(
     Raises ForecastError for an unknown method, methods of losses alone for a table without them, numbers out of range,
     or a table whose compute spans too little to leave anything ahead.
     """
+    runs = as_runs(runs)
+    workers = None if workers is None else whole("workers", workers, 1, 1000)
     tasks = planned(runs, methods=methods, cutoffs=cutoffs, law=law, seed=seed)
-    if workers is not None and not 1 <= workers <= 1000:
-        raise ForecastError(f"workers is {workers}; give a number from 1 to 1000.")
     parts: list[dict[str, pd.DataFrame] | None] = [None] * len(tasks)
     for done, (i, part) in enumerate(_worked(tasks, workers or max(1, (cpu_count() or 1) // 4)), start=1):
         parts[i] = part
         if progress:
             progress(done, len(tasks))
-    whole = {k: pd.concat([p[k] for p in parts if p], ignore_index=True) for k in TABLES}
-    return Backtest(**whole, sha256=runs.sha256)
+    tables = {k: pd.concat([p[k] for p in parts if p], ignore_index=True) for k in TABLES}
+    return Backtest(**tables, sha256=runs.sha256)
 
 
 def planned(
@@ -142,16 +159,15 @@ def planned(
 ) -> list[_Task]:
     """What a back-test is made of; raises ForecastError as `backtest` does, before anything is fitted."""
     check_law(law, seed)
-    unknown = [m for m in methods if m not in (*METHODS, BELOW_1)]
-    if unknown:
-        raise ForecastError(f"method {unknown[0]!r} does not exist; choose from {', '.join(METHODS)}.")
+    of_kind("methods", methods, (tuple, list), "a tuple of names")
+    for method in methods:
+        one_of("method", method, (*METHODS, BELOW_1))
+    cutoffs = None if cutoffs is None else whole("cutoffs", cutoffs, 1, 100)
     if not runs.has_losses:
         usable = ("ours", *classical.RETURN_METHODS)
         methods = tuple(m for m in methods if m in usable)
         if not methods:
             raise ForecastError(f"{runs.source} has no losses; choose methods from {', '.join(usable)}.")
-    if cutoffs is not None and not 1 <= cutoffs <= 100:
-        raise ForecastError(f"cutoffs is {cutoffs}; give a number from 1 to 100.")
     count = cutoffs or max(4, min(10, _CUTOFFS // len(runs.groups)))
     tasks = []
     for group in runs.groups:

@@ -1,6 +1,6 @@
 """A frozen forecast, scored against the run that carried it out.
 
-    forecast.score("recommendation.toml", forecast.read_runs("runs.csv", to_fit=False)).sentence
+    forecast.score("recommendation.toml", "runs.csv").sentence
 
 The score is the continuous ranked probability score (`forecast.verify.crps`). Of losses it is that of the natural log,
 as in back-tests; of returns, which may be negative, that of the return itself.
@@ -8,15 +8,20 @@ as in back-tests; of returns, which may be negative, that of the return itself.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from forecast.arguments import of_kind
 from forecast.errors import ForecastError
-from forecast.numbers import count, decimals, digits, percent, plain, scientific, share
+from forecast.numbers import count, decimals, digits, ordinal, percentile, plain, scientific, share
+from forecast.runs.read import as_runs
 from forecast.runs.table import Runs
+from forecast.shown import html_table
 from forecast.verify.crps import crps
 from forecast.verify.frozen import Frozen, read_frozen
 
@@ -67,14 +72,14 @@ class Scored:
 
     @property
     def percentile_text(self) -> str:
-        """63%, <1%."""
-        return self.beyond + percent(self.percentile)
+        """63rd, below 1st."""
+        side = {"": "", "<": "below ", ">": "above "}[self.beyond]
+        return side + ordinal(round(100 * self.percentile))
 
     @property
     def place(self) -> str:
         """At the 63rd percentile, below the 1st percentile."""
-        side = {"": "at", "<": "below", ">": "above"}[self.beyond]
-        return f"{side} the {_ordinal(round(100 * self.percentile))} percentile"
+        return percentile(self.percentile, self.beyond)
 
     @property
     def measured(self) -> str:
@@ -124,6 +129,13 @@ class Score:
     """The table of outcomes: a file, a bundled name or "DataFrame"."""
     outcomes: tuple[Outcome, ...]
     """The runs that carried the recommendation out, one or more."""
+
+    def __repr__(self) -> str:
+        return self.sentence
+
+    def _repr_html_(self) -> str:
+        """The cells."""
+        return html_table(self.sentence, *self.cells())
 
     @property
     def sentence(self) -> str:
@@ -196,25 +208,22 @@ def _fields(scored: Scored) -> dict[str, Any]:
     return {**asdict(scored), "in_50": scored.in_50, "in_90": scored.in_90}
 
 
-def _ordinal(number: int) -> str:
-    """1st, 2nd, 63rd, 11th."""
-    suffix = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
-    return f"{number}{suffix}"
-
-
 def _hit(inside: bool) -> str:
     return "inside" if inside else "outside"
 
 
-def score(recommendation: str | Path, runs: Runs, *, group: str | None = None) -> Score:
+def score(recommendation: str | Path, runs: Runs | str | Path | pd.DataFrame, *, group: str | None = None) -> Score:
     """Score the forecast in a recommendation.toml against the runs that carried it out.
 
+    runs: a run table, or a file, a bundled name or a DataFrame, which are read by `forecast.read_runs`.
     Such a run ends, at the last row of its training, within 10% of the recommended params and 5% of its FLOPs, in the
     forecast's group where the table has that, or in `group`. Several of them (seeds) are scored each by itself.
     Raises ForecastError if the file is no recommendation, if no run carried it out (the nearest are named), if none of
     them has what was forecast, or if the forecast was made from this very table and so has seen the outcome.
     """
-    frozen = read_frozen(recommendation)
+    of_kind("recommendation", recommendation, (str, PathLike), "the file that Recommendation.to_toml was written to")
+    of_kind("group", group, (str, NoneType), "its name")
+    frozen, runs = read_frozen(recommendation), as_runs(runs, to_fit=False)
     last = _last_rows(runs, frozen, group)
     off = np.log(last[["params", "flops"]].to_numpy(float) / [frozen.params, frozen.flops])
     near = (np.abs(np.expm1(off)) <= np.array([SIZE_SLACK, COMPUTE_SLACK]) * (1 + 1e-9)).all(axis=1)

@@ -2,16 +2,20 @@
 
 import gzip
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from forecast.bayes.prediction import QUANTILE_NAMES
+from forecast.classical import SHORT_NAMES
 from forecast.errors import SavedFileError
 from forecast.files import write_whole
+from forecast.numbers import decimals, share
 from forecast.published.catalogue import BACKTESTS
 from forecast.runs.table import Runs
+from forecast.shown import html_frame, names
 
 COLUMNS = (
     *("method", "target", "cutoff", "params", "samples", "flops", "observed"),
@@ -25,6 +29,13 @@ CHOICES = (
 """Of a size chosen for a later budget: see `Backtest.choices`."""
 HORIZONS = (3, 10, 30, 100)
 """Factors of compute beyond the cut-off, up to which forecasts are scored."""
+NAMES = {"ours": "this forecast", **SHORT_NAMES, "huber_lse_below_1": "Huber, loss < 1"}
+"""What methods are called in tables; files keep their own names."""
+_BESIDE = (
+    *(("90%", "cover90"), ("50%", "cover50"), ("error", "error"), ("regret", "regret")),
+    ("N* 90%", "size_cover90"),
+)
+"""Shares that stand beside the CRPS of a method, by their name in the table."""
 TABLES = ("forecasts", "choices", "paths", "refusals")
 
 
@@ -46,6 +57,24 @@ class Backtest:
     """group, method, cutoff, reason."""
     sha256: str
     """Hash of the table."""
+
+    def __repr__(self) -> str:
+        """How much was forecast, and by what."""
+        rows = self.forecasts
+        groups = sorted(self.paths["group"].unique())
+        methods = [NAMES.get(m, m) for m in self.paths["method"].unique()]
+        cutoffs = self.paths[["group", "cutoff"]].drop_duplicates()
+        return (
+            f"Back-test of {names(groups)}: {len(rows):,} forecasts of {' and '.join(rows['target'].unique())} at "
+            f"{len(cutoffs)} cut-offs by {names(methods, 10)}"
+        )
+
+    def _repr_html_(self) -> str:
+        """Scores of the methods over the groups, of loss and of return."""
+        scores = pooled(self.scores())
+        tables = {target: by_method(scores, target) for target in scores["target"].unique()}
+        shown = [html_frame(f"CRPS of the log {t} by how far ahead, and up to 30×", x) for t, x in tables.items()]
+        return f"<p>{escape(repr(self))}</p>" + "".join(shown)
 
     def save(self, folder: str | Path) -> None:
         """Write the tables into a folder, to five digits, and the hash of what they speak of."""
@@ -114,6 +143,18 @@ def pooled(scores: pd.DataFrame) -> pd.DataFrame:
     logs = table.assign(crps=np.log(table["crps"].to_numpy(float)))
     means["crps"] = np.exp(logs.groupby(keys, sort=False)["crps"].mean().to_numpy())
     return means.reset_index()
+
+
+def by_method(scores: pd.DataFrame, target: str) -> pd.DataFrame:
+    """What `pooled` says of loss or return as text, a row a method: CRPS by horizon, and the rest up to 30 times."""
+    scores = scores[scores["target"] == target]
+    crps = scores.pivot(index="method", columns="horizon", values="crps")
+    rest = scores[scores["horizon"] == 30].set_index("method")
+    table = pd.DataFrame({f"{h}×": crps[h].map(lambda x: decimals(x, 3)) for h in crps.columns}).reindex(rest.index)
+    for name, column in _BESIDE:
+        if rest[column].notna().any():
+            table[name] = rest[column].map(lambda x: "" if pd.isna(x) else share(x))
+    return table.rename(index=NAMES).reset_index()
 
 
 def load_backtest(folder: str | Path) -> Backtest:

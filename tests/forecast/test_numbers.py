@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from forecast.cli import terminal
-from forecast.numbers import decimals, percent, share
+from forecast.numbers import decimals, ordinal, percent, percentile, share
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,14 @@ def test_decimals_keep_zeros_and_the_minus_sign():
 
 def test_a_number_that_is_missing_is_a_dash():
     assert {form(np.nan) for form in (share, percent, lambda x: decimals(x, 2))} == {"–"}
+
+
+def test_ordinals_and_percentiles_are_words():
+    wanted = "0th 1st 2nd 3rd 4th 11th 12th 13th 21st 42nd 63rd 74th 99th 100th 101st 111th"
+    assert [ordinal(int("".join(c for c in text if c.isdigit()))) for text in wanted.split()] == wanted.split()
+    assert percentile(0.74) == "at the 74th percentile"
+    assert percentile(0.01, "<") == "below the 1st percentile"
+    assert percentile(0.99, ">") == "above the 99th percentile"
 
 
 def test_printed_tables_write_each_kind_of_number_alike(capsys):

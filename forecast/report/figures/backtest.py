@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from forecast.numbers import plain, power
 from forecast.report.figures.style import FAINT, INK, METHOD_NAMES, blank, house_style
 from forecast.report.figures.ticks import label_log
-from forecast.verify.backtest import NEAR, NEAR_RETURN, Backtest
+from forecast.verify.backtest import NAMES, NEAR, NEAR_RETURN, Backtest
 
 _SHOWN = 4  # cut-offs, spread over those there are
 _SIDE_BY_SIDE = ("ours", "power_law")
@@ -22,27 +22,42 @@ def past_forecasts(table: pd.DataFrame, excess: pd.Series, backtest: Backtest, g
     table: the group's rows; excess: their log loss above the best that the same compute bought. Without losses, of the
     best return; returns of zero or less have no place on the axis.
     """
+    methods = [m for m in _SIDE_BY_SIDE if m in drawn_methods(backtest, group)]
+    figure, panels = blank(columns=len(methods), height=3.9)
+    for axes, method in zip(panels, methods, strict=True):
+        draw_past(axes, table, excess, backtest, group, method)
+    panels[0].set_ylabel(height_label(table))
+    return figure
+
+
+def drawn_methods(backtest: Backtest, group: str) -> list[str]:
+    """The methods that have fans to draw."""
+    return list(backtest.paths.loc[backtest.paths["group"] == group, "method"].unique())
+
+
+def height_label(table: pd.DataFrame) -> str:
+    """Label of the axis of heights."""
+    return "loss (nats per action)" if "loss" in table else "return"
+
+
+def draw_past(axes: Axes, table: pd.DataFrame, excess: pd.Series, backtest: Backtest, group: str, method: str) -> None:
+    """The panel of `past_forecasts` for one method in these axes."""
     measured, limit = ("loss", NEAR) if "loss" in table else ("return_mean", NEAR_RETURN)
     table = table[table[measured] > 0]
     paths = backtest.paths[backtest.paths["group"] == group]
-    methods = [m for m in _SIDE_BY_SIDE if (paths["method"] == m).any()]
-    figure, panels = blank(columns=len(methods), height=3.9)
     near = excess.reindex(table.index) < limit
     cutoffs = np.sort(paths["cutoff"].unique())
     shown = cutoffs[np.unique(np.linspace(0, len(cutoffs) - 1, _SHOWN).round().astype(int))]
     colours = [colormaps["viridis"](x) for x in np.linspace(0.05, 0.8, len(shown))]
     heights = table.loc[near, measured]
-    for axes, method in zip(panels, methods, strict=True):
-        axes.scatter(table.loc[~near, "flops"], table.loc[~near, measured], s=4, color=FAINT, linewidths=0, zorder=1)
-        axes.scatter(table.loc[near, "flops"], table.loc[near, measured], s=9, color=INK, linewidths=0, zorder=4)
-        label_log(axes.yaxis, float(heights.min()) / 1.9, float(heights.max()) * 1.5, plain)
-        label_log(axes.xaxis, float(table["flops"].min()) / 1.3, float(table["flops"].max()) * 3, power)
-        for cutoff, colour in zip(shown, colours, strict=True):
-            _fan(axes, paths[(paths["method"] == method) & (paths["cutoff"] == cutoff)], colour)
-        axes.set_title("this forecast" if method == "ours" else METHOD_NAMES[method], fontsize=9, loc="left")
-        axes.set_xlabel("compute C (FLOPs)")
-    panels[0].set_ylabel("loss (nats per action)" if measured == "loss" else "return")
-    return figure
+    axes.scatter(table.loc[~near, "flops"], table.loc[~near, measured], s=4, color=FAINT, linewidths=0, zorder=1)
+    axes.scatter(table.loc[near, "flops"], table.loc[near, measured], s=9, color=INK, linewidths=0, zorder=4)
+    label_log(axes.yaxis, float(heights.min()) / 1.9, float(heights.max()) * 1.5, plain)
+    label_log(axes.xaxis, float(table["flops"].min()) / 1.3, float(table["flops"].max()) * 3, power)
+    for cutoff, colour in zip(shown, colours, strict=True):
+        _fan(axes, paths[(paths["method"] == method) & (paths["cutoff"] == cutoff)], colour)
+    axes.set_title(METHOD_NAMES.get(method, NAMES.get(method, method)), fontsize=9, loc="left")
+    axes.set_xlabel("compute C (FLOPs)")
 
 
 def _fan(axes: Axes, path: pd.DataFrame, colour: tuple[float, ...]) -> None:

@@ -39,6 +39,12 @@ _CLOSE = 1.12  # rows within this factor of a budget that were set aside are sho
 def isoflop(view: View) -> Figure:
     """Loss (return) against model size on a handful of budgets: rows, the law with its 90% band, and its best size."""
     figure, (axes,) = blank(height=5.2)
+    draw_isoflop(axes, view)
+    return figure
+
+
+def draw_isoflop(axes: Axes, view: View) -> None:
+    """The picture of `isoflop` in these axes."""
     budgets = [*_budgets(view), view.recommendation.flops]
     colours = [*(colormaps["viridis"](x) for x in np.linspace(0.08, 0.76, len(budgets) - 1)), CHOSEN]
     curves, rows = [], []
@@ -55,13 +61,12 @@ def isoflop(view: View) -> Figure:
         for (at, curve, _), budget, colour in zip(curves, budgets, colours, strict=True):
             _name_profile(axes, at, curve, budget, colour, ahead=budget == budgets[-1])
         axes.set_ylabel("loss (nats per action)")
-        return figure
+        return
     return_axis(axes, fitted.to_numpy(), np.append(curves[-1][2], float(fitted.min())))
     ends = [float(curve[-1]) for _, curve, _ in curves]
     names = [power(float(f"{b:.2g}")) + (" forecast" if b == budgets[-1] else "") for b in budgets]
     label_ends(axes, [EndLabel(*end) for end in zip(ends, names, map(to_hex, colours), strict=True)])
     axes.set_ylabel("return")
-    return figure
 
 
 def _span(view: View) -> tuple[float, float]:
@@ -144,6 +149,12 @@ def _name_profile(
 def frontier(view: View) -> Figure:
     """Least loss (best return) against compute: the fan of the law, the classical lines, and the rows."""
     figure, (axes,) = blank(height=4.8)
+    draw_frontier(axes, view)
+    return figure
+
+
+def draw_frontier(axes: Axes, view: View) -> None:
+    """The picture of `frontier` in these axes."""
     flops, budget = view.frontier.flops, view.recommendation.flops
     q = fan(axes, flops, view.frontier.best)
     ends = [EndLabel(float(q[2, -1]), "this forecast", FORECAST)]
@@ -165,7 +176,6 @@ def frontier(view: View) -> Figure:
     label_ends(axes, ends)
     axes.set_xlabel("compute C (FLOPs)")
     axes.set_ylabel("least loss (nats per action)" if view.posterior.has_losses else "best return")
-    return figure
 
 
 def _rows(axes: Axes, view: View) -> None:

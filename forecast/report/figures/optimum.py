@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from forecast.classical import SHORT_NAMES
 from forecast.numbers import count, power
 from forecast.report.figures.style import (
     CHOSEN,
@@ -12,7 +13,6 @@ from forecast.report.figures.style import (
     INK,
     METHOD_COLOURS,
     QUIET,
-    SHORT_NAMES,
     EndLabel,
     beyond,
     blank,
@@ -23,6 +23,8 @@ from forecast.report.figures.style import (
 from forecast.report.figures.ticks import label_log
 from forecast.report.figures.view import View
 
+OF = {"params": "parameters N", "samples": "samples D"}
+"""What has an optimum, and how it is called."""
 _TOLERABLE = 0.01  # given away, nobody need mind
 _WORTH_A_LOOK = 0.15
 _REGRETS = {"loss_regret": ("higher loss", FORECAST), "return_regret": ("lower return", "#009e73")}
@@ -32,27 +34,31 @@ _REGRETS = {"loss_regret": ("higher loss", FORECAST), "return_regret": ("lower r
 def optimum(view: View) -> Figure:
     """Parameters and samples of least loss against compute, in two panels."""
     figure, panels = blank(columns=2, height=4.4)
-    names = {"params": "parameters N", "samples": "samples D"}
-    for k, (axes, (column, title)) in enumerate(zip(panels, names.items(), strict=True)):
-        draws = getattr(view.frontier, column)
-        q = fan(axes, view.frontier.flops, draws)
-        ends = [EndLabel(float(q[2, -1]), "forecast", FORECAST)]
-        for name, fit in view.fits.items():
-            line = fit.optimal(view.frontier.flops)[k]
-            axes.plot(view.frontier.flops, line, color=METHOD_COLOURS[name], linewidth=1.0, zorder=2.5)
-            ends.append(EndLabel(float(line[-1]), SHORT_NAMES[name], METHOD_COLOURS[name]))
-        _vertices(axes, view, column)
-        label_log(axes.yaxis, q[0].min() / 1.3, q[4].max() * 1.3, count)
-        label_log(axes.xaxis, view.frontier.flops[0] / 1.3, view.frontier.flops[-1], power, most=5)
-        beyond(axes, view.largest, named=False)
-        if view.recommendation.objective == "return" and view.recommendation.other_params is not None:
-            axes.plot(view.recommendation.flops, _least_loss(view)[k], "D", markersize=5.5, color=CHOSEN, mfc="white")
-        chosen = getattr(view.recommendation, column)
-        axes.plot(view.recommendation.flops, chosen, marker="D", markersize=5.5, color=CHOSEN, zorder=6)
-        label_ends(axes, ends)
-        axes.set_xlabel("compute C (FLOPs)")
-        axes.set_title(f"best {title}", fontsize=8.5, loc="left")
+    for axes, column in zip(panels, OF, strict=True):
+        draw_optimum(axes, view, column)
     return figure
+
+
+def draw_optimum(axes: Axes, view: View, column: str) -> None:
+    """The panel of `optimum` for `params` or `samples` in these axes."""
+    q = fan(axes, view.frontier.flops, getattr(view.frontier, column))
+    ends = [EndLabel(float(q[2, -1]), "forecast", FORECAST)]
+    for name, fit in view.fits.items():
+        line = fit.optimal(view.frontier.flops)[list(OF).index(column)]
+        axes.plot(view.frontier.flops, line, color=METHOD_COLOURS[name], linewidth=1.0, zorder=2.5)
+        ends.append(EndLabel(float(line[-1]), SHORT_NAMES[name], METHOD_COLOURS[name]))
+    _vertices(axes, view, column)
+    label_log(axes.yaxis, q[0].min() / 1.3, q[4].max() * 1.3, count)
+    label_log(axes.xaxis, view.frontier.flops[0] / 1.3, view.frontier.flops[-1], power, most=5)
+    beyond(axes, view.largest, named=False)
+    if view.recommendation.objective == "return" and view.recommendation.other_params is not None:
+        least = _least_loss(view)[list(OF).index(column)]
+        axes.plot(view.recommendation.flops, least, "D", markersize=5.5, color=CHOSEN, mfc="white", zorder=5)
+    chosen = getattr(view.recommendation, column)
+    axes.plot(view.recommendation.flops, chosen, marker="D", markersize=5.5, color=CHOSEN, zorder=6)
+    label_ends(axes, ends)
+    axes.set_xlabel("compute C (FLOPs)")
+    axes.set_title(f"best {OF[column]}", fontsize=8.5, loc="left")
 
 
 def _least_loss(view: View) -> tuple[float, float]:
@@ -76,6 +82,12 @@ def _vertices(axes: Axes, view: View, column: str) -> None:
 def regret(view: View) -> Figure:
     """What is given away, in expectation, by training another size on the same budget."""
     figure, (axes,) = blank(height=3.6)
+    draw_regret(axes, view)
+    return figure
+
+
+def draw_regret(axes: Axes, view: View) -> None:
+    """The picture of `regret` in these axes."""
     recommendation, table = view.recommendation, view.recommendation.regret
     low, high = _within(view, _WORTH_A_LOOK, room=1.2)
     inside = table[(table["params"] >= low) & (table["params"] <= high)]
@@ -97,7 +109,6 @@ def regret(view: View) -> Figure:
         axes.plot(size, 0, marker="|", color=QUIET, markersize=9, clip_on=False, zorder=4)
     axes.set_xlabel("parameters N (strokes on the axis: sizes in the table)")
     axes.set_ylabel("given away, in expectation")
-    return figure
 
 
 def _within(view: View, share: float, room: float = 1.0) -> tuple[float, float]:

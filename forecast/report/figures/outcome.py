@@ -32,15 +32,22 @@ _DECADES = 3.4  # factors of ten of compute that are shown, so that the outcome 
 @house_style
 def outcome(view: View, score: Score) -> Figure:
     """Loss and return against compute, each where it was scored: rows, forecast, frozen intervals and the outcome."""
-    targets = list(dict.fromkeys(s.target for o in score.outcomes for s in o.scores))
+    targets = scored_targets(score)
     figure, panels = blank(columns=len(targets), height=4.6 if len(targets) == 1 else 4.2)
     for axes, target in zip(panels, targets, strict=True):
-        scored = [(o, s) for o in score.outcomes for s in o.scores if s.target == target]
-        _panel(axes, view, target, scored, score.frozen.flops)
+        draw_outcome(axes, view, score, target)
     return figure
 
 
-def _panel(axes: Axes, view: View, target: str, scored: list[tuple[Outcome, Scored]], flops: float) -> None:
+def scored_targets(score: Score) -> list[str]:
+    """What was scored: loss, return."""
+    return list(dict.fromkeys(s.target for o in score.outcomes for s in o.scores))
+
+
+def draw_outcome(axes: Axes, view: View, score: Score, target: str) -> None:
+    """The panel of `outcome` for `loss` or `return` in these axes."""
+    scored = [(o, s) for o in score.outcomes for s in o.scores if s.target == target]
+    flops = score.frozen.flops
     column = "loss" if target == "loss" else "return_mean"
     draws = view.path.loss if target == "loss" else view.path.returns
     assert draws is not None

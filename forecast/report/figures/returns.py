@@ -31,6 +31,12 @@ _FAR = 2.0  # log return below the best that the same compute bought: without lo
 def return_on_loss(view: View) -> Figure:
     """Return against loss, better to the right: rows by size, and the map of loss to return with its bands."""
     figure, (axes,) = blank(height=4.8)
+    draw_return_on_loss(axes, view)
+    return figure
+
+
+def draw_return_on_loss(axes: Axes, view: View) -> None:
+    """The picture of `return_on_loss` in these axes, with its bar of sizes beside them."""
     played = view.table[view.table["return_mean"].notna()]
     fitted, aside = played[played["aside"].isna()], played[played["aside"].notna()]
     assert view.recommendation.loss is not None
@@ -52,10 +58,9 @@ def return_on_loss(view: View) -> Figure:
     label_log(axes.xaxis, losses[0], losses[-1], plain)
     axes.invert_xaxis()
     _unseen(axes, float(fitted["loss"].min()))
-    _size_bar(figure, axes, sizes)
+    _size_bar(axes, sizes)
     axes.set_xlabel("loss (nats per action), better to the right")
     axes.set_ylabel("return")
-    return figure
 
 
 def _draws(view: View) -> int:
@@ -69,8 +74,8 @@ def _unseen(axes: Axes, best: float) -> None:
         axes.axvspan(left, best, color="#000000", alpha=0.045, linewidth=0, zorder=0)
 
 
-def _size_bar(figure: Figure, axes: Axes, sizes: LogNorm) -> None:
-    bar = figure.colorbar(ScalarMappable(sizes, "viridis_r"), ax=axes, shrink=0.7, aspect=30, pad=0.015)
+def _size_bar(axes: Axes, sizes: LogNorm) -> None:
+    bar = axes.figure.colorbar(ScalarMappable(sizes, "viridis_r"), ax=axes, shrink=0.7, aspect=30, pad=0.015)
     assert sizes.vmin is not None
     assert sizes.vmax is not None
     bar.set_ticks(log_ticks(sizes.vmin, sizes.vmax))
@@ -104,6 +109,12 @@ def return_axis(axes: Axes, values: np.ndarray, band: np.ndarray) -> None:
 def headline(view: View) -> Figure:
     """What compute buys: return (loss, where there are no returns) of a new run of the recommended configuration."""
     figure, (axes,) = blank(height=4.9)
+    draw_headline(axes, view)
+    return figure
+
+
+def draw_headline(axes: Axes, view: View) -> None:
+    """The picture of `headline` in these axes."""
     target = "return_mean" if view.path.returns is not None else "loss"
     draws = view.path.returns if view.path.returns is not None else view.path.loss
     assert draws is not None
@@ -123,7 +134,6 @@ def headline(view: View) -> Figure:
     label_ends(axes, [EndLabel(float(y), text, FORECAST) for y, text in names if text])
     axes.set_xlabel("compute C (FLOPs)")
     axes.set_ylabel("return of a new run" if target == "return_mean" else "loss of a new run (nats per action)")
-    return figure
 
 
 def _headline_rows(axes: Axes, view: View, target: str) -> None:

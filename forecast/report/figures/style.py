@@ -4,7 +4,7 @@ import functools
 import io
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, ParamSpec
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from matplotlib import rc_context
@@ -20,12 +20,6 @@ METHOD_NAMES = {
     "parabola": "isoFLOP parabolas",
     "huber_lse": "parametric, Huber",
     "varpro": "parametric, var. projection",
-}
-SHORT_NAMES = {
-    "power_law": "power law",
-    "parabola": "parabolas",
-    "huber_lse": "Huber",
-    "varpro": "var. projection",
 }
 RETURN_NAMES = {"power_law": "power law of maxima"}
 WIDTH, HEIGHT = 8.2, 4.5  # inches
@@ -57,7 +51,7 @@ _STYLE: Any = {
 _GAP = 0.05  # of the height of the axes, between two labels at the ends of lines
 _LEADER = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0, "relpos": (0.0, 0.5)}
 _PATH, _DIGITS = re.compile(rb'\bd="[^"]*"'), re.compile(rb"(\.\d\d)\d+")
-Inputs = ParamSpec("Inputs")
+Inputs, Drawn = ParamSpec("Inputs"), TypeVar("Drawn")
 
 
 def method_name(method: str, losses: bool = True) -> str:
@@ -65,11 +59,11 @@ def method_name(method: str, losses: bool = True) -> str:
     return METHOD_NAMES[method] if losses else RETURN_NAMES.get(method, METHOD_NAMES[method])
 
 
-def house_style(draw: Callable[Inputs, Figure]) -> Callable[Inputs, Figure]:
+def house_style(draw: Callable[Inputs, Drawn]) -> Callable[Inputs, Drawn]:
     """Draw in the house style, whatever matplotlib's settings are."""
 
     @functools.wraps(draw)
-    def styled(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Figure:
+    def styled(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Drawn:
         with rc_context(_STYLE):
             return draw(*args, **kwargs)
 
@@ -140,8 +134,10 @@ def label_ends(axes: Axes, labels: Sequence[EndLabel]) -> None:
     least = 1e-300 if axes.get_yscale() == "log" else -np.inf
     heights = [float(place.transform((middle, max(label.y, least)))[1]) for label in labels]
     figure_height = axes.get_figure(root=True).get_size_inches()[1]  # type: ignore[union-attr]
+    place_in_grid = axes.get_subplotspec()
+    rows = 1 if place_in_grid is None else place_in_grid.get_gridspec().nrows / len(place_in_grid.rowspan)
     order = sorted(range(len(labels)), key=lambda i: heights[i])
-    spots = spread([min(max(heights[i], 0.0), 1.0) for i in order], _GAP * HEIGHT / figure_height)
+    spots = spread([min(max(heights[i], 0.0), 1.0) for i in order], _GAP * HEIGHT * rows / figure_height)
     for spot, i in zip(spots, order, strict=True):
         arrow = " ↑" if heights[i] > 1 else " ↓" if heights[i] < 0 else ""
         axes.annotate(

@@ -1,8 +1,11 @@
 """What the command shows while its user waits."""
 
+import numpy as np
 import pandas as pd
 
+import forecast
 from forecast.cli import terminal
+from forecast.verify.scores import bundled_backtest, by_method, pooled
 
 
 def lines_of(capsys, monkeypatch, seconds, *, quiet=False):
@@ -30,3 +33,40 @@ def test_names_with_brackets_are_printed_as_they_are(capsys):
     terminal.out.print("group [/b] x")
     shown = capsys.readouterr().out
     assert all(text in shown for text in ("[/b] x", "[red]y", "[/i] title", "group [/b] x"))
+
+
+def test_true_and_false_are_marks_and_nothing_is_empty(capsys):
+    frame = pd.DataFrame({"check": ["a", "b"], "value": [0.5, np.nan], "passed": [True, False], "why": [None, "late"]})
+    terminal.print_table(frame, None)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["a", "0.500", "✓"] in rows
+    assert ["b", "✗", "late"] in rows
+
+
+def test_tables_fit_80_columns_with_every_name_whole(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for source in ("nethack-transformer", "atari-cnn"):
+        found = bundled_backtest(forecast.read_runs(source))
+        for target in ("loss", "return"):
+            terminal.print_table(by_method(pooled(found.scores()), target), target)
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "…" not in shown
+    for name in ("this forecast", "power law", "parabolas", "Huber", "var. projection"):
+        assert shown.count(f" {name}  ") == 4
+
+
+def test_long_words_are_broken_and_not_cut(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "x" * 120
+    terminal.print_table(pd.DataFrame({"group": [name], "loss": [1.0]}), None)
+    shown = capsys.readouterr().out
+    assert shown.count("x") == 120
+    assert "1.00" in shown
+
+
+def test_files_that_were_written_are_named(capsys, tmp_path):
+    terminal.wrote("the posterior", tmp_path / "p.nc")
+    terminal.wrote("the posterior", None)
+    terminal.wrote("the posterior", tmp_path / "p.nc", quiet=True)
+    assert capsys.readouterr().err == f"Wrote the posterior to {tmp_path / 'p.nc'}.\n"

@@ -95,21 +95,24 @@ def test_a_score_is_that_of_the_draws(frozen, nethack, path):
     assert found.frozen.beyond_table == pytest.approx(10**frozen.ahead)
 
 
-@pytest.mark.parametrize(("place", "told", "inside"), [(0.5, "%", True), (0.02, "%", False), (0.97, "%", False)])
+@pytest.mark.parametrize(
+    ("place", "told", "inside"), [(0.5, "50th", True), (0.02, "2nd", False), (0.97, "97th", False)]
+)
 def test_hit_and_miss_are_told(frozen, path, place, told, inside):
     value = float(np.interp(place, LEVELS, frozen.quantiles["loss"]))
     found = forecast.score(path, table_of(outcome(frozen, loss=value)))
     loss = found.outcomes[0].scores[0]
     assert loss.in_90 is inside
     assert loss.percentile == pytest.approx(place, abs=0.002)
-    assert loss.percentile_text == f"{100 * place:.0f}{told}"
+    assert loss.percentile_text == told
+    assert f"at the {told} percentile" in found.sentence
     assert ("inside" if inside else "below" if place < 0.5 else "above") in found.sentence
 
 
 def test_beyond_all_quantiles_is_told_as_such(frozen, path):
     found = forecast.score(path, table_of(outcome(frozen, loss=1e-3, return_mean=1e7)))
     loss, returned = found.outcomes[0].scores
-    assert (loss.percentile_text, returned.percentile_text) == ("<1%", ">99%")
+    assert (loss.percentile_text, returned.percentile_text) == ("below 1st", "above 99th")
     assert "below the 1st percentile" in found.sentence
     assert "above the 99th percentile" in found.sentence
 
@@ -176,7 +179,7 @@ def test_files_of_five_quantiles_are_scored_and_say_so(frozen, path):
         # Between two of the five, a fifth of the probability apart.
         assert b.percentile == pytest.approx(a.percentile, abs=0.1)
     far = forecast.score(path, table_of(outcome(frozen, loss=1e-3)))
-    assert far.outcomes[0].scores[0].percentile_text == "<5%"
+    assert far.outcomes[0].scores[0].percentile_text == "below 5th"
 
 
 def test_a_forecast_of_loss_alone_scores_loss_alone(additive, tmp_path):

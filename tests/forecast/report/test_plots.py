@@ -1,0 +1,115 @@
+"""Public plots: each draws into the axes it is given and returns them, and what it draws is what the report shows."""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+import forecast
+from forecast import plots
+from forecast.errors import ForecastError
+from forecast.report import figures
+from forecast.verify.scores import Backtest, bundled_backtest
+
+OF_POSTERIOR = ("frontier", "headline", "isoflop", "optimum", "regret", "return_on_loss")
+
+
+@pytest.fixture(autouse=True)
+def _no_windows():
+    mpl.use("Agg")
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def found(posterior: forecast.Posterior) -> Backtest:
+    backtest = bundled_backtest(posterior.runs)
+    assert backtest is not None
+    return backtest
+
+
+@pytest.fixture(scope="module")
+def view(posterior: forecast.Posterior, recommendation: forecast.Recommendation) -> figures.View:
+    return figures.look(posterior, recommendation)
+
+
+def drawn(axes: Axes) -> list[list[list[float]]]:
+    """Points of every line and scatter, in order."""
+    return [line.get_xydata().tolist() for line in axes.lines] + [
+        points.get_offsets().tolist()
+        for points in axes.collections
+        if len(points.get_offsets()) > 1 and not isinstance(points, mpl.collections.PolyCollection)
+    ]
+
+
+@pytest.mark.parametrize("name", OF_POSTERIOR)
+def test_a_plot_draws_what_the_report_does_where_told(
+    posterior: forecast.Posterior, recommendation: forecast.Recommendation, view: figures.View, name: str
+) -> None:
+    figure, (first, second) = plt.subplots(1, 2)
+    returned = getattr(plots, name)(posterior, recommendation=recommendation, ax=second)
+    assert returned is second
+    assert not first.has_data()
+    assert plt.get_fignums() == [figure.number]
+    report = getattr(figures, name)(view)
+    assert drawn(second) == drawn(report.axes[0])
+    figure.canvas.draw()
+
+
+def test_without_axes_a_plot_makes_its_figure(posterior: forecast.Posterior) -> None:
+    before = dict(mpl.rcParams)
+    axes = plots.optimum(posterior, of="samples")
+    assert plt.get_fignums() == [axes.figure.number]
+    assert "samples D" in axes.get_title(loc="left")
+    budget = 10 * posterior.largest_flops()
+    diamonds = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"]
+    np.testing.assert_allclose(diamonds, budget)
+    assert dict(mpl.rcParams) == before
+
+
+def test_outcome_and_backtest_are_drawn(posterior: forecast.Posterior, score: forecast.Score, found: Backtest) -> None:
+    axes = plots.outcome(posterior, score, target="return")
+    assert [line.get_ydata()[0] for line in axes.lines if line.get_marker() == "*"] == [5000.0, 5000.0]
+    axes = plots.backtest(found, "nethack-transformer", method="power_law")
+    assert axes.get_ylabel().startswith("loss")
+    report = figures.past_forecasts(posterior.runs.group_table("all"), posterior.runs.frontier_excess(), found, "all")
+    assert drawn(axes) == drawn(report.axes[1])
+
+
+def test_labels_keep_apart_in_a_grid_of_rows(posterior: forecast.Posterior) -> None:
+    _, axes = plt.subplots(3, 1, figsize=(8, 12), layout="constrained")
+    plots.optimum(posterior, ax=axes[1])
+    heights = sorted(text.get_position()[1] for text in axes[1].texts)
+    assert len(heights) >= 4
+    assert min(np.diff(heights)) * 12 / 3 > 0.15  # inches, more than a line of text
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda p, s, b: plots.headline(p.runs), "posterior is a Runs"),
+        (lambda p, s, b: plots.headline(p, ax=plt.figure()), "ax is a Figure; give matplotlib Axes"),
+        (lambda p, s, b: plots.regret(p, recommendation=1e19), r"recommendation is 1e\+19; give what forecast.recomm"),
+        (lambda p, s, b: plots.optimum(p, of="loss"), "of 'loss' does not exist; choose one of params, samples"),
+        (lambda p, s, b: plots.isoflop(p, group="chess"), "no group 'chess'"),
+        (lambda p, s, b: plots.outcome(p, s, target="elo"), "target 'elo' does not exist"),
+        (lambda p, s, b: plots.outcome(p, p), "score is a Posterior"),
+        (lambda p, s, b: plots.backtest(b, p.runs, method="mine"), "method 'mine' does not exist"),
+        (lambda p, s, b: plots.backtest(p.runs, p.runs), "found is a Runs"),
+        (lambda p, s, b: plots.backtest(b, "atari-cnn"), "several groups; name one"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_drawn_is_refused(
+    posterior: forecast.Posterior, score: forecast.Score, found: Backtest, draw, message: str
+) -> None:
+    with pytest.raises(ForecastError, match=message):
+        draw(posterior, score, found)
+    assert not [n for n in plt.get_fignums() if plt.figure(n).axes]
+
+
+def test_every_public_plot_says_what_it_takes() -> None:
+    for name in plots.__all__:
+        function = getattr(plots, name)
+        assert function.__doc__
+        assert "ax" in function.__wrapped__.__code__.co_varnames
