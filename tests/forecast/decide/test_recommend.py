@@ -107,9 +107,11 @@ def test_predicted_loss_is_that_of_the_recommended_run(nethack):
     [
         ({"flops": 0.0}, "flops is 0"),
         ({"flops": np.inf}, "flops is inf"),
+        ({"flops": 1e40}, "flops is 1e40"),
+        ({"flops": 1e-3}, "flops is 1e-3"),
         ({"flops": 1e20, "max_params": -1.0}, "max_params is -1"),
         ({"flops": 1e20, "max_samples": np.nan}, "max_samples is nan"),
-        ({"flops": 1e20, "max_params": 1e-3}, "below every size"),
+        ({"flops": 1e20, "max_params": 3.0}, "below every size"),
         ({"flops": 1e20, "objective": "score"}, "auto, return or loss"),
         ({"flops": 1e20, "objective": "return"}, "no returns"),
         ({"flops": 1e20, "group": "chess"}, "name one of all"),
