@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from forecast.model.laws import LossLaw, ReturnLaw, log_loss, log_return
+from forecast.model.laws import LossLaw, ReturnLaw, each, log_loss, log_return
 from forecast.model.parameters import SCALE_KNOTS, SKILL_KNOTS
 
 # In numpy: compiling for jax, or only importing it, takes longer than a few million points.
+_POINTS = 50_000  # of returns computed at a time, each of which needs some numbers a knot
 
 
 def law_on_points(law: LossLaw, u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -16,5 +17,9 @@ def law_on_points(law: LossLaw, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 def return_on_draws(law: ReturnLaw, skill: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Log shifted return by the law of every draw at skill = log(reference loss / loss), u = log N/N0; all [S, P]."""
+    value = np.empty(skill.shape)
+    step = max(1, _POINTS // skill.shape[1])
     with np.errstate(all="ignore"):
-        return np.asarray(log_return(law, skill, u, SKILL_KNOTS))
+        for rows in (slice(start, start + step) for start in range(0, len(skill), step)):
+            value[rows] = log_return(each(law, lambda x, rows=rows: x[rows]), skill[rows], u[rows], SKILL_KNOTS)
+    return value

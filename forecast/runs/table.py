@@ -13,6 +13,7 @@ Rows of failed runs (`state` says failed, crashed or killed) are left out.
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from types import NoneType
 
 import numpy as np
@@ -59,7 +60,7 @@ class Runs:
             rows.append((str(group), str(len(table)), str(table["params"].nunique()), *spans))
         return html_table(repr(self), ("group", "rows", "sizes", "params", "samples", "flops", *measured), rows)
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Hash of the canonical columns, independent of row order, file format, other columns and made-up run names."""
         unnamed = () if self.has_trajectories else ("run",)
@@ -68,7 +69,7 @@ class Runs:
         rows = sorted("\x1f".join(row) for row in zip(*cells, strict=True))
         return hashlib.sha256("\x1e".join(["\x1f".join(columns), *rows]).encode()).hexdigest()
 
-    @property
+    @cached_property
     def groups(self) -> tuple[str, ...]:
         """Names of the groups, sorted."""
         return tuple(sorted(self.table["group"].unique().tolist()))

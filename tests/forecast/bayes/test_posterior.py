@@ -54,6 +54,7 @@ def test_scalar_points_and_the_cost_of_a_sample(additive):
     prediction = additive.predict(1e7, 1e9)
     assert prediction.loss.shape == (400, 1)
     assert prediction.returns is None
+    assert additive.log_loss(1e7, 1e12).shape == (400, 1)
     assert prediction.flops == pytest.approx([6e16], rel=1e-6)
     assert additive.predict(1e7, [1e9, 1e10]).params.tolist() == [1e7, 1e7]
     assert set(prediction.table()["target"]) == {"loss"}
