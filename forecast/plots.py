@@ -197,4 +197,4 @@ def _axes(ax: Axes | None) -> Axes:
     of_kind("ax", ax, (Axes, NoneType), "matplotlib Axes")
     if ax is not None:
         return ax
-    return plt.subplots(figsize=(WIDTH, HEIGHT), layout="constrained")[1]
+    return plt.figure(figsize=(WIDTH, HEIGHT), layout="constrained").add_subplot()
