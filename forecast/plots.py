@@ -169,7 +169,7 @@ def backtest(
     runs = as_runs(runs)
     if group is None and len(runs.groups) > 1:
         raise ForecastError(f"{runs.source} has several groups; name one of {', '.join(runs.groups)}.")
-    name = runs.groups[0] if group is None else group
+    name = next(iter(runs.groups)) if group is None else group
     table = runs.group_table(name)
     one_of("method", method, drawn_methods(found, name))
     axes = _axes(ax)
@@ -197,4 +197,4 @@ def _axes(ax: Axes | None) -> Axes:
     of_kind("ax", ax, (Axes, NoneType), "matplotlib Axes")
     if ax is not None:
         return ax
-    return plt.subplots(figsize=(WIDTH, HEIGHT), layout="constrained")[1]
+    return plt.figure(figsize=(WIDTH, HEIGHT), layout="constrained").add_subplot()

@@ -62,7 +62,7 @@ class Backtest:
         """How much was forecast, and by what."""
         rows = self.forecasts
         groups = sorted(self.paths["group"].unique())
-        methods = [NAMES.get(m, m) for m in self.paths["method"].unique()]
+        methods = [NAMES.get(str(m), str(m)) for m in self.paths["method"].unique()]
         cutoffs = self.paths[["group", "cutoff"]].drop_duplicates()
         return (
             f"Back-test of {names(groups)}: {len(rows):,} forecasts of {' and '.join(rows['target'].unique())} at "
@@ -150,7 +150,9 @@ def by_method(scores: pd.DataFrame, target: str) -> pd.DataFrame:
     scores = scores[scores["target"] == target]
     crps = scores.pivot(index="method", columns="horizon", values="crps")
     rest = scores[scores["horizon"] == 30].set_index("method")
-    table = pd.DataFrame({f"{h}×": crps[h].map(lambda x: decimals(x, 3)) for h in crps.columns}).reindex(rest.index)
+    table = pd.DataFrame(
+        {f"{h}×": [decimals(float(x), 3) for x in crps[h]] for h in crps.columns}, index=crps.index
+    ).reindex(rest.index)
     for name, column in _BESIDE:
         if rest[column].notna().any():
             table[name] = rest[column].map(lambda x: "" if pd.isna(x) else share(x))

@@ -51,7 +51,8 @@ _STYLE: Any = {
 _GAP = 0.05  # of the height of the axes, between two labels at the ends of lines
 _LEADER = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0, "relpos": (0.0, 0.5)}
 _PATH, _DIGITS = re.compile(rb'\bd="[^"]*"'), re.compile(rb"(\.\d\d)\d+")
-Inputs, Drawn = ParamSpec("Inputs"), TypeVar("Drawn")
+Inputs = ParamSpec("Inputs")
+Drawn = TypeVar("Drawn")
 
 
 def method_name(method: str, losses: bool = True) -> str:

@@ -83,6 +83,7 @@ def test_recommendation_is_written(saved, tmp_path):
     done = run("recommend", saved, "--flops", "1e19", "--max-samples", "1e10", "--params", "3e7", "--out", out)
     assert done.returncode == 0, done.stderr
     assert "gives away" in done.stdout
+    assert f"Wrote the recommendation to {out}.\n" in done.stderr
     content = tomllib.loads(out.read_text())
     assert content["recommendation"]["samples"]["recommended"] <= 1e10
     assert content["table"]["sha256"] == forecast.read_runs("nethack-transformer").sha256

@@ -197,8 +197,8 @@ def test_page_shows_the_outcome_of_the_forecast(
     assert "1 of 2 inside the 90% interval" in page.source
     assert "Forecast and outcome" in page.source
     at = page.cells.index("percentile of the outcome")
-    assert page.cells[at + 1] == "50%"
-    assert page.cells[at + 3] == ">99%"
+    assert page.cells[at + 1] == "50th"
+    assert page.cells[at + 3] == "above 99th"
     assert (tmp_path / "out" / "figures" / "all-outcome.svg").exists()
     assert len(page.ids) == len(set(page.ids))
 
