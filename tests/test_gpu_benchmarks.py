@@ -38,7 +38,7 @@ def test_results_are_kept_and_not_measured_again(tmp_path):
 def test_every_measurement_has_a_result(tmp_path):
     run("gpu.py", tmp_path, 10)
     kept = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
-    assert {r["kind"] for r in kept} == {"step", "gradient", "shards", "bc", "rl", "loader", "side by side"}
+    assert {r["kind"] for r in kept} == {"step", "gradient", "shards", "bc", "rl", "loader", "side by side", "sweep"}
     assert not [r for r in kept if "error" in r]
 
 
