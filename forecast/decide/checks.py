@@ -54,7 +54,7 @@ def check_objective(runs: Runs, objective: str) -> None:
 
 def check_budget(runs: Runs, group: str, what: str, flops: float) -> None:
     """A positive number of FLOPs that lies within reach of the table."""
-    check_reach(runs.group_table(group), runs.source, flops=number(what, flops))
+    check_reach(runs.group_table(group), runs.source, **{what: number(what, flops)})
 
 
 def check_size(params: float, sizes: Sequence[float]) -> None:

@@ -16,18 +16,22 @@ FURTHEST = 6.0
 def beyond(ahead: float) -> str:
     """How far compute lies beyond a table, in words. ahead: in factors of ten."""
     return (
-        f"{plain(10**ahead)} times the largest compute of the table" if ahead > 0.02 else "within the table's compute"
+        f"{plain(10**ahead)} times the largest compute of the table"
+        if ahead > 0.02
+        else "within the compute of the table"
     )
 
 
 def check_reach(table: pd.DataFrame, source: str, **points: ArrayLike) -> None:
     """Raise ForecastError for a value too far outside its column: a million times, ten million for sizes and samples.
 
-    table: rows of one group. source: its name. points: by column (params, samples, flops), positive numbers [P].
+    table: rows of one group. source: its name. points: by column (params, samples, flops, target_flops), positive
+    numbers [P].
     """
     for name, values in points.items():
-        written, furthest = (scientific, FURTHEST) if name == "flops" else (count, FURTHEST + 1)
-        low, high = float(table[name].min()), float(table[name].max())
+        column = name.removeprefix("target_")
+        written, furthest = (scientific, FURTHEST) if column == "flops" else (count, FURTHEST + 1)
+        low, high = float(table[column].min()), float(table[column].max())
         given = np.atleast_1d(np.asarray(values, float))
         far = given[(given > high * 10 ** (furthest + 0.01)) | (given < low / 10 ** (furthest + 0.01))]
         if far.size:

@@ -59,7 +59,8 @@ def read_frozen(path: str | Path) -> Frozen:
     """The forecast of a recommendation.toml. Raises SavedFileError if it is none, damaged or was changed."""
     try:
         content = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
-        recommended, table, diagnostics = (content[k] for k in ("recommendation", "table", "diagnostics"))
+        recommended, table = content["recommendation"], content["table"]
+        diagnostics = content.get("diagnostics", {"passed": True, "sentence": ""})
         five = {t: {k: float(recommended[t][k]) for k in QUANTILE_NAMES} for t in TARGETS if t in recommended}
         fine = content.get("quantiles", {})
         quantiles = {t: np.asarray(fine[t], float) if fine else np.array(list(five[t].values())) for t in five}

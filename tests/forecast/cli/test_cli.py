@@ -115,7 +115,7 @@ def test_predict_writes_a_row_for_every_point_and_target(saved, tmp_path):
     done = run("predict", saved, "--at", points, "--out", out)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(out)
-    assert list(table.columns) == ["target", "params", "samples", "q05", "q25", "median", "q75", "q95"]
+    assert list(table.columns) == ["target", "params", "samples", "q05", "q25", "median", "q75", "q95", "beyond_table"]
     assert table["target"].tolist() == ["loss", "loss", "return", "return"]
     assert table["params"].tolist() == [1e7, 5e7] * 2
 
