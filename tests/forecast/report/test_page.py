@@ -1,6 +1,5 @@
 """The page: whole, true to the numbers, and the same twice."""
 
-import html
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
