@@ -22,10 +22,10 @@ setup-training: .venv/installed-training
 	@touch $@
 
 report: setup
-	$(BIN)/forecast report nethack-transformer --out reports/nethack-transformer
+	$(BIN)/forecast report nethack-transformer --out reports/nethack-transformer --force
 
 reports: report
-	$(BIN)/forecast report atari-cnn --out reports/atari-cnn
+	$(BIN)/forecast report atari-cnn --out reports/atari-cnn --force
 
 test: setup-training
 	$(BIN)/python -m pytest -n 2 --dist worksteal

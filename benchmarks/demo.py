@@ -55,7 +55,7 @@ def main() -> None:
         shutil.copyfile(file, report / name)
     shutil.copyfile(plan, report / "plan.toml")
     scored = ("--scored", report / "frozen.toml", "--outcome", report / "outcome.csv")
-    run("forecast", "report", report / "runs.csv", *scored, "--out", report)
+    run("forecast", "report", report / "runs.csv", *scored, "--out", report, "--force")
     print(f"{report / 'index.html'}: {(time.perf_counter() - begun) / 60:.1f} minutes in all")
 
 

@@ -55,7 +55,7 @@ def main() -> None:
     os.chdir(home)
     frozen = [word for group in TARGETS for word in ("--scored", given.report / f"frozen-{group}.toml")]
     outcome = ("--outcome", given.report / "outcome.csv")
-    run("forecast", "report", given.report / "runs.csv", *frozen, *outcome, "--out", given.report)
+    run("forecast", "report", given.report / "runs.csv", *frozen, *outcome, "--out", given.report, "--force")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def fit(
         )
         return
     posterior = options.fit(table, quiet=as_json)
-    compared = forecast.compare(table, **options.of_sampler) if compare else None
+    compared = options.compare(table, quiet=as_json) if compare else None
     if out is not None:
         posterior.save(out)
     terminal.wrote("the posterior", out, quiet=as_json)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ from forecast.cli import terminal
 from forecast.cli.devices import PEAK_FLOPS, budget
 from forecast.errors import ForecastError
 from forecast.model import LAWS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RunsArg = Annotated[str, typer.Argument(help="A CSV or Parquet run table, a bundled name, or a saved posterior (.nc).")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -69,8 +72,15 @@ class FitOptions:
     def fit(self, runs: "forecast.Runs", *, quiet: bool) -> "forecast.Posterior":
         """The posterior, with a progress bar unless quiet."""
         of_model = {k: getattr(self, k) for k in ("law", "expert_return", "start_loss", *self.of_sampler)}
-        with terminal.progress(quiet) as report:
+        announced = f"Fitting {len(runs.table):,} rows; on two cores this takes about a minute."
+        with terminal.progress(quiet, "sampling", announced) as report:
             return forecast.fit(runs, progress=report, **of_model)
+
+    def compare(self, runs: "forecast.Runs", *, quiet: bool) -> "pd.DataFrame":
+        """The comparison of the laws, with a progress bar unless quiet."""
+        announced = f"Comparing {len(LAWS)} laws; on two cores this takes about a minute for each."
+        with terminal.progress(quiet, "sampling", announced) as report:
+            return forecast.compare(runs, progress=report, **self.of_sampler)
 
     def posterior(
         self, source: str, *, quiet: bool, check: "Callable[[forecast.Runs], object]"

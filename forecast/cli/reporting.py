@@ -22,6 +22,7 @@ from forecast.cli.options import (
     spendable,
     takes_fit_options,
 )
+from forecast.cli.verifying import back_testing
 from forecast.errors import ForecastError
 from forecast.files import file_names, write_whole
 
@@ -47,6 +48,7 @@ def report(
         typer.Option(help="A recommendation.toml made from RUNS, to be shown with its --outcome; one a group."),
     ] = None,
     outcome: Annotated[Path | None, typer.Option(help="Run table that holds the runs which carried them out.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace forecasts that are frozen in --out.")] = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Write the report: the forecast and the recommendation for ten times the largest budget, unless one is given.
@@ -70,21 +72,25 @@ def report(
             check_recommend(table, **question)
         check_scored(scores, table, [question["group"] for question in questions(table)])
         if backtest:
-            forecast.backtest.planned(table, seed=options.seed)
+            back_testing(table, seed=options.seed)
+        frozen = [place for place in _places(out, [q["group"] for q in questions(table)]) if place.exists()]
+        if frozen and not force:
+            raise ForecastError(
+                f"{frozen[0]} exists, and a frozen forecast is kept; choose another --out, or add --force."
+            )
 
     posterior = options.posterior(runs, quiet=as_json, check=check)
     recommendations = [forecast.recommend(posterior, **question) for question in questions(posterior.runs)]
-    compared = forecast.compare(posterior.runs, **options.of_sampler) if compare else None
+    compared = options.compare(posterior.runs, quiet=as_json) if compare else None
     past = forecast.backtest.bundled_backtest(posterior.runs)
     if backtest:
-        with terminal.progress(as_json, "back-testing") as bar:
+        with terminal.progress(as_json, "back-testing", back_testing(posterior.runs, seed=options.seed)) as bar:
             past = forecast.backtest.backtest(posterior.runs, seed=options.seed, progress=bar)
     shown: dict[str, Any] = {"comparison": compared, "backtest": past, "scores": scores}
+    terminal.say("Drawing the page.", quiet=as_json)
     page = write_report(posterior, recommendations, out, **shown, command=_typed(posterior, runs))
-    parts = file_names(one.group for one in recommendations)
-    for one in recommendations:
-        name = "recommendation.toml" if len(recommendations) == 1 else f"recommendation-{parts[one.group]}.toml"
-        write_whole(out / name, one.to_toml())
+    for one, place in zip(recommendations, _places(out, [one.group for one in recommendations]), strict=True):
+        write_whole(place, one.to_toml())
     terminal.warn(posterior, quiet=as_json)
     if as_json:
         content = {"recommendations": recommendations, "scores": scores}
@@ -96,6 +102,14 @@ def report(
     for score in scores:
         terminal.out.print(score.sentence)
     terminal.out.print(f"The report is {page}; open it in a browser.")
+
+
+def _places(out: Path, groups: list[str]) -> list[Path]:
+    """The file of each group's recommendation."""
+    if len(groups) == 1:
+        return [out / "recommendation.toml"]
+    names = file_names(groups)
+    return [out / f"recommendation-{names[group]}.toml" for group in groups]
 
 
 def _scores(options: FitOptions, runs: str, scored: list[Path], outcome: Path | None) -> "list[forecast.Score]":

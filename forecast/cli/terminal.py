@@ -28,11 +28,12 @@ _NUMBER = re.compile(r"[−+<>]?\d.*|[–✓✗]?")
 
 
 @contextmanager
-def progress(quiet: bool, what: str = "sampling") -> Iterator[Callable[[int, int], None] | None]:
-    """On stderr: a bar on a terminal, elsewhere a line every `_SECONDS`, as in the log of a job; nothing if quiet."""
+def progress(quiet: bool, what: str, announced: str) -> Iterator[Callable[[int, int], None] | None]:
+    """On stderr: what comes, then a bar on a terminal, elsewhere a line every `_SECONDS`; nothing if quiet."""
     if quiet:
         yield None
         return
+    err.print(announced)
     if not err.is_terminal:
         yield _line_by_line(what)
         return
@@ -123,6 +124,12 @@ def print_table(frame: "pd.DataFrame", title: str | None) -> None:
     for row in rows:
         table.add_row(*row)
     out.print(table)
+
+
+def say(sentence: str, *, quiet: bool = False) -> None:
+    """A sentence on stderr, unless quiet."""
+    if not quiet:
+        err.print(sentence)
 
 
 def wrote(what: str, place: Path | None, *, quiet: bool = False) -> None:

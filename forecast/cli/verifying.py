@@ -65,11 +65,10 @@ def backtest(
     check_file(forecasts)
     check_folder(out)
     table = FitOptions(columns=columns, column=column).read(runs)
-    methods = tuple(method) if method else forecast.backtest.METHODS
-    with terminal.progress(as_json, "back-testing") as report:
-        result = forecast.backtest.backtest(
-            table, methods=methods, cutoffs=cutoffs, law=law, seed=seed, workers=workers, progress=report
-        )
+    plan: dict[str, Any] = {"cutoffs": cutoffs, "law": law, "seed": seed}
+    plan["methods"] = tuple(method) if method else forecast.backtest.METHODS
+    with terminal.progress(as_json, "back-testing", back_testing(table, **plan)) as report:
+        result = forecast.backtest.backtest(table, workers=workers, progress=report, **plan)
     scores = result.scores()
     pooled = forecast.backtest.pooled(scores)
     if forecasts is not None:
@@ -99,6 +98,12 @@ def backtest(
         terminal.out.print(
             f"{called} gave no answer at {count} cut-offs; the first: {_first_reason(result, str(name))}"
         )
+
+
+def back_testing(runs: "forecast.Runs", **plan: Any) -> str:
+    """What a back-test will do, and about how long; raises ForecastError for one that cannot be made."""
+    fits = len(forecast.backtest.planned(runs, **plan))
+    return f"Back-testing {runs.source} at {fits} cut-offs; on two cores this takes about half a minute for each."
 
 
 def _first_reason(result: Any, method: str) -> str:

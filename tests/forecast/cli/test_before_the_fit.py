@@ -141,6 +141,13 @@ def test_a_folder_without_permission_is_refused(call, name, monkeypatch):
     assert_refused(call(name, TABLE, "--out", "folder/inside"), "nothing can be written")
 
 
+def test_a_report_keeps_the_forecasts_that_are_frozen(call, tmp_path):
+    (tmp_path / "folder" / "recommendation.toml").touch()
+    (tmp_path / "folder" / "recommendation-Qbert.toml").touch()
+    for table in (TABLE, GAMES):
+        assert_refused(call("report", table, "--out", "folder"), "a frozen forecast is kept", "--force")
+
+
 def test_a_forecast_of_another_table_is_not_reported(call, tmp_path):
     """Nor one whose group the report does not show: said before the table of the report is fitted."""
     (tmp_path / "other.csv").write_text("params,samples,flops,loss\n1e7,1e10,6e17,0.5\n")

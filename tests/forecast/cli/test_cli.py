@@ -107,6 +107,8 @@ def test_a_recommendation_is_scored_once_its_run_is_there(saved, tmp_path):
     runs.write_text("params,samples,flops,loss\n1e6,1e9,6e15,1\n")
     assert_refused(run("score", frozen, "--runs", runs), "carried out", "nearest", "line 2")
     assert_refused(run("score", "nowhere.toml", "--runs", runs), "nowhere.toml")
+    assert run("recommend", saved, "--flops", "2e19", "--out", frozen, "--force").returncode == 0
+    assert tomllib.loads(frozen.read_text())["recommendation"]["flops"] == 2e19
 
 
 def test_predict_writes_a_row_for_every_point_and_target(saved, tmp_path):

@@ -12,7 +12,7 @@ def lines_of(capsys, monkeypatch, seconds, *, quiet=False):
     """Lines on stderr where reports come at these seconds after the start, off a terminal."""
     clock = iter([0.0, *seconds])
     monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
-    with terminal.progress(quiet) as report:
+    with terminal.progress(quiet, "sampling", "Fitting 9 rows.") as report:
         for done, _ in enumerate(seconds, start=1):
             if report is not None:
                 report(done * 100, 2000)
@@ -21,7 +21,7 @@ def lines_of(capsys, monkeypatch, seconds, *, quiet=False):
 
 def test_off_a_terminal_a_line_every_ten_seconds(capsys, monkeypatch):
     lines = lines_of(capsys, monkeypatch, [3.0, 9.0, 12.0, 13.0, 21.0, 40.0])
-    assert lines == ["sampling: 300 of 2,000 after 12 s", "sampling: 600 of 2,000 after 40 s"]
+    assert lines == ["Fitting 9 rows.", "sampling: 300 of 2,000 after 12 s", "sampling: 600 of 2,000 after 40 s"]
 
 
 def test_nothing_is_shown_where_a_machine_reads(capsys, monkeypatch):
