@@ -48,9 +48,9 @@ def load_posterior(path: str | Path) -> Posterior:
     seal = header.pop("seal", None)  # of a version that wrote one
     if seal is not None and seal != digest(header, {**draws, "diverging": diverging}):
         raise SavedFileError(f"{path} is damaged or was changed: it is not what its seal says; fit again.")
-    if not all(np.isfinite(values).all() for values in draws.values()):
-        raise SavedFileError(f"{path} is damaged: some of its draws are no numbers; fit again.")
     try:
+        if not all(np.isfinite(values).all() for values in draws.values()):
+            raise SavedFileError(f"{path} is damaged: some of its draws are no numbers; fit again.")
         return _posterior(path, header, draws, diverging)
     except SavedFileError:
         raise
