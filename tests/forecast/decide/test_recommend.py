@@ -110,7 +110,7 @@ def test_predicted_loss_is_that_of_the_recommended_run(nethack):
         ({"flops": 1e20, "max_params": -1.0}, "max_params is -1"),
         ({"flops": 1e20, "max_samples": np.nan}, "max_samples is nan"),
         ({"flops": 1e20, "max_params": 1e-3}, "below every size"),
-        ({"flops": 1e20, "objective": "score"}, "auto, return or loss"),
+        ({"flops": 1e20, "objective": "score"}, "auto, return, loss"),
         ({"flops": 1e20, "objective": "return"}, "no returns"),
         ({"flops": 1e20, "group": "chess"}, "name one of all"),
     ],
