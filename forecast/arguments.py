@@ -34,7 +34,10 @@ def whole(name: str, value: Any, least: int = 0, most: int = 2**63 - 1) -> int:
 
 def numbers(name: str, values: Any) -> np.ndarray:
     """The values as floats [P]; one number is [1]. Raises ForecastError for anything but numbers in one row."""
-    array = np.atleast_1d(np.asarray(values))
+    try:
+        array = np.atleast_1d(np.asarray(values))
+    except ValueError:  # lists of unequal lengths
+        array = np.array([None])
     if array.dtype.kind not in "iuf" and not all(_is_number(x) for x in array.ravel().tolist()):
         raise ForecastError(f"{name} is {received(values)}; give a number or an array of numbers.")
     if array.ndim > 1:

@@ -83,6 +83,7 @@ POSTERIOR_CALLS = {
         ("predict", {"params": [1e6, 1e7], "samples": [1e9, 2e9, 3e9]}, "2 params, 3 samples; give as many of each"),
         ("predict", {"params": [[1e6, 1e7]]}, r"params has the shape \(1, 2\)"),
         ("predict", {"params": None}, "params is None"),
+        ("predict", {"params": [[1e6], [1e6, 1e7]]}, "params is a list"),
         ("predict", {"group": 3}, "group is 3"),
     ],
 )  # fmt: skip

@@ -107,6 +107,18 @@ def test_flat_returns_give_no_false_certainty(recovered):
         assert inside(posterior.predict([2e6], [8e10]).returns, LEVEL)
 
 
+def test_arviz_is_told_of_returns(posterior):
+    shown = posterior.inference_data()
+    for group in ("observed_data", "log_likelihood", "posterior_predictive"):
+        assert set(shown[group].data_vars) == {"log_return"}
+    seen, offset = np.exp(shown["observed_data"]["log_return"]), posterior.reference().return_offset
+    table = posterior.runs.table.loc[seen["row"].to_numpy()]
+    np.testing.assert_allclose(seen - offset, table["return_mean"])
+    drawn = shown["posterior_predictive"]["log_return"].to_numpy()
+    low, high = np.quantile(drawn, (0.05, 0.95), axis=(0, 1))
+    assert np.mean((low < np.log(seen)) & (np.log(seen) < high)) > 0.8
+
+
 def test_same_seed_same_draws_whatever_order_and_unit_of_rows(posterior):
     table = played(0).sample(frac=1.0, random_state=1)
     for one in (table, table.assign(return_mean=table["return_mean"] * 8, return_se=table["return_se"] * 8)):
