@@ -137,7 +137,7 @@ def test_the_size_of_the_other_objective_stands_beside_it(nethack, additive):
         ({"flops": 1e20, "max_params": -1.0}, "max_params is -1"),
         ({"flops": 1e20, "max_samples": np.nan}, "max_samples is nan"),
         ({"flops": 1e20, "max_params": 3.0}, "below every size"),
-        ({"flops": 1e20, "objective": "score"}, "auto, return or loss"),
+        ({"flops": 1e20, "objective": "score"}, "auto, return, loss"),
         ({"flops": 1e20, "objective": "return"}, "no returns"),
         ({"flops": 1e20, "group": "chess"}, "name one of all"),
     ],
