@@ -368,6 +368,8 @@ class Posterior:
         content = json.loads(json.dumps(content))  # numbers as they will be read
         seal = digest(content, {**self.draws, "diverging": self.diagnostics.diverging})
         header = json.dumps({**content, "seal": seal})
+        from forecast.bayes.quiet import az
+
         stored = az.from_dict(posterior=dict(self.draws), sample_stats={"diverging": self.diagnostics.diverging})
         groups = {f"/{name}": stored[name] for name in stored.groups()}
         # Made in memory: on a disk that fills up, HDF5 can end the process.
