@@ -7,7 +7,8 @@ them so far in `table.md`. What does not fit into the minutes is left out; calle
 with what is missing. Needs no network and no data: the built-in player records some games. --reference, a checkout of
 princeton-nlp/il-scaling-in-games, adds the race of `benchmarks/policies.py`.
 
-- step: a training step as `training bc` takes it, compiled or not, as CUDA graphs or not, on screens that are mostly blank, the median of eight after three.
+- step: a training step as `training bc` takes it, on screens that are mostly blank, the median of eight after three;
+  uncompiled, compiled, and as CUDA graphs where batches are small.
   CUDA's debugging of synchronisations is set to raise, so that a step that makes the host wait fails.
 - gradient: that of the characters' embedding: torch's own, the product in chunks and the Triton kernel; each with its
   distance from sums in double precision.

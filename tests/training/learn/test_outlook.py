@@ -65,7 +65,7 @@ def test_the_time_left_is_said_when_it_is_known(tmp_path, clock, capsys):
             clock.now += 2.0
             shown.measuring("playing", game, 30)
         told = capsys.readouterr().err.splitlines()
-        assert told[0] == "playing: 4 of 30 after 8 s"
+        assert told[0] == "playing: 5 of 30 after 10 s"
         assert len(told) == 6
         shown.measured(100, {"loss": 1.0})
         clock.now += 0.5

@@ -16,7 +16,7 @@ from small_sweeps import plan
 from typer.testing import CliRunner
 
 from training.cli.commands import app
-from training.cli.sweeps import _picture
+from training.cli.sweeps import _flops_done, _how_far, _picture
 from training.design.plan import read_plan, to_toml
 from training.errors import ConfigError
 from training.learn.runs.monitor import PROGRESS
@@ -138,3 +138,15 @@ def test_the_table_in_the_terminal_tells_of_each_run(data, tmp_path):
     assert lines[2] == [names[1], "6e+08", "training", "25%", "loss", "2.346", "4.2e+09", "75", "s"]
     assert lines[3:5] == [[names[2], "6e+08", "waiting"], [names[0], "6e+08", "finished"]]
     assert " ".join(lines[5]) == "1 finished, 1 running, 1 waiting, 0 failed"
+
+
+def test_a_log_tells_how_far_all_runs_are(data, tmp_path):
+    sweep = Sweep.of(plan(data, budgets=(6e8,), sizes=(1e4, 2e4, 4e4, 8e4)).runs, tmp_path)
+    first, second, _, last = sweep.runs
+    before = _flops_done(sweep)
+    assert _how_far(sweep, before, 12.0) == "0 finished, 0 running, 4 waiting after 12 s: 0% of the FLOPs"
+    first.state, second.state, last.state = "finished", "running", "failed"
+    second.job.folder.mkdir(parents=True)
+    (second.job.folder / PROGRESS).write_text(json.dumps({"update": 3, "updates": 6}))
+    told = "1 finished, 1 running, 1 waiting after 10 min: 50% of the FLOPs; about 10 min left"
+    assert _how_far(sweep, before, 600.0) == told

@@ -158,7 +158,8 @@ class Monitor:
     def measuring(self, what: str, done: int, total: int) -> None:
         """How far the measuring at a checkpoint has come, and what is being done."""
         now = time.perf_counter()
-        self._measuring_since = self._measuring_since or now
+        if self._measuring_since is None:
+            self._measuring_since = self._line = now
         if now - self._last_written >= EVERY:
             self._write(doing=f"{what} {done:,}/{total:,}")
         if self._line_due():
