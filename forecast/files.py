@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _MARK = b"\nsha256 of all bytes before this line: "
 _LONGEST = 60  # characters of a name that a file is named after
+unfinished: set[Path] = set()
+"""Files that are being written beside their places, to be removed by whoever ends the process now."""
 
 
 def write_whole(path: str | Path, content: str | bytes | memoryview) -> None:
@@ -26,6 +28,7 @@ def write_whole(path: str | Path, content: str | bytes | memoryview) -> None:
         place.write_bytes(content)
         return
     beside = place.with_name(f".{place.name[:100]}.{os.getpid()}")
+    unfinished.add(beside)
     try:
         with open(beside, "wb") as file:
             file.write(content)
@@ -34,6 +37,7 @@ def write_whole(path: str | Path, content: str | bytes | memoryview) -> None:
         os.replace(beside, place)
     finally:
         beside.unlink(missing_ok=True)
+        unfinished.discard(beside)
 
 
 def file_names(names: Iterable[str]) -> dict[str, str]:

@@ -63,6 +63,3 @@ def main() -> None:
             f"the traceback above and this command: {shlex.join(['forecast', *sys.argv[1:]])}",
         )
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        terminal.err.print("forecast: interrupted; nothing was written.")
-        raise SystemExit(130) from None

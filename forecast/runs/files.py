@@ -22,6 +22,8 @@ import pyarrow.parquet as pq
 from forecast.errors import Problem, TableError
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".jsonl", ".parquet", ".pq")
+MOST_BYTES = 2**28
+"""Of a file, unpacked: a million rows of twenty columns are less."""
 # How a number is written; float() also takes "1_000" and digits of other scripts, which in a table are errors.
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -80,7 +82,8 @@ def read_sheet(path: Path, source: str, *, bundled: tuple[str, ...] = ()) -> She
         return sheet_of_frame(_parquet(data, source), source)
     if path.name.lower().endswith(".gz"):
         try:
-            data = gzip.decompress(data)
+            with gzip.open(io.BytesIO(data)) as file:
+                data = _within(file, source)
         except (OSError, EOFError, zlib.error) as error:
             raise refuse(source, f"the file is not valid gzip ({error})", "compress the CSV again") from None
     text = _text(data, source)
@@ -99,7 +102,8 @@ def _bytes(path: Path, source: str, bundled: tuple[str, ...]) -> bytes:
             raise refuse(
                 source, f"the file name does not end in {kinds}", "export it as CSV or Parquet with such a name"
             )
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = _within(file, source)
     except (OSError, ValueError) as error:
         if isinstance(error, TableError):
             raise
@@ -109,12 +113,30 @@ def _bytes(path: Path, source: str, bundled: tuple[str, ...]) -> bytes:
     return data
 
 
+def _within(file: io.BufferedIOBase, source: str) -> bytes:
+    """What a file holds, if that is a table's size: one that never ends would take all memory."""
+    data = file.read(MOST_BYTES + 1)
+    _check_size(len(data), source)
+    return data
+
+
+def _check_size(size: int, source: str) -> None:
+    if size > MOST_BYTES:
+        most = f"{MOST_BYTES // 2**20} MiB"
+        raise refuse(source, f"the file holds more than {most}", "leave out columns, or checkpoints between others")
+
+
 def _parquet(data: bytes, source: str) -> pd.DataFrame:
     try:
         # ParquetFile and not read_table, which would read directories named a=b as a column.
-        table = pq.ParquetFile(pa.BufferReader(data)).read()
+        file = pq.ParquetFile(pa.BufferReader(data))
+        groups = range(file.metadata.num_row_groups)
+        _check_size(sum(file.metadata.row_group(i).total_byte_size for i in groups), source)
+        table = file.read()
         table.validate(full=True)  # text that is not UTF-8 would otherwise fail much later
         return table.to_pandas()
+    except TableError:
+        raise
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise refuse(source, f"the file is not a readable Parquet table ({reason})", "export the table again") from None

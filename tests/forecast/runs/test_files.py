@@ -4,11 +4,13 @@ import gzip
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from helpers import frame
 from refusals import message, put, refused
 
+from forecast.runs import files
 from forecast.runs.read import read_runs
 
 
@@ -63,6 +65,25 @@ def test_unreadable_file_is_one_sentence(tmp_path: Path, name: str, content: byt
     assert word in text
     assert "Traceback" not in text
     assert "\n" not in text
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.jsonl", "t.parquet"])
+def test_a_file_of_no_tables_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setattr(files, "MOST_BYTES", 2**20)
+    rows = "params,samples,flops,loss\n" + "1e7,1e10,6e17,2.0\n" * 80_000
+    content = {"t.csv.gz": gzip.compress(rows.encode()), "t.jsonl": b"{}\n" * 2**19}.get(name, rows.encode())
+    if name == "t.parquet":  # of a few kB
+        pd.DataFrame({"loss": np.zeros(2**18), "x": np.arange(2**18) // 1000}).to_parquet(
+            tmp_path / name, compression="gzip", use_dictionary=False
+        )
+    else:
+        (tmp_path / name).write_bytes(content)
+    assert "holds more than 1 MiB" in message(tmp_path / name)
+
+
+def test_a_file_that_never_ends_is_refused(tmp_path: Path):
+    (tmp_path / "t.csv").symlink_to("/dev/zero")
+    assert "holds more than 256 MiB" in message(tmp_path / "t.csv")
 
 
 def test_damaged_text_in_parquet_is_refused(tmp_path: Path):
