@@ -19,7 +19,7 @@ FAMILIES = (1, 2)
 """Versions of the family of policies, the newest last; runs and checkpoints name their own, so that they keep it."""
 SCHEDULES = ("constant", "cosine", "wsd")
 PRECISIONS = ("auto", "float32", "bfloat16")
-COMPILE = ("auto", "on", "graphs", "off")
+COMPILE = ("auto", "on", "off", "graphs")
 # NetHack's character option as NLE takes it: role-race-alignment-gender, or @ for a random one.
 _ROLES = "arc bar cav hea kni mon pri ran rog sam tou val wiz".replace(" ", "|")
 CHARACTER = re.compile(rf"@|({_ROLES})-(hum|elf|dwa|gno|orc)-(law|neu|cha)-(mal|fem)")

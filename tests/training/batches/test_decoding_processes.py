@@ -56,7 +56,7 @@ def nothing_left():
 
 def children():
     names = [name for thread in Path("/proc/self/task").iterdir() for name in (thread / "children").read_text().split()]
-    return [int(name) for name in names if b"batches.worker" in Path(f"/proc/{name}/cmdline").read_bytes()]
+    return [int(name) for name in names if b"decoding.worker" in Path(f"/proc/{name}/cmdline").read_bytes()]
 
 
 def open_files():
