@@ -112,7 +112,7 @@ def convergence(draws: Mapping[str, np.ndarray], views: int = 1) -> Convergence:
     effective sample sizes are summed over views. R-hat is NaN, and passes, where a view has one chain.
     """
     chains, length = next(iter(draws.values())).shape[:2]
-    import arviz as az
+    from forecast.bayes.quiet import az
 
     parts = [az.convert_to_dataset({name: x[k::views] for name, x in draws.items()}) for k in range(min(views, chains))]
     rhat = max(_extreme(az.rhat(p), np.max) for p in parts) if chains > len(parts) else np.nan
@@ -176,7 +176,7 @@ def leave_out(likelihoods: np.ndarray, blocks: np.ndarray) -> Any:
     blocks: the block of each row [n]: a training, or a model size where the table names no runs. The result has one
     value for each of `np.unique(blocks)`.
     """
-    import arviz as az
+    from forecast.bayes.quiet import az
 
     names = np.unique(blocks)
     summed = np.stack([likelihoods[..., blocks == b].sum(-1) for b in names], axis=-1)

@@ -83,8 +83,10 @@ def sample(
     seed: the same seed gives the same draws on the same kind of machine.
     weights: one set of row weights a chain [chains, n], in place of `data.weight`.
     enough: whether the draws are enough; None takes the first `settings.draws`.
-    progress: called with iterations done and in all.
+    progress: called with iterations done and in all, first before anything is compiled.
     """
+    if progress:
+        progress(0, settings.warmup + settings.draws)
     keep_compilations()
     if weights is None:
         weights = np.broadcast_to(data.weight, (settings.chains, len(data.weight)))

@@ -21,6 +21,8 @@ def ends_on_interrupt(sentence: str) -> Iterator[None]:
     if os.name != "posix" or threading.current_thread() is not threading.main_thread():
         yield
         return
+    # What multiprocessing shares is tidied by a process of its own, which would say so after our sentence.
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"]))
     asked, tell = os.pipe()
     os.set_blocking(tell, False)
     fd, handler = signal.set_wakeup_fd(tell), signal.signal(signal.SIGINT, lambda number, frame: None)

@@ -29,20 +29,31 @@ _NUMBER = re.compile(r"[−+<>]?\d.*|[–✓✗]?")
 
 @contextmanager
 def progress(quiet: bool, what: str, announced: str) -> Iterator[Callable[[int, int], None] | None]:
-    """On stderr: what comes, then a bar on a terminal, elsewhere a line every `_SECONDS`; nothing if quiet."""
+    """On stderr: what comes, once it begins, and a bar; off a terminal a line every `_SECONDS`; nothing if quiet."""
     if quiet:
         yield None
         return
-    err.print(announced)
     if not err.is_terminal:
-        yield _line_by_line(what)
+        yield _after(announced, _line_by_line(what))
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     shown = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*shown, console=err, transient=True) as bar:
         task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield _after(announced, lambda done, total: bar.update(task, completed=done, total=total))
+
+
+def _after(announced: str, report: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """Prints what was announced before the first report."""
+    sentences = [announced]
+
+    def reported(done: int, total: int) -> None:
+        while sentences:
+            err.print(sentences.pop())
+        report(done, total)
+
+    return reported
 
 
 def _line_by_line(what: str) -> Callable[[int, int], None]:

@@ -141,6 +141,8 @@ def backtest(
     workers = None if workers is None else whole("workers", workers, 1, 1000)
     tasks = planned(runs, methods=methods, cutoffs=cutoffs, law=law, seed=seed)
     parts: list[dict[str, pd.DataFrame] | None] = [None] * len(tasks)
+    if progress:
+        progress(0, len(tasks))
     for done, (i, part) in enumerate(_worked(tasks, workers or max(1, (cpu_count() or 1) // 4)), start=1):
         parts[i] = part
         if progress:

@@ -45,7 +45,7 @@ def test_the_readme_example_prints_no_warning(tmp_path):
     )  # fmt: skip
     assert done.stderr == ""
     assert done.returncode == 0
-    assert "For 1e19 FLOPs, train " in done.stdout
+    assert "For 1e19 FLOPs, " in done.stdout
     assert (tmp_path / "arviz" / "daily_warning").exists()  # it would have been printed
 
 

@@ -18,16 +18,19 @@ def interrupted(tmp_path, *arguments, after, seconds):
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        told = [process.stdout.readline()]
-        while after not in told[-1] and told[-1]:
-            told.append(process.stdout.readline())
-        time.sleep(seconds)
-        children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
-        begun = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        told.append(process.stdout.read())
-        process.wait()
-        took = time.monotonic() - begun
+        try:
+            told = [process.stdout.readline()]
+            while after not in told[-1] and told[-1]:
+                told.append(process.stdout.readline())
+            time.sleep(seconds)
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            begun = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+            took = time.monotonic() - begun
+            told.append(process.stdout.read())
+        finally:
+            process.kill()
     ends = time.monotonic() + 5
     while any(Path(f"/proc/{child}").exists() for child in children):
         assert time.monotonic() < ends, "processes are left"
