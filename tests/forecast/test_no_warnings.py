@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from forecast.bayes.diagnostics import convergence
 from forecast.model.compiled import keep_compilations
@@ -35,6 +36,7 @@ def example() -> str:
     return quick
 
 
+@pytest.mark.slow
 def test_the_readme_example_prints_no_warning(tmp_path):
     home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "MPLBACKEND": "Agg"}
     where = {"PYTHONPATH": str(ROOT), "MPLCONFIGDIR": os.environ.get("MPLCONFIGDIR", str(Path.home() / ".config"))}

@@ -43,6 +43,7 @@ def test_likelihoods_are_those_of_the_fit(of_nethack, nethack):
     np.testing.assert_allclose(found, wanted[..., : found.shape[-1]])
 
 
+@pytest.mark.slow
 def test_predictions_follow_the_noise_of_the_model(of_groups, two_groups):
     """Of the first checkpoint of a run: Student t around the law, with the scale of the draw."""
     data, parameters = two_groups.encoding.data, two_groups.parameters

@@ -142,7 +142,7 @@ def test_regret_now_is_that_of_the_recommendation(nethack, plan):
     assert plan.regret_now == pytest.approx(now, rel=0.25)  # half of the draws judge
 
 
-def test_a_plan_is_for_what_is_recommended_and_weighed_against_its_flops(nethack, plan):
+def test_a_plan_is_for_what_is_recommended_and_says_its_worth(nethack, plan):
     assert plan.objective == forecast.recommend(nethack, flops=3e19).objective == "return"
     by_loss = forecast.next_runs(nethack, target_flops=3e19, spend=3e18, count=6, objective="loss")
     now = forecast.recommend(nethack, flops=3e19, objective="loss").regret["loss_regret"].min()

@@ -194,13 +194,13 @@ def test_batches_that_nobody_holds_end_by_themselves(shards):
 def test_signals_to_stop_do_not_reach_the_processes(shards):
     """The loop finishes its update and saves, whomever else in its group of processes Ctrl-C or SIGTERM reaches."""
     with training_batches(shards, batch_size=4, unroll_length=20, workers=2) as batches:
-        for pid in children():
+        asked = children()
+        for pid in asked:
             os.kill(pid, signal.SIGINT)
             os.kill(pid, signal.SIGTERM)
-        asked = children()
         for _ in range(10):
             next(batches)
-        assert children() == asked
+        assert all(Path(f"/proc/{pid}").exists() for pid in asked)
 
 
 @pytest.mark.parametrize("ending", ["raise KeyError('planted')", "raise SystemExit", "os.kill(os.getpid(), 9)"])

@@ -37,7 +37,9 @@ def test_the_grid_alone_is_a_plan(tmp_path):
 
 def test_what_forecast_next_writes_is_a_plan(tmp_path):
     runs = pd.DataFrame({"params": [4e4, 2e4, 2e4], "flops": [2e12, 1e12, 2e12], "samples": 1e5, "regret": 0.01})
-    numbers = dict.fromkeys(("target_flops", "spend", "cost", "regret_now", "regret_after", "regret_grid"), 0.02)
+    numbers = dict.fromkeys(
+        ("target_flops", "spend", "cost", "regret_now", "regret_after", "regret_grid", "gain_instead"), 0.02
+    )
     written = forecast.Plan(group="a", objective="loss", runs=runs, grid=runs, provenance=None, **numbers).to_toml()
     (tmp_path / "next.toml").write_text(written)
     assert read_plan(tmp_path / "next.toml").grid == {1e12: [2e4], 2e12: [2e4, 4e4]}
