@@ -72,7 +72,8 @@ class FitOptions:
     def fit(self, runs: "forecast.Runs", *, quiet: bool) -> "forecast.Posterior":
         """The posterior, with a progress bar unless quiet."""
         of_model = {k: getattr(self, k) for k in ("law", "expert_return", "start_loss", *self.of_sampler)}
-        announced = f"Fitting {len(runs.table):,} rows; on two cores this takes about a minute."
+        takes = "about a minute" if len(runs.groups) == 1 else "several minutes"
+        announced = f"Fitting {len(runs.table):,} rows; on two cores this takes {takes}."
         with terminal.progress(quiet, "sampling", announced) as report:
             return forecast.fit(runs, progress=report, **of_model)
 
