@@ -96,7 +96,9 @@ def _bytes(path: Path, source: str, bundled: tuple[str, ...]) -> bytes:
         if path.is_dir():
             raise refuse(source, "the path is a directory", f"give a file ({kinds})")
         if not path.exists():
-            fix = f"give a file ({kinds}) or the name of a bundled table ({', '.join(bundled)})"
+            close = difflib.get_close_matches(path.name, bundled, n=1)
+            fix = f"did you mean {close[0]}? Else " if close else ""
+            fix += f"give a file ({kinds}) or the name of a bundled table ({', '.join(bundled)})"
             raise refuse(source, "there is no such file", fix)
         if not path.name.lower().endswith(SUFFIXES):
             raise refuse(

@@ -45,7 +45,9 @@ def doubts(table: pd.DataFrame) -> list[str]:
     few = float((table["samples"] < table["params"]).mean())
     if few < _FEW:
         return []
-    return [f"{few:.0%} of the rows have fewer samples than parameters; check whether the two columns are swapped."]
+    return [
+        f"{few:.0%} of the rows have fewer samples than parameters; check whether the two columns are swapped, or samples are counted in batches."
+    ]
 
 
 def told_apart(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
