@@ -46,7 +46,8 @@ def doubts(table: pd.DataFrame) -> list[str]:
     if few < _FEW:
         return []
     return [
-        f"{few:.0%} of the rows have fewer samples than parameters; check whether the two columns are swapped, or samples are counted in batches."
+        f"{few:.0%} of the rows have fewer samples than parameters; check whether the two columns are swapped, or "
+        "samples are counted in batches."
     ]
 
 
