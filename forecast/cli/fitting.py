@@ -99,12 +99,13 @@ def predict(
     points = forecast.read_points(at)
     posterior = options.posterior(runs, quiet=as_json, check=partial(check_points, points=points, group=group))
     table = forecast.predict_points(posterior, points, group=group)
-    furthest = math.log10(table["beyond_table"].max())
-    terminal.warn(posterior, posterior.provenance.at(furthest), quiet=as_json)
+    made = posterior.provenance.at(math.log10(table["beyond_table"].max()))
+    terminal.warn(posterior, made, quiet=as_json)
     if out is not None:
         write_whole(out, table.to_csv(index=False))
     terminal.wrote(f"{len(table)} rows", out, quiet=as_json)
     if as_json:
-        terminal.print_json(table.to_dict(orient="records"))
+        told = {"diagnostics": made.diagnostics, "notes": terminal.notes(posterior)}
+        terminal.print_json({"predictions": table.to_dict(orient="records"), **told})
     elif out is None:
         sys.stdout.write(table.to_csv(index=False))

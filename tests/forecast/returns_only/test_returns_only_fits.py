@@ -46,7 +46,10 @@ def test_command_from_table_to_report(run, tmp_path):
     fitted = answer("fit", source, *quick, "--out", kept)
     assert fitted["table"]["loss"] is None
     assert "return at the reference" in {p["parameter"] for p in fitted["parameters"]}
-    assert [p["target"] for p in answer("predict", kept, "--at", points)] == ["return"]
+    predicted = answer("predict", kept, "--at", points)
+    assert [p["target"] for p in predicted["predictions"]] == ["return"]
+    assert predicted["diagnostics"]["level"] in ("green", "amber", "red")
+    assert predicted["notes"]
     recommended = answer("recommend", kept, "--flops", "1e18", "--out", out)
     assert recommended["loss"] is None
     assert recommended["return"]["q05"] < recommended["return"]["q95"]
