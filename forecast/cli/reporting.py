@@ -91,14 +91,15 @@ def report(
     page = write_report(posterior, recommendations, out, **shown, command=_typed(posterior, runs))
     for one, place in zip(recommendations, _places(out, [one.group for one in recommendations]), strict=True):
         write_whole(place, one.to_toml())
-    terminal.warn(posterior, quiet=as_json)
+    terminal.warn(posterior, max(recommendations, key=lambda one: one.ahead).provenance, quiet=as_json)
     if as_json:
         content = {"recommendations": recommendations, "scores": scores}
         told = {k: [one.to_dict() for one in v] for k, v in content.items()}
         terminal.print_json({"page": str(page), **told, "notes": terminal.notes(posterior)})
         return
     for one in recommendations:
-        terminal.out.print((f"{one.group}: " if len(recommendations) > 1 else "") + one.sentence)
+        told = [f"{one.group}:" if len(recommendations) > 1 else "", one.sentence, one.reason or ""]
+        terminal.out.print(" ".join(filter(None, told)))
     for score in scores:
         terminal.out.print(score.sentence)
     terminal.out.print(f"The report is {page}; open it in a browser.")
