@@ -206,3 +206,10 @@ def test_bad_points_name_the_row(saved, tmp_path):
     points.write_text("params\n1e7\n")
     assert_refused(run("predict", saved, "--at", points), "samples", "missing")
     assert not (tmp_path / "predicted.csv").exists()
+
+
+def test_a_report_far_beyond_the_table_says_so(saved, tmp_path):
+    done = run("report", saved, "--flops", "1e22", "--out", tmp_path / "report")
+    assert done.returncode == 0, done.stderr
+    assert "checked to 100 times" in done.stderr
+    assert "For the least loss it would be" in done.stdout
