@@ -14,6 +14,8 @@ _ROWS_A_KIND = 4
 _CHANCE = 1e-6  # probability of so good a division by chance
 _HALVED = 0.5  # of the squared residuals, those that are left by a division worth asking about
 _FEW = 0.9  # share of rows with fewer samples than parameters
+_BATCHES = sorted(odd * 2**k for odd in range(1, 16, 2) for k in range(13) if odd * 2**k >= 16)
+"""Samples that one counted sample may stand for: how batches are chosen, a power of two or a few of them."""
 
 
 def implausible(table: pd.DataFrame, *, mapped: Collection[str], unread: Sequence[str]) -> Iterator[Problem]:
@@ -32,6 +34,10 @@ def implausible(table: pd.DataFrame, *, mapped: Collection[str], unread: Sequenc
             what = f"is {middle:.3g} in the median row, more than a mean negative log-likelihood in nats can be"
             fix = "take the logarithm of a perplexity; a loss of another kind is mapped to itself (loss=loss)"
             yield Problem((), "loss", what, fix, mapping="loss=log(loss)")
+    if not {"samples", "flops"} & set(mapped) and (batch := _batch(table)):
+        what = f"may count batches: in every row FLOPs are 6 x {batch:,} x params x samples"
+        fix = "if each sample is one token or action, map it to itself (samples=samples); if it is a batch"
+        yield Problem((), "samples", what, fix, mapping=f"samples={batch}*samples")
     if "group" not in mapped and "loss" in table and table["group"].nunique() == 1:
         for column in unread:
             if column in table and _parts_the_rows(table, column):
@@ -62,6 +68,18 @@ def told_apart(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     shown = ", ".join(f"`{n[:40]}`" for n in names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     note = f"Run names that stand for several sizes are told apart by size, as trainings of their own: {shown}."
     return table.assign(run=run.astype("string")), [note]
+
+
+def _batch(table: pd.DataFrame) -> int | None:
+    """How many samples each counted one may stand for: FLOPs are 6 x this x params x samples, at two sizes or more.
+
+    Networks that use a parameter many times a sample (convolutions) have a ratio that differs by size.
+    """
+    if table["params"].nunique() < 2:
+        return None
+    times = (table["flops"] / (6 * table["params"] * table["samples"])).to_numpy(float)
+    batch = min(_BATCHES, key=lambda size: abs(float(times[0]) - size))
+    return batch if np.all(np.abs(times / batch - 1) < 1e-3) else None
 
 
 def _parts_the_rows(table: pd.DataFrame, column: str) -> bool:

@@ -58,6 +58,24 @@ def test_fewer_samples_than_parameters_are_noted():
     assert not any("fewer samples" in n for n in read_runs(frame()).notes)
 
 
+def test_samples_counted_in_batches_are_asked_about():
+    table = frame()
+    batches = table.assign(flops=6 * table["params"] * table["samples"], samples=table["samples"] / 2048)
+    text = message(batches)
+    assert "6 x 2,048 x params x samples" in text
+    assert "columns={'samples': '2048*samples'}" in text
+    mapped = read_runs(batches, columns={"samples": "2048*samples"})
+    assert np.allclose(mapped.table["samples"].sort_values(), table["samples"].sort_values())
+    kept = read_runs(batches, columns={"samples": "samples"})
+    assert kept.table["samples"].max() == batches["samples"].max()
+
+
+def test_a_network_that_reuses_parameters_is_no_batch():
+    table = frame()
+    reuse = 50 + 20 * table["params"].rank(method="dense")
+    assert read_runs(table.assign(flops=6 * reuse * table["params"] * table["samples"])).groups == ("all",)
+
+
 @pytest.mark.parametrize("seeded", [False, True])
 def test_one_name_for_several_sizes_is_told_apart(seeded):
     table = frame(run="gpt", **({"seed": 1} if seeded else {}))
