@@ -87,7 +87,7 @@ def fit(
     experts, starts = _by_group(runs, expert_return, "expert_return"), _by_group(runs, start_loss, "start_loss")
     encoding = encode(runs, expert_return=experts, start_loss=starts)
     cost = group_costs(runs)
-    spec = _spec(runs, law, returns=bool(encoding.data.return_weight.any()))
+    spec = _spec(runs, law, returns=bool(encoding.data.return_weight.any()), repeats=encoding.repeats)
     draw = functools.partial(
         sample,
         spec,
@@ -214,7 +214,7 @@ def prior_predictive(runs: Table, *, law: str = "drifting", draws: int = 1000, s
     check_law(law, seed)
     draws, runs = whole("draws", draws, 1), as_runs(runs)
     encoding = encode(runs)
-    spec = _spec(runs, law, returns=False)
+    spec = _spec(runs, law, returns=False, repeats=encoding.repeats)
     parameters = prior_parameters(spec, encoding.data, draws, seed)
     location, scale = (x[:, : len(encoding.rows)] for x in row_forecasts(parameters, encoding.data))
     noise = np.random.default_rng(seed).standard_t(np.asarray(parameters.noise["dof"])[:, None], location.shape)
@@ -227,13 +227,14 @@ def prior_predictive(runs: Table, *, law: str = "drifting", draws: int = 1000, s
     return rows[["params", "samples", measured]].assign(q05=low, median=middle, q95=high)
 
 
-def _spec(runs: Runs, law: str, *, returns: bool) -> Spec:
+def _spec(runs: Runs, law: str, *, returns: bool, repeats: bool) -> Spec:
     return Spec(
         law=law,
         groups=len(runs.groups),
         trajectories=runs.has_trajectories,
         returns=returns,
         losses=runs.has_losses,
+        repeats=repeats,
     )
 
 

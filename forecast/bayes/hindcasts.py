@@ -7,6 +7,7 @@ origin. It gives log(actual fall / predicted fall) of the frontier's log loss be
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from forecast.bayes.modes import posterior_modes
 from forecast.bayes.pace import Hindcast
@@ -14,6 +15,7 @@ from forecast.errors import ForecastError
 from forecast.model.data import Spec
 from forecast.model.encode import encode
 from forecast.model.evaluate import law_on_points
+from forecast.model.laws import log_worth
 from forecast.runs.cost import group_costs
 from forecast.runs.table import Runs
 
@@ -33,9 +35,12 @@ def hindcasts(runs: Runs, law: str) -> list[Hindcast]:
     if not runs.has_losses:
         return []
     log_c = np.log10(runs.table["flops"].to_numpy(float))
-    spec = Spec(law=law, groups=1, trajectories=runs.has_trajectories, returns=False, losses=True)
+    encoding = encode(runs)
+    spec = Spec(
+        law=law, groups=1, trajectories=runs.has_trajectories, returns=False, losses=True, repeats=encoding.repeats
+    )
     excess = runs.frontier_excess()
-    whole = len(encode(runs).data.weight)
+    whole = len(encoding.data.weight)
     found: list[Hindcast] = []
     for behind in _FIRST + _STEP * np.arange(_HINDCASTS):
         past = log_c <= log_c.max() - behind + 1e-9
@@ -51,6 +56,11 @@ def hindcasts(runs: Runs, law: str) -> list[Hindcast]:
     return found
 
 
+def _distinct(table: pd.DataFrame) -> np.ndarray:
+    """Distinct samples of each row, inf where they are not known."""
+    return table["unique_samples"].fillna(np.inf).to_numpy(float) if "unique_samples" in table else np.full(1, np.inf)
+
+
 def _missed(past: Runs, later: Runs, spec: Spec, rows: int) -> float | None:
     """log(actual fall / predicted fall) of the frontier's log loss, None where no law could be fitted."""
     try:
@@ -63,12 +73,16 @@ def _missed(past: Runs, later: Runs, spec: Spec, rows: int) -> float | None:
     top = past.table["flops"].max()
     modes = posterior_modes(spec, encoding, rows)
 
-    def log_loss(params: Any, samples: Any) -> np.ndarray:
-        """By the mode of each locality, [L, P]."""
-        return law_on_points(modes, np.log(params / reference.params), np.log(samples / reference.samples))
+    def log_loss(params: Any, samples: Any, distinct: Any) -> np.ndarray:
+        """By the mode of each locality, [L, P]; samples are seen again where there are fewer distinct ones."""
+        u, v = np.log(params / reference.params), np.log(samples / reference.samples)
+        if modes.repeats is not None:
+            v = v + log_worth(np.log(samples / distinct), np.asarray(modes.repeats)[:, None])
+        return law_on_points(modes, u, v)
 
-    reached = log_loss(sizes, top / cost(sizes)).min(axis=1)
-    predicted = reached.mean() - log_loss(table["params"].to_numpy(), table["samples"].to_numpy()).mean(axis=0)
+    reached = log_loss(sizes, top / cost(sizes), _distinct(past.table).max()).min(axis=1)
+    made = log_loss(table["params"].to_numpy(), table["samples"].to_numpy(), _distinct(table))
+    predicted = reached.mean() - made.mean(axis=0)
     actual = reached.mean() - np.log(table["loss"].to_numpy())
     # Budgets count alike, however many rows each has.
     budget = np.ceil(np.log10(table["flops"].to_numpy() / top) / _STEP - 1e-6)

@@ -11,7 +11,8 @@ from forecast.runs.table import Runs
 
 
 def read_points(path: str | Path) -> pd.DataFrame:
-    """Points to predict at: a CSV with columns params, samples and optionally flops and group; others are ignored.
+    """Points to predict at: a CSV with columns params, samples and optionally flops, unique_samples and
+    group; others are ignored.
 
     Raises TableError with every wrong row and column.
     """
@@ -26,7 +27,7 @@ def read_points(path: str | Path) -> pd.DataFrame:
         what = "is missing" if missing else "the file has no points"
         raise TableError(str(path), [Problem((), c, what, example) for c in missing or [""]])
     problems = []
-    for name in [c for c in ("params", "samples", "flops") if c in table]:
+    for name in [c for c in ("params", "samples", "flops", "unique_samples") if c in table]:
         values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=float)
         bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
         if bad.size:
@@ -63,9 +64,9 @@ def predict_points(posterior: Posterior, points: pd.DataFrame, *, group: str | N
     check_points(posterior.runs, points, group)
     frames = []
     for name, chosen in _by_group(points, group).items():
-        flops = chosen["flops"].to_numpy() if "flops" in chosen else None
+        given = {c: chosen[c].to_numpy() for c in ("flops", "unique_samples") if c in chosen}
         params, samples = chosen["params"].to_numpy(), chosen["samples"].to_numpy()
-        predicted = posterior.predict(params, samples, group=name or None, flops=flops)
+        predicted = posterior.predict(params, samples, group=name or None, **given)
         table = predicted.table()
         ahead = predicted.flops / posterior.largest_flops(name or None)
         table["beyond_table"] = np.tile(ahead, len(table) // len(ahead))

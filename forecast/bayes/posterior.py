@@ -23,8 +23,9 @@ from forecast.files import digest, with_checksum, write_whole
 from forecast.model.data import Spec
 from forecast.model.encode import Encoding, Reference
 from forecast.model.evaluate import law_on_points, return_on_draws
-from forecast.model.laws import each, noise_scale
+from forecast.model.laws import each, log_worth, noise_scale
 from forecast.model.parameters import SCALE_KNOTS, SKILL_KNOTS, Parameters, parameters_of_draws
+from forecast.model.priors import REPEATS
 from forecast.runs.cost import CostLaw
 from forecast.runs.reach import FURTHEST, check_reach
 from forecast.runs.table import Runs
@@ -127,7 +128,16 @@ class Posterior:
         if self.has_returns and self.has_losses:
             standard["return"] = rng.standard_t(np.asarray(returns["dof"]))
         standard["optimum"] = rng.standard_normal(size)
+        standard["repeats"] = rng.standard_normal(size)
         return standard
+
+    def repeats(self, group: str | None = None) -> np.ndarray:
+        """Passes that all passes after the first are worth at most [S]; the prior where the table repeats no sample."""
+        learned = self.parameters.law.repeats
+        if learned is not None:
+            return np.asarray(learned)[:, self.groups.index(self.group_name(group))]
+        centre, sd = REPEATS.arguments
+        return np.exp(centre + sd * self._standard["repeats"])
 
     def group_name(self, group: str | None) -> str:
         """The name of the group; None is allowed where there is one. Raises ForecastError for an unknown group."""
@@ -141,38 +151,59 @@ class Posterior:
         """The largest compute among the rows of a group."""
         return self.runs.largest_flops(group)
 
-    def log_loss(self, params: ArrayLike, samples: ArrayLike, *, group: str | None = None, pace: bool = True) -> Any:
+    def log_loss(
+        self,
+        params: ArrayLike,
+        samples: ArrayLike,
+        *,
+        group: str | None = None,
+        pace: bool = True,
+        unique_samples: ArrayLike | None = None,
+    ) -> Any:
         """Log loss by the law, without the noise of a run: [S, P].
 
         Without losses: minus the log of the shifted return, which `returns_at` converts to a return.
         params, samples: [P].
         pace: whether to apply the pace (`forecast.bayes.pace`) beyond the data.
+        unique_samples: distinct samples that runs have [] or [P], which they see again where samples are more; None:
+            every sample is fresh.
         """
         name = self.group_name(group)
         k, ref = self.groups.index(name), self.reference(name)
         params, samples = np.broadcast_arrays(np.atleast_1d(params).astype(float), np.asarray(samples, float))
         law = each(self.parameters.law, lambda x: x[:, k])
-        value = law_on_points(law, np.log(params / ref.params), np.log(samples / ref.samples))
+        v = np.log(samples / ref.samples)
+        if unique_samples is not None:
+            v = v + log_worth(np.log(samples / np.asarray(unique_samples, float)), self.repeats(name)[:, None])
+        value = law_on_points(law, np.log(params / ref.params), v)
         if pace:
             ahead = np.log10(self.cost[name](params) * samples / self.largest_flops(name))
             value = value + self._lag(name, ahead)
         return value
 
     def predict(
-        self, params: ArrayLike, samples: ArrayLike, *, group: str | None = None, flops: ArrayLike | None = None
+        self,
+        params: ArrayLike,
+        samples: ArrayLike,
+        *,
+        group: str | None = None,
+        flops: ArrayLike | None = None,
+        unique_samples: ArrayLike | None = None,
     ) -> Prediction:
         """Loss and return of a new run at each point, including the uncertainty of law, pace and noise.
 
         params, samples: [P].
         flops: compute of each run [P]; None: from the fitted cost of a sample.
+        unique_samples: distinct samples that each run has [P]; None: every sample is fresh.
 
         Raises ForecastError for points that are not positive finite numbers or lie a million times outside the table,
         and for an unknown group.
         """
         name = self.group_name(group)
         points = {"params": numbers("params", params), "samples": numbers("samples", samples)}
-        if flops is not None:
-            points["flops"] = numbers("flops", flops)
+        for what, values in {"flops": flops, "unique_samples": unique_samples}.items():
+            if values is not None:
+                points[what] = numbers(what, values)
         count = max(map(len, points.values()))
         if any(len(values) not in (1, count) for values in points.values()):
             counts = ", ".join(f"{len(values)} {column}" for column, values in points.items())
@@ -185,9 +216,10 @@ class Posterior:
                     f"{column} of point {bad[0] + 1} is {values[bad[0]]:g}; give positive finite numbers."
                 )
         at_params, at_samples = points["params"], points["samples"]
+        distinct = points.pop("unique_samples", None)
         spent = points.get("flops", self.cost[name](at_params) * at_samples)
         check_reach(self.runs.group_table(name), self.runs.source, **{**points, "flops": spent})
-        law = self.log_loss(at_params, at_samples, group=name, pace=False)
+        law = self.log_loss(at_params, at_samples, group=name, pace=False, unique_samples=distinct)
         law = law + self._lag(name, np.log10(spent / self.largest_flops(name)))
         loss, returns = self._new_run(name, law, at_params)
         shown = np.exp(np.minimum(loss, _HIGHEST)) if self.has_losses else None
@@ -283,6 +315,8 @@ class Posterior:
             }
             if self.spec.law in ("interaction", "drifting"):
                 values["interaction"] = law.interaction[:, k], "exponent g"
+            if self.spec.repeats:
+                values["repeats"] = self.repeats(name), "passes that all passes after the first are worth at most"
             values["pace"] = self._paced(name, 1.0), "times the law's next step of ten times the compute"
             if self.parameters.return_law is not None:
                 middle = SKILL_KNOTS.below

@@ -35,7 +35,10 @@ def recommend(
     device: DeviceOpt = "h100",
     mfu: MfuOpt = 0.3,
     max_params: Annotated[float | None, typer.Option(help="Largest model allowed.")] = None,
-    max_samples: Annotated[float | None, typer.Option(help="Samples there are; demonstrations are finite.")] = None,
+    max_samples: Annotated[float | None, typer.Option(help="Samples that a run may see.")] = None,
+    unique_samples: Annotated[
+        float | None, typer.Option(help="Distinct samples there are; those seen again teach less.")
+    ] = None,
     objective: Annotated[
         str, typer.Option(help="auto, return or loss; auto is return where there are returns.")
     ] = "auto",
@@ -57,7 +60,7 @@ def recommend(
     if out is not None and out.is_file() and not force:
         raise ForecastError(f"{out} exists, and a frozen forecast is kept; choose another --out, or add --force.")
     question: dict[str, Any] = {"flops": spend, "group": group, "objective": objective}
-    question |= {"max_params": max_params, "max_samples": max_samples}
+    question |= {"max_params": max_params, "max_samples": max_samples, "unique_samples": unique_samples}
     posterior = options.posterior(runs, quiet=as_json, check=partial(check_recommend, **question, params=params))
     recommendation = forecast.recommend(posterior, **question)
     regret = None if params is None else recommendation.regret_of(params)
@@ -69,8 +72,8 @@ def recommend(
         terminal.print_json({**recommendation.to_dict(), "regret": regret, "notes": terminal.notes(posterior)})
         return
     terminal.out.print(recommendation.sentence)
-    if recommendation.reason is not None:
-        terminal.out.print(recommendation.reason)
+    for remark in recommendation.remarks:
+        terminal.out.print(remark)
     terminal.print_table(recommendation.table(), None)
     if params is not None and regret is not None:
         lost = ", ".join(f"{share(v)} of {k.removesuffix('_regret')}" for k, v in regret.items())

@@ -48,6 +48,7 @@ def report(
         typer.Option(help="A recommendation.toml made from RUNS, to be shown with its --outcome; one a group."),
     ] = None,
     outcome: Annotated[Path | None, typer.Option(help="Run table that holds the runs which carried them out.")] = None,
+    unique_samples: Annotated[float | None, typer.Option(help="Distinct samples there are, as of `recommend`.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace forecasts that are frozen in --out.")] = False,
     as_json: JsonOpt = False,
 ) -> None:
@@ -65,7 +66,8 @@ def report(
 
     def questions(table: forecast.Runs) -> list[dict[str, Any]]:
         groups = table.groups if group is None else (table.group_name(group),)
-        return [_question(table, g, spend, scores) for g in groups]
+        given = {} if unique_samples is None else {"unique_samples": unique_samples}
+        return [_question(table, g, spend, scores) | given for g in groups]
 
     def check(table: forecast.Runs) -> None:
         for question in questions(table):
@@ -98,7 +100,7 @@ def report(
         terminal.print_json({"page": str(page), **told, "notes": terminal.notes(posterior)})
         return
     for one in recommendations:
-        told = [f"{one.group}:" if len(recommendations) > 1 else "", one.sentence, one.reason or ""]
+        told = [f"{one.group}:" if len(recommendations) > 1 else "", one.sentence, *one.remarks]
         terminal.out.print(" ".join(filter(None, told)))
     for score in scores:
         terminal.out.print(score.sentence)

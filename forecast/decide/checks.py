@@ -5,6 +5,7 @@ Every check raises ForecastError.
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,23 @@ from forecast.numbers import count, scientific
 from forecast.runs.cost import CostLaw, group_costs
 from forecast.runs.reach import check_reach
 from forecast.runs.table import Runs
+
+
+class Limits(NamedTuple):
+    """What binds a run besides its budget."""
+
+    max_params: float | None = None
+    """The largest model (parameters)."""
+    max_samples: float | None = None
+    """Samples that a run may see."""
+    unique_samples: float | None = None
+    """Distinct samples there are; a run that sees more sees them again."""
+
+    @property
+    def bound(self) -> dict[str, float]:
+        """Those that are set, by name."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
 
 _MORE_SIZES = 200  # at most, beyond the usual range, where few samples call for larger models
 
@@ -26,20 +44,22 @@ def check_recommend(
     objective: str = "auto",
     max_params: float | None = None,
     max_samples: float | None = None,
+    unique_samples: float | None = None,
     params: float | None = None,
 ) -> None:
     """The arguments of `recommend`, and a size whose regret is to be told (parameters)."""
     name = runs.group_name(group)
     check_objective(runs, objective)
     check_budget(runs, name, "flops", flops)
-    for what, value in {"max_params": max_params, "max_samples": max_samples}.items():
-        if value is not None and number(what, value) < 1:
+    limits = Limits(max_params, max_samples, unique_samples)
+    for what, value in limits.bound.items():
+        if number(what, value) < 1:
             raise ForecastError(f"{what} is {value:g}; give a number of 1 or more.")
     smallest = float(runs.sizes(name, flops)[0])
     if max_params is not None and max_params < smallest:
         raise ForecastError(f"max_params {count(max_params)} is below every size weighed, from {count(smallest)} up.")
     if params is not None:
-        sizes, _ = affordable(runs, group_costs(runs)[name], name, flops, max_params, max_samples)
+        sizes, _ = affordable(runs, group_costs(runs)[name], name, flops, limits)
         check_size(number("params", params), sizes.tolist())
 
 
@@ -113,14 +133,13 @@ def check_next(
         )
 
 
-def affordable(
-    runs: Runs, cost: CostLaw, group: str, flops: float, max_params: float | None, max_samples: float | None
-) -> tuple[np.ndarray, np.ndarray]:
+def affordable(runs: Runs, cost: CostLaw, group: str, flops: float, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
     """Sizes that a budget (FLOPs) may be spent on within the limits, ascending, and the samples of each: [P] both."""
     sizes = runs.sizes(group, flops)
-    if max_samples is not None:
-        # The size that spends the budget on all samples there are: the best one often lies in this corner.
-        corner = (flops / max_samples / cost.coefficient) ** (1 / cost.exponent)
+    max_params, max_samples, distinct = limits
+    # The sizes that spend the budget on all samples there are: the best one often lies in such a corner.
+    for available in [x for x in (max_samples, distinct) if x is not None]:
+        corner = (flops / available / cost.coefficient) ** (1 / cost.exponent)
         if corner > sizes[-1]:
             steps = np.ceil(np.log(corner / sizes[-1]) / np.log(sizes[1] / sizes[0]))
             sizes = np.append(sizes, np.geomspace(sizes[-1], corner, int(min(steps, _MORE_SIZES)) + 1)[1:])

@@ -1,7 +1,7 @@
 """Budget and constraints -> configuration with uncertainty."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -12,7 +12,8 @@ from forecast.arguments import number, of_kind
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.prediction import QUANTILE_NAMES, QUANTILES
 from forecast.bayes.provenance import Provenance
-from forecast.decide.checks import check_objective, check_recommend, check_size
+from forecast.decide.checks import Limits, check_objective, check_recommend, check_size
+from forecast.decide.measured import Measured, better_row
 from forecast.decide.seal import sealed
 from forecast.decide.weigh import Weighed, weigh
 from forecast.errors import ForecastError
@@ -23,6 +24,7 @@ from forecast.shown import html_frame
 LEVELS = np.arange(1, 100) / 100
 """Of the quantiles that a recommendation keeps for its score."""
 _BEST = {"loss": "least loss", "return": "highest return"}
+_AGAIN = 1.05  # passes above which it is told that samples were seen again
 _SAME = 0.1  # in log size, below which two optima are one
 
 
@@ -57,11 +59,15 @@ class Recommendation:
     flops_spent: float
     """FLOPs of the recommended run: less than `flops` where a constraint binds."""
     constraints: Mapping[str, float]
-    """`max_params` (parameters) and `max_samples` (samples), where set."""
+    """`max_params` (parameters), `max_samples` and `unique_samples` (samples), where set."""
     ahead: float
     """How far the run lies beyond the table's largest compute, in factors of ten."""
     provenance: Provenance
     """What the recommendation is based on."""
+    measured: "Measured | None" = None
+    """The row of the table that is recommended, where it did better than any size is expected to."""
+    assumed: str | None = None
+    """What it takes for granted, in a sentence."""
     other_params: Mapping[str, float] | None = None
     """Of the objective that was not asked for, where the table has both: the size that is best in expectation
     (parameters), named `recommended`, and quantiles of its optimal size."""
@@ -90,9 +96,20 @@ class Recommendation:
         )
         return (
             f"For {scientific(self.flops)} FLOPs{spent}{limits}, {beyond(self.ahead)}, train {count(self.params)} "
-            f"parameters on {count(self.samples)} samples: expect {what}, {intervals}; the size of "
+            f"parameters on {count(self.samples)} samples{self._passes}: expect {what}, {intervals}; the size of "
             f"{_BEST[self.objective]} lies between {count(low)} and {count(high)} parameters with 90% probability."
         )
+
+    @property
+    def _passes(self) -> str:
+        """How often samples are seen, where there are fewer distinct ones."""
+        passes = self.samples / self.constraints.get("unique_samples", np.inf)
+        return f" ({decimals(passes, 1)} passes)" if passes > _AGAIN else ""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What to know beside the sentence: a better row, what is taken for granted, why the other optimum differs."""
+        return tuple(filter(None, (self.measured and self.measured.sentence, self.assumed, self.reason)))
 
     @property
     def reason(self) -> str | None:
@@ -139,6 +156,8 @@ class Recommendation:
             "params": {"recommended": self.params, **self.optimum_params},
             "samples": {"recommended": self.samples, **self.optimum_samples},
             "reason": self.reason,
+            "assumed": self.assumed,
+            "measured": None if self.measured is None else asdict(self.measured),
             "loss": None if self.loss is None else dict(self.loss),
             "return": None if self.returns is None else dict(self.returns),
             "flops_spent": self.flops_spent,
@@ -175,26 +194,35 @@ def recommend(
     objective: str = "auto",
     max_params: float | None = None,
     max_samples: float | None = None,
+    unique_samples: float | None = None,
 ) -> Recommendation:
     """The N and D that maximise posterior expected return, or minimise expected loss, for a budget in FLOPs.
 
-    objective: "return", "loss", or "auto" for return where the table has returns. max_samples: demonstrations are
-    finite; a model that would need more leaves the rest of its budget unspent. Expectations are over the posterior,
-    not of a law with mean exponents. Raises ForecastError for bad numbers and for constraints that leave nothing.
+    objective: "return", "loss", or "auto" for return where the table has returns.
+    max_samples: samples that a run may see; a model that would need more leaves the rest of its budget unspent.
+    unique_samples: distinct samples there are; a run may see them again, which teaches less (`forecast.model.laws`).
+
+    Expectations are over the posterior, not of a law with mean exponents. Where a row of the table within budget and
+    limits did better than the 90% interval of the best size, that row is recommended (`Recommendation.measured`).
+    Raises ForecastError for bad numbers and for constraints that leave nothing.
     """
     of_kind("posterior", posterior, Posterior, "what forecast.fit returned")
     name = posterior.group_name(group)
-    limits = {"max_params": max_params, "max_samples": max_samples}
-    check_recommend(posterior.runs, flops=flops, group=group, objective=objective, **limits)
+    limits = Limits(max_params, max_samples, unique_samples)
+    check_recommend(posterior.runs, flops=flops, group=group, objective=objective, **limits._asdict())
     objective = objective_of(posterior, objective)
-    weighed = weigh(posterior, name, flops, objective, max_params, max_samples)
+    weighed = weigh(posterior, name, flops, objective, limits)
     best = int(np.argmax(weighed.score))
     params, samples = float(weighed.params[best]), float(weighed.samples[best])
-    predicted = posterior.predict(params, samples, group=name)
-    log_params, log_samples = weighed.optimum()
+    predicted = posterior.predict(params, samples, group=name, unique_samples=unique_samples)
     spent = float(posterior.cost[name](params) * samples)
+    measured = better_row(posterior.runs.group_table(name), flops, limits, objective, predicted)
+    if measured is not None:
+        params, samples, spent = measured.params, measured.samples, measured.flops
+        distinct = measured.unique_samples
+        predicted = posterior.predict(params, samples, group=name, flops=spent, unique_samples=distinct)
+    log_params, log_samples = weighed.optimum()
     ahead = float(np.log10(spent / posterior.largest_flops(name)))
-    bound = {k: v for k, v in limits.items() if v is not None}
     draws = {"loss": predicted.loss, "return": predicted.returns}
     return Recommendation(
         group=name,
@@ -209,10 +237,31 @@ def recommend(
         quantiles={k: np.quantile(v[:, 0], LEVELS) for k, v in draws.items() if v is not None},
         regret=weighed.regret(),
         flops_spent=spent,
-        constraints=bound,
+        constraints=limits.bound,
         ahead=ahead,
         provenance=posterior.provenance.at(ahead),
+        measured=measured,
+        assumed=_fresh(posterior.runs.group_table(name), limits),
         **_other_optimum(posterior, weighed),
+    )
+
+
+def _fresh(table: pd.DataFrame, limits: Limits) -> str | None:
+    """That samples are taken to be fresh, where a row of the table has seen some again and nothing else was asked."""
+    if limits.unique_samples is not None or "unique_samples" not in table:
+        return None
+    if not (table["samples"] > _AGAIN * table["unique_samples"]).any():
+        return None
+    most = float(table["unique_samples"].max())
+    if limits.max_samples is not None:
+        return (
+            f"No run sees more than {count(limits.max_samples)} samples, each time counted. Rows of the table have "
+            f"seen theirs again; if a run may, ask with unique_samples in place of max_samples (--unique-samples "
+            f"{scientific(limits.max_samples)})."
+        )
+    return (
+        f"Every sample is taken to be fresh. Rows of the table have seen {count(most)} distinct samples at most, some "
+        f"of them again; if there are no more, ask with unique_samples (--unique-samples {scientific(most)})."
     )
 
 

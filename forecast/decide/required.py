@@ -9,7 +9,7 @@ import pandas as pd
 from forecast.arguments import of_kind
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.provenance import Provenance
-from forecast.decide.checks import check_required
+from forecast.decide.checks import Limits, check_required
 from forecast.decide.weigh import weigh
 from forecast.errors import ForecastError
 from forecast.numbers import count, plain, scientific
@@ -103,7 +103,7 @@ def required(
     rows = []
     for step in np.arange(-_BELOW, FURTHEST + 0.01, 1 / _A_DECADE):
         flops = posterior.largest_flops(name) * 10**step
-        weighed = weigh(few, name, flops, target, None, None)
+        weighed = weigh(few, name, flops, target, Limits())
         best = int(np.argmax(weighed.score))
         predicted = few.predict(weighed.params[best], weighed.samples[best], group=name)
         hit = np.asarray(predicted.loss) <= value if loss is not None else np.asarray(predicted.returns) >= value

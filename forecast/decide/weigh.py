@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.bayes.posterior import Posterior
-from forecast.decide.checks import affordable
+from forecast.decide.checks import Limits, affordable
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,12 +84,10 @@ def least_on_grid(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(inside, i + shift, lowest), np.where(inside, mid - 0.25 * (low - high) * shift, values.min(axis=1))
 
 
-def weigh(
-    posterior: Posterior, name: str, flops: float, objective: str, max_params: float | None, max_samples: float | None
-) -> Weighed:
+def weigh(posterior: Posterior, name: str, flops: float, objective: str, limits: Limits) -> Weighed:
     """Sizes that a budget (FLOPs) may be spent on within the limits, and what to expect of each."""
-    sizes, samples = affordable(posterior.runs, posterior.cost[name], name, flops, max_params, max_samples)
-    log_loss = posterior.log_loss(sizes, samples, group=name)
+    sizes, samples = affordable(posterior.runs, posterior.cost[name], name, flops, limits)
+    log_loss = posterior.log_loss(sizes, samples, group=name, unique_samples=limits.unique_samples)
     returns = posterior.returns_at(log_loss, sizes, group=name, new_run=False) if posterior.has_returns else None
     loss = np.exp(log_loss) if posterior.has_losses else None
     lowest = 0.0 if posterior.has_losses else min(0.0, posterior.runs.group_table(name)["return_mean"].min())

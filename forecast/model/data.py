@@ -29,6 +29,8 @@ class Spec:
     """Whether returns are modelled beside the losses."""
     losses: bool = True
     """Whether losses were measured; if not, the returns follow the law."""
+    repeats: bool = False
+    """Whether rows saw samples again, so that the table tells what these teach."""
 
 
 class Data(NamedTuple):
@@ -41,6 +43,8 @@ class Data(NamedTuple):
     """log N/N0."""
     v: Rows
     """log D/D0."""
+    passes: Rows
+    """log(D / distinct samples), 0 where every sample was seen once or it is not known."""
     log_loss: Rows
     """Log of the loss (nats); without losses minus the log of the shifted return."""
     log_loss_se: Rows

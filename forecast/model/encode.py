@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from forecast.model.data import Data
+from forecast.model.laws import log_worth
+from forecast.model.priors import REPEATS
 from forecast.model.weights import RowWeights, weigh_rows
 from forecast.runs.table import Runs, return_offset
 
@@ -21,7 +23,8 @@ _NEAR_RETURN = 0.5  # log return below the running maximum, wider because that i
 class Reference:
     """The point of a group's frontier around which its law is written.
 
-    Geometric means over the near-frontier rows of the last factor of ten of compute.
+    Geometric means over the near-frontier rows of the last factor of ten of compute; samples seen again count as what
+    they are worth by the prior.
     """
 
     params: float
@@ -57,6 +60,11 @@ class Encoding:
     """Powers of the rows' likelihoods for each of `LOCALITIES`, padding 0: [L, n]."""
     row_weights: RowWeights
     """The same by row number of the table, including rows of weight 0."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a row that counts saw samples again."""
+        return bool(np.any(np.asarray(self.data.passes) > 0))
 
     def chain_weights(self, chains: int) -> np.ndarray:
         """Weights for each chain [chains, n]; the chains take the localities in turn."""
@@ -98,8 +106,21 @@ def encode(
 
 def _reference(table: pd.DataFrame, near: float) -> Reference:
     top = (table["flops"] >= 0.0999999 * table["flops"].max()) & (table["excess"] < near)
-    centre = {c: float(np.exp(np.log(table.loc[top, c]).mean())) for c in ("params", "samples", "flops", "loss")}
+    rows = table[top].assign(samples=table["samples"] * np.exp(_log_worth(table)))
+    centre = {c: float(np.exp(np.log(rows[c]).mean())) for c in ("params", "samples", "flops", "loss")}
     return Reference(**centre, return_offset=return_offset(table))
+
+
+def _log_passes(table: pd.DataFrame) -> np.ndarray:
+    """Log of samples over distinct ones [n], 0 where these are not known."""
+    if "unique_samples" not in table:
+        return np.zeros(len(table))
+    return np.round(np.nan_to_num(np.log(table["samples"].to_numpy() / table["unique_samples"].to_numpy(float))), 9)
+
+
+def _log_worth(table: pd.DataFrame) -> np.ndarray:
+    """Log of what samples are worth over fresh ones [n], by the middle of the prior."""
+    return np.asarray(log_worth(_log_passes(table), np.exp(REPEATS.arguments[0])))
 
 
 def _data(table: pd.DataFrame, references: Mapping[str, Reference], priors: Mapping[str, Any]) -> Data:
@@ -127,6 +148,7 @@ def _data(table: pd.DataFrame, references: Mapping[str, Reference], priors: Mapp
     return Data(
         u=pad(u),
         v=pad(v),
+        passes=pad(_log_passes(table)),
         log_loss=pad(np.round(np.log(loss), 12)),
         log_loss_se=pad(np.nan_to_num(column("loss_se") / loss)),
         group=pad([groups.index(g) for g in table["group"]]).astype(int),

@@ -17,6 +17,12 @@ L = E + A·N^-α + B·D^-β of Hoffmann et al. (2022), approach 3, fit to games 
   integrals of an exponent interpolated between `Knots`. How much the exponents change inside the data determines how
   uncertain they are outside.
 
+Samples seen again teach less than fresh ones. D samples of U distinct ones count as the fresh samples D' of Muennighoff
+et al. (2023), eq. 5, with their R* as `repeats`: each pass adds a little less than the one before, and all that come
+after the first add at most `repeats` passes:
+
+    D' = U · ( 1 + repeats · (1 - exp(-(D/U - 1) / repeats)) )
+
 Where there is no loss, the return itself follows N and D, and its reciprocal obeys the same law: 1/R falls as a power
 of size and samples, from 1 over the return of random play (`start`) to 1 over the highest return (`floor`), so that
 
@@ -113,6 +119,8 @@ class LossLaw(NamedTuple):
     """g, > 0."""
     start: Array | None
     """Log loss of an untrained policy, None where it is not modelled."""
+    repeats: Array | None = None
+    """Passes that all passes after the first are worth at most, None where no sample was seen again."""
 
 
 def law_terms(law: LossLaw, a: Array, b: Array) -> Array:
@@ -125,13 +133,27 @@ def law_terms(law: LossLaw, a: Array, b: Array) -> Array:
     return -xp.logaddexp(-_SHARPNESS * value, -_SHARPNESS * law.start) / _SHARPNESS
 
 
+def log_worth(passes: Any, repeats: Any) -> Array:
+    """Log of what samples are worth over fresh ones, log D'/D, after log passes log D/U; below 0 these are 0."""
+    xp = library(passes, repeats)
+    passes = xp.maximum(xp.asarray(passes), 0.0)
+    return xp.log1p(-repeats * xp.expm1(-xp.expm1(passes) / repeats)) - passes
+
+
 def log_loss(law: LossLaw, u: ArrayLike, v: ArrayLike, knots: Knots) -> Array:
-    """Log loss (log nats) at u = log N/N0 and v = log D/D0 [P] by laws of any batch shape: [..., P]."""
+    """Log loss (log nats) at u = log N/N0 and v = log D/D0 by laws of any batch shape: [..., P].
+
+    u: [P].
+    v: [P], or [..., P] where the laws differ in what samples are worth (`log_worth`).
+    """
 
     def integral(x: ArrayLike, exponents: Array) -> Array:
         if exponents.shape[-1] == 1:
             return exponents * library(exponents).asarray(x)
-        return exponents @ knots.integral_weights(x).T
+        weights = knots.integral_weights(x)
+        if weights.ndim == 2:
+            return exponents @ weights.T
+        return library(exponents).einsum("...pk,...k->...p", weights, exponents)
 
     scalars = law._replace(params_exponents=None, samples_exponents=None)
     a, b = integral(u, law.params_exponents), integral(v, law.samples_exponents)

@@ -38,7 +38,7 @@ from jax import Array
 from jax.scipy.special import gammaln
 
 from forecast.model.data import Data, Spec
-from forecast.model.laws import LossLaw, bounded_return, each, episode_sd, law_terms, noise_scale
+from forecast.model.laws import LossLaw, bounded_return, each, episode_sd, law_terms, log_worth, noise_scale
 from forecast.model.parameters import SCALE_KNOTS, SKILL_KNOTS, Parameters, parameters_of
 from forecast.model.priors import Prior, drawn_sites
 
@@ -63,8 +63,11 @@ def row_locations(law: LossLaw, data: Data) -> Array:
             return x * of_rows(exponents[:, 0], data)
         return (SCALE_KNOTS.integral_weights(x) * of_rows(exponents, data)).sum(-1)
 
-    a, b = integral(data.u, law.params_exponents), integral(data.v, law.samples_exponents)
-    scalars = law._replace(params_exponents=None, samples_exponents=None)
+    v = data.v
+    if law.repeats is not None:
+        v = v + log_worth(data.passes, of_rows(law.repeats, data))
+    a, b = integral(data.u, law.params_exponents), integral(v, law.samples_exponents)
+    scalars = law._replace(params_exponents=None, samples_exponents=None, repeats=None)
     return law_terms(each(scalars, lambda x: of_rows(x, data)), a, b)
 
 

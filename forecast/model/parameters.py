@@ -78,6 +78,8 @@ def parameters_of(spec: Spec, data: Data, values: Mapping[str, Any]) -> Paramete
             law = law._replace(start=data.start + by_group("start_above") * xp.where(data.start_known > 0, 0.1, 0.4))
         else:
             law = law._replace(start=-data.return_floor + by_group("start_shift"))
+    if spec.repeats:
+        law = law._replace(repeats=xp.broadcast_to(values["repeats"][..., None], level.shape))
     noise = {
         "noise": xp.exp(by_group("log_noise")),
         "noise_growth": values["noise_growth"],

@@ -22,6 +22,7 @@ from forecast import classical
 from forecast.arguments import of_kind, one_of, whole
 from forecast.bayes.fit import check_law, fit
 from forecast.bayes.prediction import QUANTILE_NAMES, QUANTILES
+from forecast.decide.checks import Limits
 from forecast.decide.recommend import recommend
 from forecast.decide.weigh import weigh
 from forecast.errors import FitError, ForecastError
@@ -253,7 +254,7 @@ def _ours(past: Runs, later: pd.DataFrame, budgets: np.ndarray, offset: float, t
     objective = "loss" if past.has_losses else "return"
     chosen = [recommend(posterior, flops=c, objective=objective) for c in budgets]
     name = posterior.groups[0]
-    sizes = [weigh(posterior, name, c, objective, None, None).optimum()[0] for c in budgets]
+    sizes = [weigh(posterior, name, c, objective, Limits()).optimum()[0] for c in budgets]
     run = posterior.predict(np.array([r.params for r in chosen]), np.array([r.samples for r in chosen]))
     path = run.loss if run.loss is not None else run.returns
     assert path is not None

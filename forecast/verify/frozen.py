@@ -27,7 +27,7 @@ class Frozen:
     objective: str
     """auto, return or loss, as in `forecast.recommend`."""
     constraints: Mapping[str, float]
-    """`max_params` (parameters) and `max_samples` (samples), where set."""
+    """`max_params` (parameters), `max_samples` and `unique_samples` (samples), where set."""
     params: float
     """Recommended model size (parameters)."""
     flops: float

@@ -10,6 +10,7 @@ from forecast import classical
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.prediction import Prediction
 from forecast.classical import ClassicalFit, ReturnFrontier
+from forecast.decide.checks import Limits
 from forecast.decide.recommend import Recommendation
 from forecast.decide.weigh import least_on_grid, weigh
 from forecast.errors import FitError
@@ -119,21 +120,25 @@ def look(posterior: Posterior, recommendation: Recommendation, *, replicates: in
         recommendation=recommendation,
         table=table.assign(excess=posterior.encoding.row_weights.excess[table.index], aside=reasons),
         frontier=frontier,
-        path=posterior.predict(frontier.chosen_params, frontier.chosen_samples, group=name),
+        path=posterior.predict(
+            frontier.chosen_params,
+            frontier.chosen_samples,
+            group=name,
+            unique_samples=recommendation.constraints.get("unique_samples"),
+        ),
         methods=classical_fits(posterior, name, replicates),
     )
 
 
 def find_frontier(posterior: Posterior, group: str, budgets: np.ndarray, recommendation: Recommendation) -> Frontier:
     """Each draw's optimum on each budget, and the size that the recommendation's objective and constraints choose."""
-    optima, limits = [], recommendation.constraints
+    optima, limits = [], Limits(**recommendation.constraints)
     for budget in budgets:
         sizes = posterior.sizes(group, budget)
         samples = budget / posterior.cost[group](sizes)
         at, least = least_on_grid(posterior.log_loss(sizes, samples, group=group))
         best = np.exp(least) if posterior.has_losses else _as_returns(posterior, group, least)
-        most = limits.get("max_params"), limits.get("max_samples")
-        weighed = weigh(posterior, group, float(budget), recommendation.objective, *most)
+        weighed = weigh(posterior, group, float(budget), recommendation.objective, limits)
         top = int(np.argmax(weighed.score))
         log_size = np.interp(at, np.arange(sizes.size), np.log(sizes))
         optimum = np.exp(log_size + posterior.optimum_misfit(float(budget), group))
