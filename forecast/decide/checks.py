@@ -55,6 +55,8 @@ def check_recommend(
     for what, value in limits.bound.items():
         if number(what, value) < 1:
             raise ForecastError(f"{what} is {value:g}; give a number of 1 or more.")
+    if unique_samples is not None:
+        check_reach(runs.group_table(name), runs.source, unique_samples=unique_samples)
     smallest = float(runs.sizes(name, flops)[0])
     if max_params is not None and max_params < smallest:
         raise ForecastError(f"max_params {count(max_params)} is below every size weighed, from {count(smallest)} up.")

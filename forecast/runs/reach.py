@@ -25,11 +25,11 @@ def beyond(ahead: float) -> str:
 def check_reach(table: pd.DataFrame, source: str, **points: ArrayLike) -> None:
     """Raise ForecastError for a value too far outside its column: a million times, ten million for sizes and samples.
 
-    table: rows of one group. source: its name. points: by column (params, samples, flops, target_flops), positive
-    numbers [P].
+    table: rows of one group. source: its name. points: by column (params, samples, unique_samples, flops,
+    target_flops), positive numbers [P].
     """
     for name, values in points.items():
-        column = name.removeprefix("target_")
+        column = name.removeprefix("target_").removeprefix("unique_")
         written, furthest = (scientific, FURTHEST) if column == "flops" else (count, FURTHEST + 1)
         low, high = float(table[column].min()), float(table[column].max())
         given = np.atleast_1d(np.asarray(values, float))

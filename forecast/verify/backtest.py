@@ -23,7 +23,6 @@ from forecast.arguments import of_kind, one_of, whole
 from forecast.bayes.fit import check_law, fit
 from forecast.bayes.prediction import QUANTILE_NAMES, QUANTILES
 from forecast.decide.checks import Limits
-from forecast.decide.recommend import recommend
 from forecast.decide.weigh import weigh
 from forecast.errors import FitError, ForecastError
 from forecast.runs.read import as_runs
@@ -250,12 +249,16 @@ def _work(task: _Task) -> dict[str, pd.DataFrame]:
 
 def _ours(past: Runs, later: pd.DataFrame, budgets: np.ndarray, offset: float, task: _Task) -> _Answer:
     posterior = fit(past, law=task.law, seed=task.seed, chains=_CHAINS, draws=_DRAWS, max_draws=_DRAWS, warmup=_WARMUP)
-    drawn = posterior.predict(later["params"], later["samples"], flops=later["flops"])
-    objective = "loss" if past.has_losses else "return"
-    chosen = [recommend(posterior, flops=c, objective=objective) for c in budgets]
-    name = posterior.groups[0]
-    sizes = [weigh(posterior, name, c, objective, Limits()).optimum()[0] for c in budgets]
-    run = posterior.predict(np.array([r.params for r in chosen]), np.array([r.samples for r in chosen]))
+    seen = later["unique_samples"].fillna(np.inf) if "unique_samples" in later else None
+    drawn = posterior.predict(later["params"], later["samples"], flops=later["flops"], unique_samples=seen)
+    distinct = float(past.table["unique_samples"].max()) if posterior.spec.repeats else None
+    objective, limits = "loss" if past.has_losses else "return", Limits(unique_samples=distinct)
+    weighed = [weigh(posterior, posterior.groups[0], c, objective, limits) for c in budgets]
+    best = [int(np.argmax(w.score)) for w in weighed]
+    params, samples = (
+        np.array([getattr(w, c)[i] for w, i in zip(weighed, best, strict=True)]) for c in ("params", "samples")
+    )
+    run = posterior.predict(params, samples, unique_samples=distinct)
     path = run.loss if run.loss is not None else run.returns
     assert path is not None
     returns = None
@@ -266,7 +269,7 @@ def _ours(past: Runs, later: pd.DataFrame, budgets: np.ndarray, offset: float, t
         returns=returns,
         chosen=run.params,
         path=np.quantile(path, QUANTILES, axis=0),
-        sizes=np.stack(sizes, axis=1),
+        sizes=np.stack([w.optimum()[0] for w in weighed], axis=1),
     )
 
 

@@ -13,7 +13,7 @@ from scipy import stats
 
 from forecast.bayes.sampler import Settings, sample
 from forecast.model.data import Data, Spec
-from forecast.model.laws import log_loss, log_return
+from forecast.model.laws import log_loss, log_return, log_worth
 from forecast.model.likelihood import sample_parameters
 from forecast.model.parameters import SCALE_KNOTS, SKILL_KNOTS, parameters_of_draws
 
@@ -28,11 +28,14 @@ SITES = {
         *("log_return_spread@0", "return_elasticity_log@0", "return_level_shift@0", "return_size@0"),
     )
 }
+SITES["repeats"] = (*SITES["additive"], "repeats")
 SITES["drifting"] = (*SITES["additive"], "interaction", "params_drift", "samples_drift", "return_drift")
 
 
-def design():
+def design(repeats=False):
     """Ten runs of five sizes, six checkpoints each, around the reference; the rest of the rows is padding.
+
+    With `repeats` each run has e^-1 times the samples of the reference, and sees them up to 20 times.
 
     Every third loss has a standard error, every fourth row no return, and the errors of returns are given or left to
     the episodes in turn. The centres of the priors are part of the design, as in a fit they are read off the table.
@@ -50,6 +53,7 @@ def design():
     return Data(
         u=pad(u),
         v=pad(v),
+        passes=pad(np.maximum(v + 1, 0) if repeats else np.zeros(rows)),
         log_loss=np.zeros(rows + PADDING),
         log_loss_se=pad(np.where(i % 3 == 0, 0.02, 0.0)),
         group=np.zeros(rows + PADDING, dtype=int),
@@ -89,7 +93,8 @@ def simulate(data, parameters, rng):
     noise = parameters.noise
     with jax.enable_x64(True):
         law = jax.tree.map(lambda x: jnp.asarray(x[0]), parameters.law)
-        location = np.asarray(log_loss(law, u, data.v[:n], SCALE_KNOTS))
+        v = data.v[:n] if law.repeats is None else data.v[:n] + log_worth(data.passes[:n], law.repeats)
+        location = np.asarray(log_loss(law, u, v, SCALE_KNOTS))
     rise = np.logaddexp(0.0, 4 * (location - parameters.law.level[0])) / 4
     sd = noise["noise"][0] * np.exp(noise["noise_growth"] * rise)
     total = np.hypot(sd, se)
@@ -122,14 +127,18 @@ def loss_ahead(parameters):
         return np.asarray(jax.vmap(lambda one: log_loss(one, ahead, ahead, SCALE_KNOTS)[0])(law))
 
 
-def ranks_of_truth(law, replications, seed=0):
-    """Rank of the true value among DRAWS posterior draws, by quantity [replications]."""
-    spec = Spec(law=law, groups=1, trajectories=True, returns=True)
-    data = design()
+def ranks_of_truth(case, replications, seed=0):
+    """Rank of the true value among DRAWS posterior draws, by quantity [replications].
+
+    case: a law, or `repeats` for the additive law of samples that are seen again.
+    """
+    repeats = case == "repeats"
+    spec = Spec(law="additive" if repeats else case, groups=1, trajectories=True, returns=True, repeats=repeats)
+    data = design(repeats)
     truths, parameters = prior_draws(spec, data, replications, seed)
     truths["loss_ahead"] = loss_ahead(parameters)
     rng = np.random.default_rng(seed)
-    ranks = {name: np.zeros(replications, dtype=int) for name in (*SITES[law], "loss_ahead")}
+    ranks = {name: np.zeros(replications, dtype=int) for name in (*SITES[case], "loss_ahead")}
     for r in range(replications):
         one = jax.tree.map(lambda x, r=r: x[r], parameters)
         table = simulate(data, one, rng)
@@ -166,11 +175,11 @@ def test_the_test_of_uniformity_accepts_uniform_ranks_alone():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("law", "replications"), [("additive", 100), ("drifting", 100)])
-def test_truth_ranks_uniformly_among_posterior_draws(law, replications):
-    ranks = ranks_of_truth(law, replications)
+@pytest.mark.parametrize("case", ["additive", "repeats", "drifting"])
+def test_truth_ranks_uniformly_among_posterior_draws(case):
+    ranks = ranks_of_truth(case, 100)
     p = {name: uniformity(r) for name, r in ranks.items()}
-    print("\n".join(f"{law} {name:28s} chi2 {a:.3f} KS {b:.3f}" for name, (a, b) in p.items()))
-    # A correct sampler fails in one of a hundred choices of seed: Bonferroni over all tests of the law.
+    print("\n".join(f"{case} {name:28s} chi2 {a:.3f} KS {b:.3f}" for name, (a, b) in p.items()))
+    # A correct sampler fails in one of a hundred choices of seed: Bonferroni over all tests of the case.
     level = 0.01 / (2 * len(p))
     assert {name: found for name, found in p.items() if min(found) < level} == {}
