@@ -82,6 +82,8 @@ def configure(
     algorithm = options.algorithm
     shards = Shards(options.data) if options.data and algorithm == "bc" else None
     run = _design(algorithm, recommendation, params, flops, choices, shards)
+    if isinstance(run, CloningConfig) and shards is not None:
+        run.check_passes(shards.samples, options.data)
     text = to_toml(run)
     if isinstance(run, CloningConfig):
         say(f"Measuring how fast this machine trains, at most {LIMIT:.0f} s.")

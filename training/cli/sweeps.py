@@ -44,6 +44,7 @@ def plan(
     centre: Annotated[str, typer.Option(help="Expected best size at a budget, as 1e6@1e16.")] = "",
     seeds: Annotated[int, typer.Option(help="Runs of each size and budget.")] = 1,
     separate: Annotated[bool, typer.Option("--separate", help="Train each size anew for each budget.")] = False,
+    max_epochs: Annotated[float | None, typer.Option(help="bc: most passes over the demonstrations.")] = None,
     parallel: Annotated[int | None, typer.Option(help="Runs side by side, for the estimate of hours.", min=1)] = None,
     file: Annotated[Path | None, typer.Option("--out", help="Write the plan here in place of stdout.")] = None,
     force: ForceOpt = False,
@@ -57,6 +58,8 @@ def plan(
     check_new(file, force)
     one_of("--env", env, ENVS)
     run = {"env": env, "algorithm": options.algorithm, **options.fields()}
+    if max_epochs is not None:
+        run["max_epochs"] = max_epochs
     played = task_of(env, options.task or default_task(env, options.algorithm), 0)
     shards = Shards(options.data) if options.data else None
     proposed = propose(
@@ -70,7 +73,7 @@ def plan(
         actions=actions_of(env, shards) if options.algorithm == "bc" else played.actions,
     )
     runs = proposed.spread(shards)
-    _warn_of_little_data(runs, shards)
+    _check_passes(runs, shards)
     text = _remarks(runs, parallel or _cores(), shards) + to_toml(proposed)
     if file is None:
         typer.echo(text, nl=False)
@@ -190,16 +193,18 @@ def _remarks(runs: tuple[TrainingConfig, ...], parallel: int, shards: Any) -> st
     return "\n".join(lines) + "\n"
 
 
-def _warn_of_little_data(runs: tuple[TrainingConfig, ...], shards: Any) -> None:
+def _check_passes(runs: tuple[TrainingConfig, ...], shards: Any) -> None:
+    """Raise ConfigError where trainings would see their demonstrations too often, which `bc` refuses."""
     if shards is None:
         return
     available = shards.samples
     short = [run for run in runs if isinstance(run, CloningConfig) and run.samples > run.max_epochs * available]
     if short:
-        say(
-            f"{len(short)} of {len(runs)} trainings need up to {max(run.samples for run in short):,} samples, more "
-            f"than {short[0].max_epochs:g} passes over the {available:,} in {shards.path}, and would fail; record more "
-            "games, leave them out, or write max_epochs under [run]."
+        most = max(run.samples for run in short)
+        raise ConfigError(
+            f"{len(short)} of {len(runs)} trainings need up to {most:,} samples, {most / available:,.1f} passes over "
+            f"the {available:,} in {shards.path}, and at most {short[0].max_epochs:g} are accepted; record more games, "
+            "lower --flops, or raise --max-epochs."
         )
 
 

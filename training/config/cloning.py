@@ -25,6 +25,15 @@ class CloningConfig(TrainingConfig):
         """Frames in one batch."""
         return self.batch_size * self.unroll_length
 
+    def check_passes(self, available: int, place: object) -> None:
+        """Raise ConfigError where so many samples to learn from, in `place`, would be seen too often."""
+        if self.samples > self.max_epochs * available:
+            raise ConfigError(
+                f"the budget takes {self.samples:,} samples, but {place} has {available:,} to learn from: "
+                f"{self.samples / available:,.1f} passes where max_epochs = {self.max_epochs:g}; record more games, "
+                "lower flops, or raise max_epochs."
+            )
+
     def _check_algorithm(self) -> None:
         one_of("algorithm of a cloning run", self.algorithm, ("bc",))
         positive("max_epochs", self.max_epochs)

@@ -86,13 +86,7 @@ def checked_spec(config: CloningConfig, shards: Shards) -> PolicySpec:
                 f"{task.actions}; correct task, or write episodes = 0."
             )
     check_cost(config, flops_per_sample(spec, config.unroll_length))
-    available = shards.samples
-    if config.samples > config.max_epochs * available:
-        raise ConfigError(
-            f"the budget takes {config.samples:,} samples, but {config.data} has {available:,} to learn from: "
-            f"{config.samples / available:.1f} passes where max_epochs = {config.max_epochs:g}; record more games, "
-            "lower flops, or raise max_epochs."
-        )
+    config.check_passes(shards.samples, config.data)
     return spec
 
 

@@ -172,8 +172,10 @@ def test_demonstrations_settle_the_game(run, tmp_path, monkeypatch):
     opened, open_shards = [], Shards.__init__
     with monkeypatch.context() as patch:
         patch.setattr(Shards, "__init__", lambda self, folder: open_shards(self, opened.append(folder) or folder))
-        assert run("configure", "--params", "1e5", "--flops", "1e12", "--data", shards, "--out", path)[0] == 0
-    assert opened == [str(shards)]  # a large folder takes long to open
+        asked = ("configure", "--params", "1e5", "--flops", "1e12", "--data", shards, "--out", path)
+        assert_refused(run(*asked), "passes where max_epochs = 4")
+        assert run(*asked, "--max-epochs", "1e6")[0] == 0
+    assert opened == [str(shards)] * 2  # once a command: a large folder takes long to open
     found = read_config(path)
     assert (found.env, found.core, found.task) == ("atari", "cnn", "MsPacman")
     asked = ("configure", "--params", "1e5", "--flops", "1e12", "--data", shards, "--env", "nethack")
