@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from forecast.bayes.prediction import Prediction
     from forecast.bayes.saved import load_posterior
     from forecast.decide.next_runs import Plan, next_runs
+    from forecast.decide.recipes import Recipes, compare_recipes
     from forecast.decide.recommend import Recommendation, recommend
     from forecast.decide.required import Required, required
     from forecast.errors import ForecastError, TableError
@@ -36,6 +37,7 @@ __all__ = [
     "Plan",
     "Posterior",
     "Prediction",
+    "Recipes",
     "Recommendation",
     "Required",
     "Runs",
@@ -45,6 +47,7 @@ __all__ = [
     "backtest",
     "classical",
     "compare",
+    "compare_recipes",
     "datasets",
     "fit",
     "load_posterior",
@@ -69,6 +72,7 @@ _MODULES = {
     "bayes.saved": ("load_posterior",),
     "classical": (),
     "decide.next_runs": ("Plan", "next_runs"),
+    "decide.recipes": ("Recipes", "compare_recipes"),
     "decide.recommend": ("Recommendation", "recommend"),
     "decide.required": ("Required", "required"),
     "errors": ("ForecastError", "TableError"),

@@ -106,6 +106,59 @@ def required(
 
 
 @takes_fit_options
+def compare(
+    options: FitOptions,
+    a: Annotated[str, typer.Argument(help="A run table or saved posterior, as of the other commands.")],
+    b: Annotated[str | None, typer.Argument(help="Another one; without it, two groups of the first.")] = None,
+    flops: Annotated[
+        float | None, typer.Option(help="The budget (FLOPs); the smaller of the two largest compute unless given.")
+    ] = None,
+    objective: Annotated[str, typer.Option(help="auto, loss or return; auto is loss where both have one.")] = "auto",
+    group: Annotated[
+        list[str] | None, typer.Option(help="Group of the first recipe, then of the second, where there are several.")
+    ] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Compare two recipes: which is better at a budget, and how much compute one saves."""
+    from forecast.decide.checks import check_recipes
+
+    opened = [options.open(source) for source in (a, b) if source is not None]
+    tables = [one if isinstance(one, forecast.Runs) else one.runs for one in opened]
+    question: dict[str, Any] = {"flops": flops, "objective": objective, "groups": _groups(tables, group or [])}
+    check_recipes(tables[0], tables[-1], **question)
+    fitted = [options.fit(one, quiet=as_json) if isinstance(one, forecast.Runs) else one for one in opened]
+    found = forecast.compare_recipes(fitted[0], fitted[-1], **question)
+    for posterior, made in zip(fitted, found.provenance, strict=False):
+        terminal.warn(posterior, made, quiet=as_json)
+    if as_json:
+        notes = [note for posterior in fitted for note in terminal.notes(posterior)]
+        terminal.print_json({**found.to_dict(), "notes": notes})
+        return
+    terminal.out.print(found.sentence)
+    first, second = found.names
+    terminal.print_table(
+        found.curve,
+        f"At each budget what {first} (a) and {second} (b) reach, the probability that b is "
+        "better, and the compute with which b reaches what a does",
+    )
+
+
+def _groups(tables: "list[forecast.Runs]", named: list[str]) -> tuple[str | None, str | None]:
+    """The groups of the two recipes: as named, or those of a single table that has two."""
+    if len(named) not in (0, 2):
+        raise ForecastError(f"--group was given {len(named)} time{'s' if len(named) > 1 else ''}; give it twice.")
+    if named:
+        return named[0], named[1]
+    if len(tables) > 1:
+        return None, None
+    if len(tables[0].groups) != 2:
+        shown, several = ", ".join(tables[0].groups), len(tables[0].groups) > 1
+        mend = "name two of them, --group X --group Y" if several else "give a second table"
+        raise ForecastError(f"{tables[0].source} has the group{'s' if several else ''} {shown}; {mend}.")
+    return tables[0].groups[0], tables[0].groups[1]
+
+
+@takes_fit_options
 def next_runs(
     options: FitOptions,
     runs: RunsArg,

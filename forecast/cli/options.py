@@ -87,19 +87,24 @@ class FitOptions:
         self, source: str, *, quiet: bool, check: "Callable[[forecast.Runs], object]"
     ) -> "forecast.Posterior":
         """A saved posterior, or that of a run table; check: raises ForecastError for what cannot be asked of it."""
+        opened = self.open(source)
+        if isinstance(opened, forecast.Runs):
+            check(opened)
+            return self.fit(opened, quiet=quiet)
+        check(opened.runs)
+        return opened
+
+    def open(self, source: str) -> "forecast.Runs | forecast.Posterior":
+        """A saved posterior, or a run table."""
         if Path(source).suffix != ".nc":
-            table = self.read(source)
-            check(table)
-            return self.fit(table, quiet=quiet)
+            return self.read(source)
         changed = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
         if changed:
             names = ", ".join("--" + name.replace("_", "-") for name in changed)
             raise ForecastError(
                 f"{source} is a saved posterior, which {names} cannot change; leave it out or fit again."
             )
-        posterior = forecast.load_posterior(source)
-        check(posterior.runs)
-        return posterior
+        return forecast.load_posterior(source)
 
     @property
     def of_sampler(self) -> dict[str, Any]:

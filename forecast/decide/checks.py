@@ -5,6 +5,7 @@ Every check raises ForecastError.
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -133,6 +134,49 @@ def check_next(
             f"no run fits into {scientific(most)} FLOPs: the smallest run of {runs.source} took "
             f"{scientific(least)}; raise spend, or target_flops where that is the smaller."
         )
+
+
+class Compared(NamedTuple):
+    """Two recipes and what they are compared by."""
+
+    groups: tuple[str, str]
+    """Group of each in its table."""
+    names: tuple[str, str]
+    """What to call them."""
+    flops: float
+    """The budget (FLOPs)."""
+    objective: str
+    """loss or return."""
+
+
+def check_recipes(
+    a: Runs,
+    b: Runs,
+    *,
+    flops: float | None = None,
+    objective: str = "auto",
+    groups: tuple[str | None, str | None] = (None, None),
+) -> Compared:
+    """The arguments of `compare_recipes`, with what follows from the tables filled in."""
+    one_of("objective", objective, ("auto", "return", "loss"))
+    first, second = a.group_name(groups[0]), b.group_name(groups[1])
+    if a is b and first == second:
+        raise ForecastError(f"{a.source} and {first} were given twice; name two groups, or two tables.")
+    common = [x for x in ("loss", "return") if all(r.has_losses if x == "loss" else r.has_returns for r in (a, b))]
+    if not common or objective not in ("auto", *common):
+        wanted = "a loss or a return" if objective == "auto" else f"a {objective}"
+        raise ForecastError(
+            f"{a.source} and {b.source} do not both have {wanted}; compare tables that measured the same."
+        )
+    if flops is None:
+        flops = min(a.largest_flops(first), b.largest_flops(second))
+    check_budget(a, first, "flops", flops)
+    check_budget(b, second, "flops", flops)
+    names = (first, second)
+    if first == second:
+        names = (Path(a.source).stem, Path(b.source).stem)
+        names = names if names[0] != names[1] else ("A", "B")
+    return Compared((first, second), names, float(flops), common[0] if objective == "auto" else objective)
 
 
 def affordable(runs: Runs, cost: CostLaw, group: str, flops: float, limits: Limits) -> tuple[np.ndarray, np.ndarray]:

@@ -230,10 +230,10 @@ def recommend(
         objective=objective,
         params=params,
         samples=samples,
-        optimum_params=_quantiles(np.exp(log_params)),
-        optimum_samples=_quantiles(np.exp(log_samples)),
-        loss=None if predicted.loss is None else _quantiles(predicted.loss[:, 0]),
-        returns=None if predicted.returns is None else _quantiles(predicted.returns[:, 0]),
+        optimum_params=quantiles(np.exp(log_params)),
+        optimum_samples=quantiles(np.exp(log_samples)),
+        loss=None if predicted.loss is None else quantiles(predicted.loss[:, 0]),
+        returns=None if predicted.returns is None else quantiles(predicted.returns[:, 0]),
         quantiles={k: np.quantile(v[:, 0], LEVELS) for k, v in draws.items() if v is not None},
         regret=weighed.regret(),
         flops_spent=spent,
@@ -274,8 +274,8 @@ def _other_optimum(posterior: Posterior, weighed: Weighed) -> dict[str, Mapping[
     best = float(other.params[int(np.argmax(other.score))])
     effect = 10 ** np.asarray(law.size)[:, posterior.groups.index(weighed.group)]
     return {
-        "other_params": {"recommended": best, **_quantiles(np.exp(other.optimum()[0]))},
-        "size_effect": _quantiles(effect),
+        "other_params": {"recommended": best, **quantiles(np.exp(other.optimum()[0]))},
+        "size_effect": quantiles(effect),
     }
 
 
@@ -287,7 +287,8 @@ def objective_of(posterior: Posterior, objective: str) -> str:
     return ("return" if posterior.has_returns else "loss") if objective == "auto" else objective
 
 
-def _quantiles(draws: np.ndarray) -> dict[str, float]:
+def quantiles(draws: np.ndarray) -> dict[str, float]:
+    """Of draws [S], by name: median, q05, q25, q75, q95."""
     values = dict(zip(QUANTILE_NAMES, map(float, np.quantile(draws, QUANTILES)), strict=True))
     return {"median": values.pop("median"), **values}
 

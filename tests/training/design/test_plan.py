@@ -206,7 +206,19 @@ def test_a_plan_of_ppo_has_the_actions_it_is_trained_on(monkeypatch):
 def test_a_plan_opens_its_demonstrations_once(tmp_path, monkeypatch):
     data, opened = write_letters(tmp_path / "shards"), []
     monkeypatch.setattr("training.shards.reader.read_header", lambda path: opened.append(path) or read_header(path))
-    command = ["plan", "--flops", "3e10,6e10", "--sizes", "3", "--data", str(data), "--parallel", "1", "--max-epochs", "1e6"]
+    command = [
+        "plan",
+        "--flops",
+        "3e10,6e10",
+        "--sizes",
+        "3",
+        "--data",
+        str(data),
+        "--parallel",
+        "1",
+        "--max-epochs",
+        "1e6",
+    ]
     shown = CliRunner().invoke(app, command)
     assert shown.exit_code == 0, shown.output
     assert len(opened) == 1
