@@ -178,7 +178,7 @@ class Posterior:
         value = law_on_points(law, np.log(params / ref.params), v)
         if pace:
             ahead = np.log10(self.cost[name](params) * samples / self.largest_flops(name))
-            value = value + self._lag(name, ahead, unique_samples)
+            value = value + self._lag(name, ahead)
         return value
 
     def predict(
@@ -220,7 +220,7 @@ class Posterior:
         spent = points.get("flops", self.cost[name](at_params) * at_samples)
         check_reach(self.runs.group_table(name), self.runs.source, **{**points, "flops": spent})
         law = self.log_loss(at_params, at_samples, group=name, pace=False, unique_samples=distinct)
-        law = law + self._lag(name, np.log10(spent / self.largest_flops(name)), distinct)
+        law = law + self._lag(name, np.log10(spent / self.largest_flops(name)))
         loss, returns = self._new_run(name, law, at_params)
         shown = np.exp(np.minimum(loss, _HIGHEST)) if self.has_losses else None
         return Prediction(params=at_params, samples=at_samples, flops=spent, loss=shown, returns=returns)
@@ -256,21 +256,16 @@ class Posterior:
             value = value + spread * self._standard["return"][:, None]
         return np.exp(np.minimum(value, _HIGHEST)) - ref.return_offset
 
-    def _lag(self, name: str, ahead: np.ndarray, unique_samples: ArrayLike | None = None) -> np.ndarray:
+    def _lag(self, name: str, ahead: np.ndarray) -> np.ndarray:
         """Effect of the pace on log loss [S, P] at `ahead` [P] factors of ten of compute beyond the table.
 
-        What falls is the frontier of runs with as many distinct samples [P]; None: of fresh ones.
+        What falls is the frontier of fresh samples, also for runs that see samples again: how these go on beyond a
+        table is known no better (benchmarks/LOG.md).
         """
-        lag = np.zeros((len(self._standard["pace"]), *ahead.shape))
         if not np.any(ahead > 0):
-            return lag
+            return np.zeros((len(self._standard["pace"]), *ahead.shape))
         ahead = np.clip(ahead, 0.0, FURTHEST)
-        distinct = np.broadcast_to(np.inf if unique_samples is None else np.asarray(unique_samples, float), ahead.shape)
-        for unique in np.unique(distinct):
-            at = distinct == unique
-            change = self._frontier(name, float(unique)).change(ahead[at])
-            lag[:, at] = change * (self._paced(name, ahead[at]) - 1)
-        return lag
+        return self._frontiers[name].change(ahead) * (self._paced(name, ahead) - 1)
 
     def _paced(self, name: str, ahead: Any) -> np.ndarray:
         """Factor by which the fall `ahead` [P] factors of ten beyond the table differs from the law's, [S, P]."""
@@ -288,27 +283,20 @@ class Posterior:
 
     def law_sd(self, group: str | None = None) -> float:
         """Standard deviation of the log of the law's fall of log loss over the next factor of ten of compute."""
-        fall = -self._frontier(self.group_name(group)).change(np.ones(1))[:, 0]
+        fall = -self._frontiers[self.group_name(group)].change(np.ones(1))[:, 0]
         return float(np.std(np.log(np.maximum(fall, 1e-9))))
 
     @cached_property
-    def _frontiers(self) -> dict[tuple[str, float], Frontier]:
-        """By group and distinct samples: the law's least log loss beyond the table, as far as it was asked for."""
-        return {}
+    def _frontiers(self) -> dict[str, Frontier]:
+        """By group: the law's least log loss beyond the table."""
+        return {name: Frontier(partial(self._least, name)) for name in self.groups}
 
-    def _frontier(self, name: str, unique: float = np.inf) -> Frontier:
-        """The law's least log loss of runs with so many distinct samples, beyond the table."""
-        if (name, unique) not in self._frontiers:
-            self._frontiers[name, unique] = Frontier(partial(self._least, name, unique))
-        return self._frontiers[name, unique]
-
-    def _least(self, name: str, unique: float, ahead: float) -> np.ndarray:
-        """The law's least log loss `ahead` factors of ten beyond the table, so many samples distinct [S]."""
+    def _least(self, name: str, ahead: float) -> np.ndarray:
+        """The law's least log loss `ahead` factors of ten beyond the table [S]."""
         top = self.largest_flops(name)
         sizes = self.sizes(name, top * 10**FURTHEST)
         samples = top * 10**ahead / self.cost[name](sizes)
-        distinct = unique if np.isfinite(unique) else None
-        return self.log_loss(sizes, samples, group=name, pace=False, unique_samples=distinct).min(axis=1)
+        return self.log_loss(sizes, samples, group=name, pace=False).min(axis=1)
 
     def sizes(self, group: str | None, flops: float) -> np.ndarray:
         """Model sizes among which an optimum is sought: the table's range, and beyond it for larger budgets."""
