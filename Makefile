@@ -43,13 +43,14 @@ smoke: setup-training
 	tests/smoke_wheel.sh $(BIN)/python
 
 # What the README claims about speed and accuracy, and its tables: over an hour on two cores, of which backtest.py,
-# public.py, rules.py and each replay of next_runs.py take about ten minutes. `make bench-readme` writes the table of back-tests from
-# those in the package, in seconds.
+# rules.py and each replay of next_runs.py take about ten minutes, public.py twenty. `make bench-readme` writes the table
+# of back-tests from those in the package, in seconds.
 bench: setup-training
 	$(BIN)/python benchmarks/commands.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/backtest.py --readme
 	$(BIN)/python benchmarks/public.py --readme
+	$(BIN)/python benchmarks/finite.py --readme
 	$(BIN)/python benchmarks/next_runs.py --seeds 0 1
 	$(BIN)/python benchmarks/next_runs.py atari-cnn --starts 100 --targets 1 10
 	$(BIN)/python benchmarks/shards.py --readme

@@ -13,7 +13,7 @@ ten times and a hundred times it. The table printed:
 - / Huber, / line: CRPS over that of the Huber fit and of the power law, at cut-offs where both answered.
 - N*: of the planted tables, how many of the 90% intervals of the best size hold the true one.
 
-About a quarter of an hour on two cores.
+About twenty minutes on two cores.
 """
 
 import argparse
