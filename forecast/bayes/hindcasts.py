@@ -7,7 +7,6 @@ origin. It gives log(actual fall / predicted fall) of the frontier's log loss be
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from forecast.bayes.modes import posterior_modes
 from forecast.bayes.pace import Hindcast
@@ -17,7 +16,7 @@ from forecast.model.encode import encode
 from forecast.model.evaluate import law_on_points
 from forecast.model.laws import log_worth
 from forecast.runs.cost import group_costs
-from forecast.runs.table import Runs
+from forecast.runs.table import Runs, distinct_samples
 
 _HINDCASTS = 4
 _STEP = 0.5  # factors of ten of compute between origins
@@ -56,11 +55,6 @@ def hindcasts(runs: Runs, law: str) -> list[Hindcast]:
     return found
 
 
-def _distinct(table: pd.DataFrame) -> np.ndarray:
-    """Distinct samples of each row, inf where they are not known."""
-    return table["unique_samples"].fillna(np.inf).to_numpy(float) if "unique_samples" in table else np.full(1, np.inf)
-
-
 def _missed(past: Runs, later: Runs, spec: Spec, rows: int) -> float | None:
     """log(actual fall / predicted fall) of the frontier's log loss, None where no law could be fitted."""
     try:
@@ -80,8 +74,8 @@ def _missed(past: Runs, later: Runs, spec: Spec, rows: int) -> float | None:
             v = v + log_worth(np.log(samples / distinct), np.asarray(modes.repeats)[:, None])
         return law_on_points(modes, u, v)
 
-    reached = log_loss(sizes, top / cost(sizes), _distinct(past.table).max()).min(axis=1)
-    made = log_loss(table["params"].to_numpy(), table["samples"].to_numpy(), _distinct(table))
+    reached = log_loss(sizes, top / cost(sizes), distinct_samples(past.table).max()).min(axis=1)
+    made = log_loss(table["params"].to_numpy(), table["samples"].to_numpy(), distinct_samples(table).to_numpy())
     predicted = reached.mean() - made.mean(axis=0)
     actual = reached.mean() - np.log(table["loss"].to_numpy())
     # Budgets count alike, however many rows each has.

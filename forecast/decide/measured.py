@@ -8,9 +8,10 @@ import pandas as pd
 from forecast.bayes.prediction import Prediction
 from forecast.decide.checks import Limits
 from forecast.numbers import count, digits
+from forecast.runs.table import distinct_samples
 
 _SPENT = 1.001  # of the budget, up to which a row is within it
-_BEYOND = 0.05  # quantile of a new run's loss, below which a row did better than the forecast can explain
+_BEYOND = 0.05  # probability that the luckiest of the rows within is taken for better than the forecast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +48,13 @@ class Measured:
 def better_row(
     table: pd.DataFrame, flops: float, limits: Limits, objective: str, predicted: Prediction
 ) -> Measured | None:
-    """The best row of a group within budget and limits, if it lies beyond the 90% interval of `predicted`.
+    """The best row of a group within budget and limits, if it did better than the luckiest of so many runs would.
 
-    Within the interval a row may be lucky, and is no better advice than the forecast.
+    Else it may be lucky, and is no better advice than the forecast.
 
     predicted: what the recommended run would do, of one point.
     """
-    distinct = table["samples"] if "unique_samples" not in table else table["unique_samples"].fillna(table["samples"])
+    distinct = distinct_samples(table)
     within = table["flops"] <= _SPENT * flops
     for column, most in {"params": limits.max_params, "samples": limits.max_samples}.items():
         within &= table[column] <= (np.inf if most is None else most)
@@ -62,7 +63,7 @@ def better_row(
     draws = predicted.returns if objective == "return" else predicted.loss
     assert draws is not None
     value = (sign * table[column])[within].dropna()
-    if value.empty or value.min() >= np.quantile(sign * draws[:, 0], _BEYOND):
+    if value.empty or value.min() >= np.quantile(sign * draws[:, 0], _BEYOND / len(value)):
         return None
     best = table.loc[value.idxmin()]
     return Measured(

@@ -19,6 +19,7 @@ from forecast.decide.weigh import Weighed, weigh
 from forecast.errors import ForecastError
 from forecast.numbers import count, decimals, digits, scientific, toml
 from forecast.runs.reach import beyond
+from forecast.runs.table import distinct_samples
 from forecast.shown import html_frame
 
 LEVELS = np.arange(1, 100) / 100
@@ -64,6 +65,8 @@ class Recommendation:
     """How far the run lies beyond the table's largest compute, in factors of ten."""
     provenance: Provenance
     """What the recommendation is based on."""
+    unique_samples: float | None = None
+    """Distinct samples of the recommended run; None: all of them."""
     measured: "Measured | None" = None
     """The row of the table that is recommended, where it did better than any size is expected to."""
     assumed: str | None = None
@@ -103,7 +106,7 @@ class Recommendation:
     @property
     def _passes(self) -> str:
         """How often samples are seen, where there are fewer distinct ones."""
-        passes = self.samples / self.constraints.get("unique_samples", np.inf)
+        passes = self.samples / (self.unique_samples or self.samples)
         return f" ({decimals(passes, 1)} passes)" if passes > _AGAIN else ""
 
     @property
@@ -203,7 +206,7 @@ def recommend(
     unique_samples: distinct samples there are; a run may see them again, which teaches less (`forecast.model.laws`).
 
     Expectations are over the posterior, not of a law with mean exponents. Where a row of the table within budget and
-    limits did better than the 90% interval of the best size, that row is recommended (`Recommendation.measured`).
+    limits did better than luck among so many rows explains, that row is recommended (`Recommendation.measured`).
     Raises ForecastError for bad numbers and for constraints that leave nothing.
     """
     of_kind("posterior", posterior, Posterior, "what forecast.fit returned")
@@ -219,8 +222,8 @@ def recommend(
     measured = better_row(posterior.runs.group_table(name), flops, limits, objective, predicted)
     if measured is not None:
         params, samples, spent = measured.params, measured.samples, measured.flops
-        distinct = measured.unique_samples
-        predicted = posterior.predict(params, samples, group=name, flops=spent, unique_samples=distinct)
+        unique_samples = measured.unique_samples
+        predicted = posterior.predict(params, samples, group=name, flops=spent, unique_samples=unique_samples)
     log_params, log_samples = weighed.optimum()
     ahead = float(np.log10(spent / posterior.largest_flops(name)))
     draws = {"loss": predicted.loss, "return": predicted.returns}
@@ -240,6 +243,7 @@ def recommend(
         constraints=limits.bound,
         ahead=ahead,
         provenance=posterior.provenance.at(ahead),
+        unique_samples=unique_samples,
         measured=measured,
         assumed=_fresh(posterior.runs.group_table(name), limits),
         **_other_optimum(posterior, weighed),
@@ -248,11 +252,10 @@ def recommend(
 
 def _fresh(table: pd.DataFrame, limits: Limits) -> str | None:
     """That samples are taken to be fresh, where a row of the table has seen some again and nothing else was asked."""
-    if limits.unique_samples is not None or "unique_samples" not in table:
+    distinct = distinct_samples(table)
+    if limits.unique_samples is not None or not (table["samples"] > _AGAIN * distinct).any():
         return None
-    if not (table["samples"] > _AGAIN * table["unique_samples"]).any():
-        return None
-    most = float(table["unique_samples"].max())
+    most = float(distinct.max())
     if limits.max_samples is not None:
         return (
             f"No run sees more than {count(limits.max_samples)} samples, each time counted. Rows of the table have "

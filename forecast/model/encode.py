@@ -11,7 +11,7 @@ from forecast.model.data import Data
 from forecast.model.laws import log_worth
 from forecast.model.priors import REPEATS
 from forecast.model.weights import RowWeights, weigh_rows
-from forecast.runs.table import Runs, return_offset
+from forecast.runs.table import Runs, distinct_samples, return_offset
 
 _ROW_BLOCK = 64  # rows are padded to a multiple of this, so that similar tables share a compilation
 _NO_GAP = 1e6  # log samples since a checkpoint that does not exist; finite, for its gradient
@@ -113,9 +113,7 @@ def _reference(table: pd.DataFrame, near: float) -> Reference:
 
 def _log_passes(table: pd.DataFrame) -> np.ndarray:
     """Log of samples over distinct ones [n], 0 where these are not known."""
-    if "unique_samples" not in table:
-        return np.zeros(len(table))
-    return np.round(np.nan_to_num(np.log(table["samples"].to_numpy() / table["unique_samples"].to_numpy(float))), 9)
+    return np.round(np.log((table["samples"] / distinct_samples(table)).to_numpy(float)), 9)
 
 
 def _log_worth(table: pd.DataFrame) -> np.ndarray:

@@ -165,6 +165,7 @@ def _section(view: View, slug: str, past: Backtest | None, score: Score | None) 
         "recommended": tables.recommended(view.recommendation),
         "sources": tables.sources(view),
         "pace": view.posterior.pace(view.group).sentence,
+        "seen_again": tables.seen_again(view),
         "rounding": tables.rounding(view.recommendation),
         "methods": tables.methods(view),
         "past": None if past is None else tables.past(past, view.group),

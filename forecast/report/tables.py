@@ -81,8 +81,11 @@ def sources(view: View) -> Table:
     """90% intervals of loss and return as one source of uncertainty after the other is added."""
     posterior, rec = view.posterior, view.recommendation
     point = np.array([rec.params]), np.array([rec.samples])
-    law, paced = (posterior.log_loss(*point, group=view.group, pace=pace) for pace in (False, True))
-    run = posterior.predict(*point, group=view.group)
+    unique = rec.unique_samples
+    law, paced = (
+        posterior.log_loss(*point, group=view.group, pace=pace, unique_samples=unique) for pace in (False, True)
+    )
+    run = posterior.predict(*point, group=view.group, unique_samples=unique)
     first = "the law and the drift of its exponents" if posterior.spec.law == "drifting" else "the law"
     head: tuple[str, ...] = ("what is uncertain",)
     rows: list[tuple[str, ...]] = [(first,), ("… and its pace beyond the data",), ("… and the noise of a run",)]
@@ -94,6 +97,20 @@ def sources(view: View) -> Table:
         head = (*head, "return, 90% interval")
         rows = [(*row, _interval(r)) for row, r in zip(rows, [*returns, run.returns], strict=True)]
     return Table(head=head, rows=rows)
+
+
+def seen_again(view: View) -> str | None:
+    """What samples are worth that are seen again, in words; None where that plays no part."""
+    learned = view.posterior.spec.repeats
+    if not learned and view.unique_samples is None:
+        return None
+    low, middle, high = (digits(x, 2) for x in np.quantile(view.posterior.repeats(view.group), (0.05, 0.5, 0.95)))
+    source = "learned from rows that saw theirs again" if learned else "by the prior, because no row saw one again"
+    fresh = "" if view.unique_samples is not None else " The forecast and the figures are for fresh samples."
+    return (
+        f"Samples seen again: all passes after the first together are worth at most {middle} passes ({low} to {high}, "
+        f"90%), {source}.{fresh}"
+    )
 
 
 def rounding(rec: Recommendation) -> Table:

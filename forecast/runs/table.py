@@ -177,6 +177,12 @@ class Runs:
         }
 
 
+def distinct_samples(table: pd.DataFrame) -> pd.Series:
+    """Distinct samples that each row has seen: `unique_samples`, or all of its samples where that is not known."""
+    samples = table["samples"].astype(float)
+    return table["unique_samples"].fillna(samples) if "unique_samples" in table else samples
+
+
 def return_offset(table: pd.DataFrame) -> float:
     """Added to returns before their log: 1% of the best, plus what raises the lowest to 0; 0 without returns."""
     if "return_mean" not in table or not table["return_mean"].notna().any():

@@ -26,7 +26,7 @@ from forecast.decide.checks import Limits
 from forecast.decide.weigh import weigh
 from forecast.errors import FitError, ForecastError
 from forecast.runs.read import as_runs
-from forecast.runs.table import Runs, return_offset
+from forecast.runs.table import Runs, distinct_samples, return_offset
 from forecast.verify.crps import LEVELS, crps_at_levels
 from forecast.verify.optima import Optimum, Profile, optima, profiles
 from forecast.verify.scores import (
@@ -249,8 +249,9 @@ def _work(task: _Task) -> dict[str, pd.DataFrame]:
 
 def _ours(past: Runs, later: pd.DataFrame, budgets: np.ndarray, offset: float, task: _Task) -> _Answer:
     posterior = fit(past, law=task.law, seed=task.seed, chains=_CHAINS, draws=_DRAWS, max_draws=_DRAWS, warmup=_WARMUP)
-    seen = later["unique_samples"].fillna(np.inf) if "unique_samples" in later else None
-    drawn = posterior.predict(later["params"], later["samples"], flops=later["flops"], unique_samples=seen)
+    drawn = posterior.predict(
+        later["params"], later["samples"], flops=later["flops"], unique_samples=distinct_samples(later)
+    )
     distinct = float(past.table["unique_samples"].max()) if posterior.spec.repeats else None
     objective, limits = "loss" if past.has_losses else "return", Limits(unique_samples=distinct)
     weighed = [weigh(posterior, posterior.groups[0], c, objective, limits) for c in budgets]

@@ -103,7 +103,9 @@ def _profile(axes: Axes, view: View, budget: float, colour: ColorType, *, ahead:
         sizes = np.geomspace(best / _REACH, min(best * _REACH, max(best, _span(view)[1])), 81)
     else:
         sizes = np.geomspace(*_span(view), 81)
-    draws = view.shown(view.few.log_loss(sizes, budget / view.few.cost[view.group](sizes), group=view.group))
+    samples = budget / view.few.cost[view.group](sizes)
+    log_loss = view.few.log_loss(sizes, samples, group=view.group, unique_samples=view.unique_samples)
+    draws = view.shown(log_loss)
     q05, median, q95 = np.quantile(draws, (0.05, 0.5, 0.95), axis=0)
     axes.fill_between(sizes, q05, q95, color=colour, alpha=0.18, linewidth=0, zorder=1.5)
     axes.plot(sizes, median, color=colour, linewidth=1.5, linestyle=(0, (5, 2)) if ahead else "-", zorder=3)

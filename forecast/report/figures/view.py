@@ -10,7 +10,7 @@ from forecast import classical
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.prediction import Prediction
 from forecast.classical import ClassicalFit, ReturnFrontier
-from forecast.decide.checks import Limits
+from forecast.decide.checks import Limits, affordable
 from forecast.decide.recommend import Recommendation
 from forecast.decide.weigh import least_on_grid, weigh
 from forecast.errors import FitError
@@ -60,6 +60,11 @@ class View:
     def group(self) -> str:
         """Name of the group."""
         return self.recommendation.group
+
+    @property
+    def unique_samples(self) -> float | None:
+        """Distinct samples that were asked about; None: every sample is fresh."""
+        return self.recommendation.constraints.get("unique_samples")
 
     @property
     def largest(self) -> float:
@@ -133,10 +138,11 @@ def look(posterior: Posterior, recommendation: Recommendation, *, replicates: in
 def find_frontier(posterior: Posterior, group: str, budgets: np.ndarray, recommendation: Recommendation) -> Frontier:
     """Each draw's optimum on each budget, and the size that the recommendation's objective and constraints choose."""
     optima, limits = [], Limits(**recommendation.constraints)
+    unique = limits.unique_samples
     for budget in budgets:
-        sizes = posterior.sizes(group, budget)
-        samples = budget / posterior.cost[group](sizes)
-        at, least = least_on_grid(posterior.log_loss(sizes, samples, group=group))
+        cost = posterior.cost[group]
+        sizes, samples = affordable(posterior.runs, cost, group, float(budget), Limits(unique_samples=unique))
+        at, least = least_on_grid(posterior.log_loss(sizes, samples, group=group, unique_samples=unique))
         best = np.exp(least) if posterior.has_losses else _as_returns(posterior, group, least)
         weighed = weigh(posterior, group, float(budget), recommendation.objective, limits)
         top = int(np.argmax(weighed.score))

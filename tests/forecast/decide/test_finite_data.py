@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 import forecast
 from forecast.cli.commands import app
+from forecast.report.figures.view import look
+from forecast.report.page import write_report
 from forecast.verify.frozen import read_frozen
 
 UNIQUE, REPEATS = 2e8, 6.0
@@ -119,6 +121,31 @@ def test_a_frozen_forecast_keeps_its_distinct_samples(repeated, tmp_path):
     path = tmp_path / "recommendation.toml"
     path.write_text(found.to_toml(), encoding="utf-8")
     assert read_frozen(path).constraints == {"unique_samples": UNIQUE}
+
+
+def test_the_best_of_many_rows_is_lucky_and_not_recommended(additive):
+    found = [forecast.recommend(additive, flops=flops) for flops in np.geomspace(1e17, 1e19, 5)]
+    assert [one.measured for one in found] == [None] * 5
+
+
+def test_the_page_is_of_the_samples_asked_about(repeated, tmp_path):
+    found = forecast.recommend(repeated, flops=FLOPS, unique_samples=UNIQUE)
+    page = write_report(repeated, [found], tmp_path, replicates=2).read_text(encoding="utf-8")
+    assert "Samples seen again: all passes after the first together are worth at most" in page
+    assert "learned from rows that saw theirs again" in page
+    view = look(repeated, found)
+    sizes = np.geomspace(1e5, 1e12, 4001)
+    truth = [true_loss(sizes, flops / 6 / sizes).min() for flops in view.frontier.flops]
+    middle = np.median(view.frontier.best, axis=0)
+    inside = view.frontier.flops <= 1e18
+    np.testing.assert_allclose(middle[inside], np.array(truth)[inside], rtol=0.02)
+
+
+def test_rows_of_unknown_distinct_samples_can_be_back_tested():
+    table = repeated_table().assign(unique_samples=lambda t: t["unique_samples"].where(t["params"] > 2e6))
+    made = forecast.backtest.backtest(table, methods=("ours",), cutoffs=1, law="additive", workers=1)
+    assert made.refusals.empty
+    assert np.isfinite(made.forecasts[["median", "q05", "q95"]]).all(axis=None)
 
 
 def test_the_command_answers_as_python_does(repeated, tmp_path, monkeypatch):
