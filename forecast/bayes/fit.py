@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 Table = Runs | str | Path | pd.DataFrame
 """A run table of `read_runs`, or what that reads: a file, the name of a bundled table, a DataFrame."""
-_CAREFUL = 0.95  # acceptance probability with which a fit is made again whose draws diverge
+_CAREFUL = 0.99  # acceptance probability with which a fit is made again whose draws diverge
 _MOST_DRAWS = 100_000
 _PASSED = 0.8  # a highest return below this part of what runs reach is refused
 

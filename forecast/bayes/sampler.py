@@ -20,7 +20,7 @@ from jax.flatten_util import ravel_pytree
 from numpyro.infer.hmc import hmc
 from numpyro.infer.util import constrain_fn, log_likelihood, potential_energy
 
-from forecast.bayes.modes import Found, search
+from forecast.bayes.modes import Found, frame_at, search
 from forecast.model.compiled import keep_compilations
 from forecast.model.data import Data, Spec
 from forecast.model.laws import noise_scale
@@ -31,7 +31,6 @@ from forecast.model.sites import as_jax, blocks, from_coordinates, packed, sites
 _BLOCK = 100  # iterations between two reports of progress
 _SEARCH = 1000  # iterations of the search for the mode that a chain starts at
 _FAR_BELOW = 10.0  # nats: a mode with so much less log density than another one holds none of the posterior
-_JITTER = 0.1  # standard deviation of a start around its mode
 Progress = Callable[[int, int], None]
 """Called with iterations done and in all, warm-up included, of the slowest chain; the second number grows where draws
 are added. Called by one thread at a time."""
@@ -62,7 +61,7 @@ class Settings:
     """Draws of each chain are doubled up to this number while they are not enough."""
     warmup: int = 1000
     """Warm-up iterations of each chain."""
-    target_accept: float = 0.8
+    target_accept: float = 0.95
     """Acceptance probability that the step size is adapted to."""
     max_tree_depth: tuple[int, int] = (10, 10)
     """In warm-up and after it. Less does not cross the long ridges of a clean table in warm-up (benchmarks/LOG.md)."""
@@ -94,25 +93,30 @@ def sample(
         data = as_jax(data)
         programs = _compiled(spec, replace(settings, draws=0, max_draws=0), jax.tree.map(jax.typeof, data))
         keys = jax.random.split(jax.random.PRNGKey(seed), settings.chains)
-        starts = _starts(programs, spec, data, weights, keys)
+        starts, frames = _starts(programs, spec, data, weights, keys)
     board = _Board(settings.chains, progress)
     chains = [
-        _Chain(programs, key, start, data._replace(weight=w), settings.warmup, functools.partial(board.mark, k))
-        for k, (key, start, w) in enumerate(zip(keys, starts, weights, strict=True))
+        _Chain(
+            programs, key, start, (data._replace(weight=w), frame), settings.warmup, functools.partial(board.mark, k)
+        )
+        for k, (key, start, w, frame) in enumerate(zip(keys, starts, weights, frames, strict=True))
     ]
     draws = settings.draws
     while True:
         board.run(chains, settings.warmup + draws)
         z, diverging, steps = jax.tree.map(lambda *x: np.stack(x), *(chain.draws() for chain in chains))
         with jax.enable_x64(True):
-            values = {k: np.asarray(v) for k, v in programs.finish(z, data).items()}
+            together = jax.tree.map(lambda *x: jnp.stack(x), *frames)
+            values = {k: np.asarray(v) for k, v in programs.finish(z, data, together).items()}
         if enough is None or draws >= settings.max_draws or enough(values):
             return Draws(values, diverging, steps)
         draws = min(2 * draws, settings.max_draws)
 
 
-def _starts(programs: "_Programs", spec: Spec, data: Data, weights: np.ndarray, keys: Any) -> list[Any]:
-    """Where each chain starts: block -> vector.
+def _starts(
+    programs: "_Programs", spec: Spec, data: Data, weights: np.ndarray, keys: Any
+) -> tuple[list[Any], list[Any]]:
+    """Where each chain starts, block -> vector, and the frame in which it moves, block -> matrix (`frame_at`).
 
     Each chain searches for a mode from a point of its own and starts near it, so that chains of one posterior with two
     modes disagree; only where another chain with the same weights found a mode `_FAR_BELOW` denser, there.
@@ -120,10 +124,13 @@ def _starts(programs: "_Programs", spec: Spec, data: Data, weights: np.ndarray, 
     points = [ravel_pytree(start_point(spec, data, key)) for key in keys]
     unravel = points[0][1]
 
+    def energy_of(weight: np.ndarray) -> Callable:
+        weighed = data._replace(weight=jnp.asarray(weight, dtype=data.u.dtype))
+        return lambda x: programs.energy(x, weighed)
+
     def searched(point: Any, weight: np.ndarray) -> Found:
         with jax.enable_x64(True):
-            weighed = data._replace(weight=jnp.asarray(weight))
-            return search(lambda x: programs.energy(x, weighed), np.asarray(point[0]), _SEARCH)
+            return search(energy_of(weight), np.asarray(point[0]), _SEARCH)
 
     def densest(weight: np.ndarray) -> Found:
         return min(
@@ -132,12 +139,15 @@ def _starts(programs: "_Programs", spec: Spec, data: Data, weights: np.ndarray, 
 
     with ThreadPoolExecutor(len(points)) as pool:
         found = list(pool.map(searched, points, weights))
-    starts = []
+    starts, frames = [], []
     for own, weight, key in zip(found, weights, keys, strict=True):
         best = densest(weight)
-        x = (best if own.energy > best.energy + _FAR_BELOW else own).x
-        starts.append(unravel(jnp.asarray(x) + _JITTER * jax.random.normal(jax.random.fold_in(key, 1), x.shape)))
-    return starts
+        mode = (best if own.energy > best.energy + _FAR_BELOW else own).x
+        frames.append(frame_at(energy_of(weight), mode, unravel))
+        noise = unravel(jax.random.normal(jax.random.fold_in(key, 1), mode.shape))
+        middle = unravel(jnp.asarray(mode))
+        starts.append({name: jnp.linalg.solve(frames[-1][name], x) + noise[name] for name, x in middle.items()})
+    return starts, frames
 
 
 class _Board:
@@ -171,9 +181,15 @@ class _Chain:
     """One chain, which keeps its state and draws between calls of `run`."""
 
     def __init__(
-        self, programs: "_Programs", key: Any, start: Any, data: Data, warmup: int, mark: Callable[[int], bool]
+        self,
+        programs: "_Programs",
+        key: Any,
+        start: Any,
+        arguments: tuple[Data, Any],
+        warmup: int,
+        mark: Callable[[int], bool],
     ) -> None:
-        self._programs, self._data, self._warmup, self._mark = programs, data, warmup, mark
+        self._programs, self._arguments, self._warmup, self._mark = programs, arguments, warmup, mark
         self._key, self._start, self._state, self._done = key, start, None, 0
         self._kept: list[Any] = []
 
@@ -181,9 +197,9 @@ class _Chain:
         """Continue to `total` iterations, warm-up included."""
         with jax.enable_x64(True):
             if self._state is None:
-                self._state = self._programs.start(self._key, self._start, self._data)
+                self._state = self._programs.start(self._key, self._start, *self._arguments)
             while self._mark(self._done) and self._done < total:
-                self._state, out = self._programs.block(self._state, self._data)
+                self._state, out = self._programs.block(self._state, *self._arguments)
                 out = jax.tree.map(np.asarray, out)  # waits for the block
                 if self._done >= self._warmup:
                     self._kept.append(out)
@@ -247,11 +263,11 @@ class _Programs(NamedTuple):
     energy: Callable
     """(vector of all blocks, data) -> minus the log density there and its gradient."""
     start: Callable
-    """(key, z, data) -> state."""
+    """(key, z, data, frame) -> state."""
     block: Callable
-    """(state, data) -> (state, draws), `_BLOCK` iterations later."""
+    """(state, data, frame) -> (state, draws), `_BLOCK` iterations later."""
     finish: Callable
-    """(z, data) -> values of the sites."""
+    """(z, data, frames) -> values of the sites."""
 
 
 @functools.lru_cache(maxsize=16)
@@ -261,45 +277,49 @@ def _compiled(spec: Spec, settings: Settings, data: Data) -> _Programs:
     sites = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
     unpack = functools.partial(unpacked, sites)
 
-    def potential(data: Data) -> Callable:
+    def values_at(z: Any, frame: Any) -> tuple[Any, Any]:
+        return from_coordinates(unpack({name: frame[name] @ x for name, x in z.items()}))
+
+    def potential(data: Data, frame: Any) -> Callable:
         def energy(z: Any) -> Any:
-            values, log_volume = from_coordinates(unpack(z))
+            values, log_volume = values_at(z, frame)
             return potential_energy(run_model, (data, spec), {}, values) - log_volume
 
         return energy
 
     init_kernel, sample_kernel = hmc(potential_fn_gen=potential, algo="NUTS")
 
-    def start(key: Any, z: Any, data: Data) -> Any:
+    def start(key: Any, z: Any, data: Data, frame: Any) -> Any:
         return init_kernel(
             z,
             settings.warmup,
             target_accept_prob=settings.target_accept,
             max_tree_depth=cast(Any, settings.max_tree_depth),
             dense_mass=cast(Any, [(block,) for block in blocks(sites)]),
-            model_args=(data,),
+            model_args=(data, frame),
             rng_key=key,
         )
 
-    def block(state: Any, data: Data) -> Any:
+    def block(state: Any, data: Data, frame: Any) -> Any:
         def step(state: Any, _: None) -> Any:
-            state = sample_kernel(state, (data,), {})
+            state = sample_kernel(state, (data, frame), {})
             return state, (state.z, state.diverging, state.num_steps)
 
         return jax.lax.scan(step, state, None, length=_BLOCK)
 
-    def finish(z: Any, data: Data) -> Any:
-        def constrain(z: Any) -> Any:
-            values, _ = from_coordinates(unpack(z))
+    def finish(z: Any, data: Data, frames: Any) -> Any:
+        def constrain(z: Any, frame: Any) -> Any:
+            values, _ = values_at(z, frame)
             return constrain_fn(run_model, (data, spec), {}, values, return_deterministic=True)
 
-        return jax.vmap(jax.vmap(constrain))(z)
+        return jax.vmap(jax.vmap(constrain, (0, None)), (0, 0))(z, frames)
 
     # Traced one after the other, because numpyro keeps what it traces in one place; compiled in parallel.
     x, unravel = ravel_pytree(packed(sites))
-    valued = jax.jit(jax.value_and_grad(lambda x, data: potential(data)(unravel(x)))).lower(x, data)
-    started = jax.jit(start).lower(jax.random.PRNGKey(0), unravel(x), data)
-    blocked = jax.jit(block).lower(started.out_info, data)
+    frame = {name: np.eye(len(numbers)) for name, numbers in unravel(x).items()}
+    valued = jax.jit(jax.value_and_grad(lambda x, data: potential(data, frame)(unravel(x)))).lower(x, data)
+    started = jax.jit(start).lower(jax.random.PRNGKey(0), unravel(x), data, frame)
+    blocked = jax.jit(block).lower(started.out_info, data, frame)
     with ThreadPoolExecutor(3) as pool:
         first, second, third = (pool.submit(program.compile) for program in (valued, started, blocked))
         return _Programs(first.result(), second.result(), third.result(), jax.jit(finish))
