@@ -24,8 +24,8 @@ def runs(planted):
 
 @pytest.fixture(scope="module")
 def recovered(planted, quick):
-    """Posteriors of the same planted law from tables that differ in their noise."""
-    return [fit(read_runs(planted(s)), law="additive", seed=s, **quick) for s in range(TABLES)]
+    """Posteriors of the same planted law from tables that differ in their noise, of a memory that the prior expects."""
+    return [fit(read_runs(planted(s, memory=0.4)), law="additive", seed=s, **quick) for s in range(TABLES)]
 
 
 def draws_of(posterior, name):
@@ -61,7 +61,7 @@ def test_estimates_are_not_shifted(recovered):
 
 
 def test_more_noise_in_the_table_is_more_noise_in_the_posterior(planted, quick, recovered):
-    noisy = fit(read_runs(planted(0, noise=0.06)), law="additive", **quick)
+    noisy = fit(read_runs(planted(0, noise=0.06, memory=0.4)), law="additive", **quick)
     assert np.median(draws_of(noisy, "noise")) / np.median(draws_of(recovered[0], "noise")) == pytest.approx(3, rel=0.4)
     assert np.ptp(np.quantile(draws_of(noisy, "alpha"), [0.05, 0.95])) > np.ptp(
         np.quantile(draws_of(recovered[0], "alpha"), [0.05, 0.95])
