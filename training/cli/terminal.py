@@ -12,10 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from training.learn.runs.outlook import at_most
+
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 _SECONDS = 10
 """Between two lines of progress where there is no terminal."""
+Bar = Callable[..., None]
+"""Called with what is done, all there is and, where it is known, the seconds that the rest takes at most."""
 
 
 def say(sentence: str) -> None:
@@ -55,7 +59,7 @@ def show_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
 
 
 @contextmanager
-def progress(quiet: bool, what: str, first: str = "") -> Iterator[Callable[[int, int], None] | None]:
+def progress(quiet: bool, what: str, first: str = "") -> Iterator[Bar | None]:
     """On stderr: a bar on a terminal, elsewhere a line every `_SECONDS`, as in the log of a job; nothing if quiet.
 
     first: a sentence for the beginning of the work, which comes when all checks are passed.
@@ -66,32 +70,42 @@ def progress(quiet: bool, what: str, first: str = "") -> Iterator[Callable[[int,
     if not err.is_terminal:
         yield _announced(line_by_line(what), first)
         return
-    shown = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    shown = (
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[rest]}"),
+    )
     with Progress(*shown, console=err, transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield _announced(lambda done, total: bar.update(task, completed=done, total=total), first)
+        task = bar.add_task(what, total=None, rest="")
+
+        def report(done: int, total: int, left: float | None) -> None:
+            bar.update(task, completed=done, total=total, rest=at_most(left).removeprefix(", "))
+
+        yield _announced(report, first)
 
 
-def _announced(report: Callable[[int, int], None], first: str) -> Callable[[int, int], None]:
+def _announced(report: Bar, first: str) -> Bar:
     waiting = [first] if first else []
 
-    def announced(done: int, total: int) -> None:
+    def announced(done: int, total: int, left: float | None = None) -> None:
         if waiting:
             say(waiting.pop())
-        report(done, total)
+        report(done, total, left)
 
     return announced
 
 
-def line_by_line(what: str) -> Callable[[int, int], None]:
+def line_by_line(what: str) -> Bar:
     """Prints how far the work is, at most once in `_SECONDS`."""
     begun = shown = time.monotonic()
 
-    def report(done: int, total: int) -> None:
+    def report(done: int, total: int, left: float | None = None) -> None:
         nonlocal shown
         now = time.monotonic()
         if now - shown >= _SECONDS:
             shown = now
-            say(f"{what}: {done:,} of {total:,} after {now - begun:.0f} s")
+            say(f"{what}: {done:,} of {total:,} after {now - begun:.0f} s{at_most(left)}")
 
     return report

@@ -56,6 +56,11 @@ class AtariTask:
         """Number of actions."""
         return 18 if self.full_actions else _minimal_actions(self.game)
 
+    @property
+    def step_limit(self) -> int:
+        """Actions after which a game is cut off."""
+        return self.max_steps
+
 
 class AtariVector:
     """`count` Atari games stepped by `threads` threads; a `training.games.Vector` with the field pixels.

@@ -20,8 +20,9 @@ from training.policies.losses import frame_losses
 from training.policies.policy import Policy
 from training.shards.reader import Shards
 
-Tell = Callable[[str, int, int], None]
-"""Is told what is being measured, how much of it is done, and how much there is."""
+Tell = Callable[[str, int, int, float | None], None]
+"""Is told what is being measured, how much of it is done, how much there is, and the seconds that the rest takes at
+most, where that is known."""
 _MEASURED_UNROLL = 16  # a cnn learns from single frames but is measured on longer batches, which are faster
 
 
@@ -59,7 +60,7 @@ def heldout_loss(
     frames: int | None = None,
     dtype: torch.dtype = torch.float32,
     stop: StopFlag | None = None,
-    tell: Tell = lambda what, done, total: None,
+    tell: Tell = lambda what, done, total, left: None,
 ) -> HeldoutLoss:
     """The loss over every held-out frame once, or over about `frames` of them.
 
@@ -86,7 +87,7 @@ def heldout_loss(
         sums += np.bincount(game[mask], each.double().cpu().numpy()[mask], minlength=sums.size)
         counts += np.bincount(game[mask], minlength=counts.size)
         read += int((game >= 0).sum())
-        tell("held-out loss", min(read, total), total)
+        tell("held-out loss", min(read, total), total, None)
     policy.train(was_training)
     return _mean_over_games(sums, counts, shards)
 
@@ -97,7 +98,7 @@ def measure(
     shards: Shards,
     dtype: torch.dtype,
     stop: StopFlag | None = None,
-    tell: Tell = lambda what, done, total: None,
+    tell: Tell = lambda what, done, total, left: None,
 ) -> dict[str, Any]:
     """Columns of the run table that say how good the policy is: held-out loss, and returns where they are asked for.
 
@@ -124,16 +125,16 @@ def measured_return(
     policy: Policy,
     task: Task,
     stop: StopFlag | None = None,
-    tell: Tell = lambda what, done, total: None,
+    tell: Tell = lambda what, done, total, left: None,
 ) -> dict[str, Any]:
     """Columns of the run table that say how well the policy plays; raises InterruptedRunError as `measure` does.
 
     A game that was cut off, by a limit or a crash, counts with what it had reached; `games_cut_off` of them were.
     """
 
-    def watched(done: int, total: int) -> None:
+    def watched(done: int, total: int, left: float | None) -> None:
         _check_stop(stop)
-        tell("playing", done, total)
+        tell("playing", done, total, left)
 
     device = next(policy.parameters()).device
     cores = torch.get_num_threads()

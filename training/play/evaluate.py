@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,6 +17,12 @@ from training.games.vector import GameResult, Transition, Vector, noise_of_game
 from training.policies.arithmetic import to_device
 from training.policies.family import remembering
 from training.policies.policy import Policy
+
+_KNOWN = 1.0  # seconds of play from which on its rate says how long the rest takes
+
+Progress = Callable[[int, int, float | None], None]
+"""Called with the games ended, all games, and the seconds that the others take at most, each cut off at its limit; None
+in the first second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,20 +84,20 @@ def evaluate(
     temperature: float = 1.0,
     greedy: bool = False,
     device: torch.device | str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Returns:
     """Play exactly `episodes` games, `slots` at a time, each to its end.
 
     Actions are drawn from the softmax of logits / temperature, or are the likeliest with `greedy`. A game and the
     choices in it are seeded by (seed, number of the game), so that the scores do not depend on `workers`, and on
     `slots` only as far as a network's rounding depends on its batch size. `device` is where the policy's weights lie.
-    `progress` is called after each step with the games ended and all games. Raises ConfigError for settings or a policy
+    `progress` is called after each step. Raises ConfigError for settings or a policy
     that cannot play the task, DivergedError for logits that are not a number.
     """
     if episodes < 1 or slots < 1:
         raise ConfigError(f"At least one game must be played in at least one slot, got {episodes} in {slots}.")
     with vector_of(task, count=min(slots, episodes), workers=workers, seed=seed, games=episodes) as vector:
-        watcher = _Counter(episodes, progress) if progress else None
+        watcher = _Counter(episodes, task.step_limit, progress) if progress else None
         return play(policy, vector, seed, temperature=temperature, greedy=greedy, device=device, watcher=watcher)
 
 
@@ -107,17 +114,28 @@ class Watcher(Protocol):
 
 
 class _Counter:
-    """A watcher that counts games that ended."""
+    """A watcher that counts games that ended, and knows how long the others take if all of them reach their limit."""
 
-    def __init__(self, games: int, progress: Callable[[int, int], None]) -> None:
-        self._done, self._games, self._progress = 0, games, progress
+    def __init__(self, games: int, limit: int, progress: Progress) -> None:
+        """limit: actions after which a game is cut off."""
+        self._ended, self._games, self._limit, self._progress = 0, games, limit, progress
+        self._taken, self._of_ended = 0, 0  # actions, of all games and of those that ended
+        self._begun = time.perf_counter()
 
     def chosen(self, frame: Transition, actions: np.ndarray) -> None:
-        pass
+        self._taken += int(frame.playing.sum())
 
     def stepped(self, frame: Transition) -> None:
-        self._done += len(frame.results)
-        self._progress(self._done, self._games)
+        self._ended += len(frame.results)
+        self._of_ended += sum(result.length for result in frame.results)
+        self._progress(self._ended, self._games, self._seconds_left())
+
+    def _seconds_left(self) -> float | None:
+        seconds = time.perf_counter() - self._begun
+        if seconds < _KNOWN:
+            return None
+        left = self._limit * (self._games - self._ended) - (self._taken - self._of_ended)
+        return left * seconds / self._taken
 
 
 @torch.inference_mode()

@@ -51,7 +51,7 @@ def run(shards):
 def test_measuring_tells_how_far_it_is(shards, run):
     told = []
     config, policy = run
-    values = measure(config, policy, shards, torch.float32, tell=lambda *now: told.append(now))
+    values = measure(config, policy, shards, torch.float32, tell=lambda *now: told.append(now[:3]))
     losses, games = ([(done, total) for w, done, total in told if w == what] for what in ("held-out loss", "playing"))
     assert len(losses) + len(games) == len(told)
     frames = sum(game.frames for game in shards.heldout)
@@ -68,7 +68,7 @@ def test_measuring_tells_how_far_it_is(shards, run):
 def test_measuring_stops_when_asked(shards, run, stage):
     stop, after = StopFlag(), []
 
-    def tell(what, done, total):
+    def tell(what, done, total, left):
         if stop.raised:
             after.append(what)
         stop.raised |= what == stage

@@ -63,9 +63,9 @@ def test_the_time_left_is_said_when_it_is_known(tmp_path, clock, capsys):
         assert told[-1].endswith("about 8 min left, and measuring")
         for game in range(31):
             clock.now += 2.0
-            shown.measuring("playing", game, 30)
+            shown.measuring("playing", game, 30, 600.0 - 20 * game)
         told = capsys.readouterr().err.splitlines()
-        assert told[0] == "playing: 5 of 30 after 10 s"
+        assert told[0] == "playing: 5 of 30 after 10 s, at most 8 min left"
         assert len(told) == 6
         shown.measured(100, {"loss": 1.0})
         clock.now += 0.5

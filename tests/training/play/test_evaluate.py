@@ -12,6 +12,7 @@ from training.errors import ConfigError, DivergedError
 from training.games.atari import AtariTask
 from training.games.nethack.game import NetHackTask
 from training.games.vector import Deal, GameResult, Transition
+from training.play import evaluate as evaluation
 from training.play.evaluate import RandomPolicy, Returns, evaluate, play, sample
 
 
@@ -204,6 +205,23 @@ def test_atari_is_evaluated_alike() -> None:
     two = evaluate(RandomPolicy(task.actions), task, 3, 3, slots=2, workers=2)
     assert one.scores.tolist() == two.scores.tolist()
     assert one.lengths.tolist() == two.lengths.tolist()
+
+
+def test_progress_says_how_long_the_games_take_at_most(monkeypatch) -> None:
+    told = []
+    task = NetHackTask(max_steps=40, no_progress=1000)
+    played = evaluate(RandomPolicy(task.actions), task, 5, slots=2, progress=lambda *now: told.append(now))
+    assert told[-1][:2] == (5, 5)
+    assert {left for _, _, left in told} == {None}  # in less than a second
+    seconds = iter(range(10_000))
+    monkeypatch.setattr(evaluation.time, "perf_counter", lambda: float(next(seconds)))
+    again = []
+    evaluate(RandomPolicy(task.actions), task, 5, slots=2, progress=lambda *now: again.append(now))
+    # One second a step, two actions a step while both slots play: 2 of at most 200 are taken after the first.
+    assert again[0] == (0, 5, 99.0)
+    assert again[-1] == (5, 5, 0.0)
+    assert len(again) == len(told) >= played.lengths.sum() / 2
+    assert all(left >= 0 for _, _, left in again)
 
 
 def test_wrong_use_is_refused_in_a_sentence() -> None:

@@ -18,7 +18,7 @@ from training.config.base import TrainingConfig
 from training.errors import ConfigError, MachineError
 from training.files import write_atomically
 from training.games.vector import GameResult
-from training.learn.runs.outlook import remaining, seconds_left
+from training.learn.runs.outlook import at_most, remaining, seconds_left
 
 EVERY = 1.0
 """Seconds between two readings of the loss; reading it makes a GPU wait."""
@@ -155,17 +155,17 @@ class Monitor:
         elif self._line_due(left):
             self.say(f"update {update:,} of {self._config.updates:,} · {message}")
 
-    def measuring(self, what: str, done: int, total: int) -> None:
-        """How far the measuring at a checkpoint has come, and what is being done."""
+    def measuring(self, what: str, done: int, total: int, left: float | None = None) -> None:
+        """How far the measuring at a checkpoint has come, and the seconds that it still takes at most."""
         now = time.perf_counter()
         if self._measuring_since is None:
             self._measuring_since = self._line = now
         if now - self._last_written >= EVERY:
             self._write(doing=f"{what} {done:,}/{total:,}")
         if self._line_due():
-            self.say(f"{what}: {done:,} of {total:,} after {now - self._measuring_since:.0f} s")
+            self.say(f"{what}: {done:,} of {total:,} after {now - self._measuring_since:.0f} s{at_most(left)}")
         if self._bar:
-            message = f"{done:,} of {total:,}"
+            message = f"{done:,} of {total:,}{at_most(left)}"
             if self._measuring is None:
                 self._measuring = self._bar.add_task(what, completed=done, total=total, message=message)
             self._bar.update(self._measuring, description=what, completed=done, total=total, message=message)

@@ -32,6 +32,11 @@ def length(limit: int) -> str:
     return f"at most {limit:,} actions" if limit else "any length"
 
 
+def at_most(seconds: float | None) -> str:
+    """What follows how far something has come: how long the rest takes at most, nothing if that is not known."""
+    return "" if seconds is None else f", at most {duration(seconds)} left"
+
+
 def measurements_left(config: TrainingConfig, update: int) -> int:
     """Checkpoints to be measured after this update; several budgets may end with one update."""
     return len({config.updates_within(budget) for budget in config.budgets if config.updates_within(budget) > update})
