@@ -168,6 +168,12 @@ def next_runs(
     objective: Annotated[
         str, typer.Option(help="As of `recommend`: auto, return or loss; auto is return where there are returns.")
     ] = "auto",
+    candidates: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="Choose among the runs of this CSV, with the columns params, samples and optionally flops."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the runs here: a TOML plan for a sweep.")] = None,
     group: GroupOpt = None,
     as_json: JsonOpt = False,
@@ -177,7 +183,7 @@ def next_runs(
 
     check_file(out)
     question: dict[str, Any] = {"target_flops": target_flops, "spend": spend, "group": group, "count": count}
-    question["objective"] = objective
+    question |= {"objective": objective, "candidates": None if candidates is None else forecast.read_points(candidates)}
     posterior = options.posterior(runs, quiet=as_json, check=partial(check_next, **question))
     plan = forecast.next_runs(posterior, **question)
     if out is not None:
@@ -191,4 +197,7 @@ def next_runs(
         return
     terminal.out.print(plan.sentence)
     if not plan.runs.empty:
-        terminal.print_table(plan.table(), "Sizes around the one that is expected to be the best at their budget")
+        title = "Sizes around the one that is expected to be the best at their budget"
+        terminal.print_table(
+            plan.table(), title if candidates is None else f"Runs of {candidates.name}, the first first"
+        )

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from forecast.arguments import number, one_of, whole
+from forecast.arguments import number, of_kind, one_of, whole
 from forecast.errors import ForecastError
 from forecast.numbers import count, scientific
 from forecast.runs.cost import CostLaw, group_costs
@@ -121,6 +122,7 @@ def check_next(
     group: str | None = None,
     objective: str = "auto",
     count: int = 8,
+    candidates: pd.DataFrame | None = None,
 ) -> None:
     """The arguments of `next_runs`."""
     name = runs.group_name(group)
@@ -128,11 +130,33 @@ def check_next(
     number("spend", spend)
     whole("count", count, 1)
     check_budget(runs, name, "target_flops", target_flops)
+    if candidates is not None:
+        _check_candidates(runs, name, candidates, spend)
+        return
     least, most = float(runs.group_table(name)["flops"].min()), min(spend, target_flops)
     if most < 0.999 * least:
         raise ForecastError(
             f"no run fits into {scientific(most)} FLOPs: the smallest run of {runs.source} took "
             f"{scientific(least)}; raise spend, or target_flops where that is the smaller."
+        )
+
+
+def _check_candidates(runs: Runs, name: str, candidates: pd.DataFrame, spend: float) -> None:
+    """Raises ForecastError for candidates that are no table of runs, and where none fits into the spend."""
+    of_kind("candidates", candidates, pd.DataFrame, "a table with the columns params and samples, one run a row")
+    for column in ("params", "samples", *(["flops"] if "flops" in candidates else [])):
+        values = pd.to_numeric(candidates.get(column, pd.Series(dtype=float)), errors="coerce").to_numpy(float)
+        if not len(values) or not (np.isfinite(values) & (values > 0)).all():
+            raise ForecastError(
+                f"candidates need a positive number in each row of the column {column}; mend that column."
+            )
+    if "flops" in candidates:
+        cheapest = float(candidates["flops"].min())
+    else:
+        cheapest = float((candidates["samples"] * group_costs(runs)[name](candidates["params"])).min())
+    if cheapest > spend * (1 + 1e-9):
+        raise ForecastError(
+            f"no candidate fits into {scientific(spend)} FLOPs: the cheapest takes {scientific(cheapest)}; raise spend."
         )
 
 

@@ -43,11 +43,19 @@ class ViewDraws:
         return rank
 
 
-def regrets(views: Sequence[ViewDraws], order: Sequence[int], *, rising: bool = False, seed: int = 0) -> np.ndarray:
+def regrets(
+    views: Sequence[ViewDraws],
+    order: Sequence[int],
+    *,
+    rising: bool = False,
+    after: Sequence[int] | None = None,
+    seed: int = 0,
+) -> np.ndarray:
     """Expected regret before any experiment and after each of `order` [len(order) + 1].
 
     Regret: relative excess over the least loss, or with `rising` the relative shortfall of what the loss is the
     reciprocal of.
+    after: only after so many of them.
     """
     columns, count = list(order), max(len(view.f) for view in views)
     luck = np.random.default_rng([seed, 11]).standard_normal((count, len(columns)))
@@ -62,7 +70,7 @@ def regrets(views: Sequence[ViewDraws], order: Sequence[int], *, rising: bool = 
         results = view.y[:, columns] + sd * luck[(rank * count).astype(int)]
         measured.append(np.where(informative, results, 0.0))
     expected_regrets = []
-    for made in range(len(columns) + 1):
+    for made in range(len(columns) + 1) if after is None else after:
         means = [expected(view.f, y[:, :made])[t] for view, y, t in zip(views, measured, truths, strict=True)]
         choice = np.argmin(sum(part * mean for part, mean in zip(parts, means, strict=True)), axis=1)
         excess = [view.f[t, choice] - view.f[t].min(axis=1) for view, t in zip(views, truths, strict=True)]

@@ -1,6 +1,7 @@
 """Which runs to train next, so that the recommendation for a larger budget gets better."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 from forecast.arguments import of_kind
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.provenance import Provenance
+from forecast.decide.candidates import choose
 from forecast.decide.checks import check_next
 from forecast.decide.information import ViewDraws, regrets
 from forecast.decide.recommend import objective_of
@@ -19,6 +21,7 @@ from forecast.numbers import scientific, share
 from forecast.shown import html_frame
 
 _DRAWS = 4000
+_DRAWS_OF_CHOICE = 1000  # among candidates, each of which is weighed beside those chosen before
 _OPTIONS = 61  # sizes weighed at the target
 _SPACINGS = (1.5, 2.0, 3.0, 4.0)  # factors tried between two sizes
 _WIDEST = 100.0  # factor between the smallest and the largest
@@ -29,7 +32,8 @@ _WORTH = 0.01  # of the expected regret: a plan that saves less is not worth its
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """Runs to train next: sizes around the one that is expected to be the best at their budget, the nearest first.
+    """Runs to train next: sizes around the one that is expected to be the best at their budget, the nearest first; or
+    those chosen among given candidates, in the order of choice.
 
     Regret is the expected excess loss of a recommended run for `target_flops` over the least loss, as a part of it; or
     the shortfall from the highest return, where `objective` is "return".
@@ -46,7 +50,8 @@ class Plan:
     cost: float
     """FLOPs of all runs."""
     runs: pd.DataFrame
-    """A row a run: `params`, `samples`, `flops` (FLOPs), and `regret`, that after this run and those above."""
+    """A row a run: `params`, `samples`, `flops` (FLOPs), `regret`, that after this run and those above, and the other
+    columns of the candidates."""
     grid: pd.DataFrame
     """Runs of an isoFLOP grid of the same cost: `params`, `samples`, `flops` (FLOPs)."""
     regret_now: float
@@ -85,10 +90,14 @@ class Plan:
         )
 
     def table(self) -> pd.DataFrame:
-        """The runs, and the expected regret once each and those above it are made, in percent."""
+        """The runs, by name where candidates have one, and the expected regret once each and those above it are made,
+        in percent."""
         rows = zip(*(self.runs[c] for c in ("params", "samples", "flops", "regret")), strict=True)
         cells = [(counted(n), counted(d), scientific(c), share(r)) for n, d, c, r in rows]
-        return pd.DataFrame(cells, columns=["params", "samples", "FLOPs", "expected regret after it"])
+        table = pd.DataFrame(cells, columns=["params", "samples", "FLOPs", "expected regret after it"])
+        if "run" in self.runs:
+            table.insert(0, "run", self.runs["run"])
+        return table
 
     def to_dict(self) -> dict[str, Any]:
         """As plain types."""
@@ -105,9 +114,10 @@ class Plan:
     def to_toml(self) -> str:
         """A sweep: one [[grid]] a budget, ascending, with `flops` and the sizes `params`."""
         lines = [f"# {self.sentence}", "# Budgets in FLOPs and model sizes to train on each."]
-        for flops, rows in self.runs.groupby("flops", sort=True):
-            sizes = ", ".join(scientific(n) for n in sorted(rows["params"]))
-            lines += ["", "[[grid]]", f"flops = {scientific(float(str(flops)))}", f"params = [{sizes}]"]
+        budgets = self.runs["flops"].map(scientific)
+        for budget in sorted(set(budgets), key=float):
+            sizes = ", ".join(scientific(n) for n in sorted(self.runs["params"][budgets == budget]))
+            lines += ["", "[[grid]]", f"flops = {budget}", f"params = [{sizes}]"]
         return "\n".join(lines) + "\n"
 
 
@@ -119,6 +129,7 @@ def next_runs(
     group: str | None = None,
     objective: str = "auto",
     count: int = 8,
+    candidates: pd.DataFrame | None = None,
 ) -> Plan:
     """Up to `count` runs within `spend` FLOPs that most reduce the expected regret of a run of `target_flops`.
 
@@ -129,6 +140,9 @@ def next_runs(
 
     Runs far from the best of their budget may teach more, if the law is exactly true: then they show its asymptotes.
     On the published NetHack table such runs, chosen one by one, taught less than sizes around it (benchmarks/LOG.md).
+
+    With `candidates`, a table with the columns params, samples and optionally flops, runs are chosen among its rows:
+    each the one that saves most beside those before it.
 
     Not followed: runs of more compute than the table's make its old rows count less in the next fit, whose own expected
     regret then falls by less than is said here (benchmarks/LOG.md).
@@ -141,22 +155,27 @@ def next_runs(
     no run fits into.
     """
     of_kind("posterior", posterior, Posterior, "what forecast.fit returned")
-    check_next(posterior.runs, target_flops=target_flops, spend=spend, group=group, objective=objective, count=count)
+    question: dict[str, Any] = {"target_flops": target_flops, "spend": spend, "group": group, "count": count}
+    check_next(posterior.runs, **question, objective=objective, candidates=candidates)
     name, objective = posterior.group_name(group), objective_of(posterior, objective)
     few = posterior.thinned(_DRAWS)
     aim = _Aim(few, name, objective)
-    plans = _plans(aim, min(spend, target_flops), spend, int(count))
-    runs = pd.concat(plans, ignore_index=True)
     options = _options(aim, target_flops)
+    if candidates is None:
+        plans = _plans(aim, min(spend, target_flops), spend, int(count))
+        runs = pd.concat(plans, ignore_index=True)
+        ends = np.cumsum([len(plan) for plan in plans])
+        places = [range(end - len(plan), end) for plan, end in zip(plans, ends, strict=True)]
+    else:
+        runs = with_flops(posterior, candidates, name)
+        places = [_chosen(replace(aim, posterior=posterior.thinned(_DRAWS_OF_CHOICE)), options, runs, question)]
     f = aim.on_budget(options, target_flops, pace=False)
     views = _views(aim, f, runs)
-    ends = np.cumsum([len(plan) for plan in plans])
-    places = [range(end - len(plan), end) for plan, end in zip(plans, ends, strict=True)]
     regrets_by_plan = [_regrets(aim, views, place, len(runs)) for place in places]
     best = int(np.argmin([expected[-1] for expected in regrets_by_plan]))
     place, expected = places[best], regrets_by_plan[best]
     if expected[-1] > (1 - _WORTH) * expected[0] or expected[0] <= 0:
-        place, expected = range(0), expected[:1]
+        place, expected = [], expected[:1]
     chosen = runs.iloc[list(place)].reset_index(drop=True).assign(regret=expected[1:])
     cost = float(chosen["flops"].sum())
     grid, after_grid = chosen, expected
@@ -220,12 +239,29 @@ class _Aim:
         return float(sign * (1 - then.min() / now.min()))
 
 
-def _regrets(aim: _Aim, views: list[ViewDraws], place: range, runs: int) -> np.ndarray:
-    """Expected regret before and after each run of a plan, which stands at `place` of all `runs`."""
-    if not aim.measures_both:
-        return regrets(views, place, rising=aim.rising)
-    columns = [column for run in place for column in (run, runs + run)]  # the loss of a run, and its return
-    return regrets(views, columns, rising=True)[::2]
+def _regrets(aim: _Aim, views: list[ViewDraws], place: Sequence[int], runs: int, *, last: bool = False) -> np.ndarray:
+    """Expected regret before and after each run of a plan, which stands at `place` of all `runs`; or after the last."""
+    columns, step = list(place), 1
+    if aim.measures_both:  # the loss of a run, and its return
+        columns, step = [column for run in place for column in (run, runs + run)], 2
+    after = [len(columns)] if last else range(0, len(columns) + 1, step)
+    return regrets(views, columns, rising=aim.rising, after=after)
+
+
+def with_flops(posterior: Posterior, candidates: pd.DataFrame, group: str) -> pd.DataFrame:
+    """The candidates with their compute (FLOPs), by the cost of the group's rows where the table does not say."""
+    table = candidates.reset_index(drop=True)
+    return table if "flops" in table else table.assign(flops=table["samples"] * posterior.cost[group](table["params"]))
+
+
+def _chosen(aim: _Aim, options: np.ndarray, runs: pd.DataFrame, question: dict[str, Any]) -> list[int]:
+    """Places of the candidates to train, in the order of choice."""
+    views = _views(aim, aim.on_budget(options, question["target_flops"], pace=False), runs)
+
+    def regret_after(place: Sequence[int]) -> float:
+        return float(_regrets(aim, views, place, len(runs), last=True)[0])
+
+    return choose(runs["flops"].to_numpy(float), question["spend"], int(question["count"]), regret_after)
 
 
 def _plans(aim: _Aim, most: float, spend: float, count: int) -> list[pd.DataFrame]:
