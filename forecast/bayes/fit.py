@@ -31,7 +31,7 @@ from forecast.model.weights import LOCALITIES
 from forecast.numbers import count
 from forecast.runs.cost import group_costs
 from forecast.runs.read import as_runs
-from forecast.runs.table import Runs, return_offset
+from forecast.runs.table import Runs, expert_returns, return_offset
 
 if TYPE_CHECKING:
     from forecast.bayes.sampler import Draws, Progress, Settings
@@ -63,7 +63,7 @@ def fit(
     runs: a run table, or a file, a bundled name or a DataFrame, which are read by `forecast.read_runs`.
     law: one of `forecast.model.LAWS`.
     expert_return: mean return of the demonstrator, where imitation saturates; for a table without losses, the highest
-    return that is possible. One number for all groups, or by group.
+    return that is possible. One number for all groups, or by group; None: the table's column of that name, if any.
     start_loss: loss of an untrained policy (nats), ln(actions) for a uniform one; used by the saturating and drifting
     laws. One number for all groups, or by group.
     chains: they take the views of `forecast.model.weights.LOCALITIES` in turn.
@@ -84,6 +84,8 @@ def fit(
     runs = as_runs(runs)
     if start_loss is not None and not runs.has_losses:
         raise ForecastError(f"{runs.source} has no losses; leave start_loss out.")
+    if expert_return is None:
+        expert_return = expert_returns(runs.table)
     experts, starts = _by_group(runs, expert_return, "expert_return"), _by_group(runs, start_loss, "start_loss")
     encoding = encode(runs, expert_return=experts, start_loss=starts)
     cost = group_costs(runs)

@@ -86,18 +86,31 @@ def required(
     runs: RunsArg,
     loss: Annotated[float | None, typer.Option(help="Loss to reach (nats).")] = None,
     returns: Annotated[float | None, typer.Option("--return", help="Mean return to reach.")] = None,
+    expert_share: Annotated[
+        float | None, typer.Option(help="Part of the expert's return to reach: 0.5 for half of it.")
+    ] = None,
     probability: Annotated[float, typer.Option(help="How sure to be.")] = 0.5,
     group: GroupOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
     """Find the least budget that reaches a loss or a return with a given probability."""
-    from forecast.decide.checks import check_required
+    from forecast.decide.checks import check_required, share_of_expert
+    from forecast.runs.table import expert_returns
 
-    if (loss is None) == (returns is None):
-        raise ForecastError("give one target, --loss or --return.")
+    if sum(target is not None for target in (loss, returns, expert_share)) != 1:
+        raise ForecastError("give one target, --loss, --return or --expert-share.")
     question: dict[str, Any] = {"loss": loss, "returns": returns, "probability": probability, "group": group}
-    posterior = options.posterior(runs, quiet=as_json, check=partial(check_required, **question))
-    answer = forecast.required(posterior, **question)
+
+    opened = options.open(runs)
+    if isinstance(opened, forecast.Runs):
+        asked = returns
+        if expert_share is not None:
+            experts = options.expert_return or expert_returns(opened.table)
+            asked = share_of_expert(opened, experts, expert_share, group=group)
+        check_required(opened, **{**question, "returns": asked})
+        opened = options.fit(opened, quiet=as_json)
+    posterior = opened
+    answer = forecast.required(posterior, **question, expert_share=expert_share)
     terminal.warn(posterior, answer.provenance, quiet=as_json)
     if as_json:
         terminal.print_json({**answer.to_dict(), "notes": terminal.notes(posterior)})

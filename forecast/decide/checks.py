@@ -4,7 +4,7 @@ Every check raises ForecastError.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,6 +112,27 @@ def check_required(
     if not 0 < number("probability", probability, positive=False) < 1:
         raise ForecastError(f"probability is {probability:g}; give a number between 0 and 1.")
     runs.group_name(group)
+
+
+def share_of_expert(
+    runs: Runs,
+    experts: Mapping[str, float] | float,
+    expert_share: float,
+    *,
+    returns: float | None = None,
+    group: str | None = None,
+) -> float:
+    """The return that is this part of the expert's. experts: by group, or one for all."""
+    if returns is not None:
+        raise ForecastError("give one target: either a return or a share of the expert's.")
+    name = runs.group_name(group)
+    known = experts.get(name) if isinstance(experts, Mapping) else experts
+    if known is None:
+        raise ForecastError(
+            f"the expert's return is not known, so no share of it can be asked for; give expert_return, or a column of "
+            f"that name in {runs.source}."
+        )
+    return number("expert_share", expert_share) * float(known)
 
 
 def check_next(

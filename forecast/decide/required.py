@@ -9,11 +9,12 @@ import pandas as pd
 from forecast.arguments import of_kind
 from forecast.bayes.posterior import Posterior
 from forecast.bayes.provenance import Provenance
-from forecast.decide.checks import Limits, check_required
+from forecast.decide.checks import Limits, check_required, share_of_expert
 from forecast.decide.weigh import weigh
 from forecast.errors import ForecastError
 from forecast.numbers import count, plain, scientific
 from forecast.runs.reach import FURTHEST, beyond
+from forecast.runs.table import expert_returns
 from forecast.shown import html_frame
 
 _FEWER_DRAWS = 800  # enough for a search over budgets, where every step looks at every size
@@ -85,15 +86,22 @@ def required(
     *,
     loss: float | None = None,
     returns: float | None = None,
+    expert_share: float | None = None,
     probability: float = 0.5,
     group: str | None = None,
 ) -> Required:
     """The least budget at which the recommended run has a loss at most, or a return at least, the target.
 
+    expert_share: part of the posterior's expert return, in place of `returns`: 0.5 asks for half of what the
+    demonstrator reaches.
+
     Sought from a thousandth of the table's largest compute to a million times it. Raises ForecastError unless exactly
     one target is given, of a kind that the table has, and the probability lies between 0 and 1.
     """
     of_kind("posterior", posterior, Posterior, "what forecast.fit returned")
+    if expert_share is not None:
+        experts = posterior.expert_return or expert_returns(posterior.runs.table)
+        returns = share_of_expert(posterior.runs, experts, expert_share, returns=returns, group=group)
     check_required(posterior.runs, loss=loss, returns=returns, probability=probability, group=group)
     if returns is not None and not posterior.has_returns:  # the rows that have one were set aside
         raise ForecastError(f"no row of {posterior.runs.source} that was fitted has a return; ask for a loss.")

@@ -166,6 +166,8 @@ def _section(view: View, slug: str, past: Backtest | None, score: Score | None) 
         "sources": tables.sources(view),
         "pace": view.posterior.pace(view.group).sentence,
         "seen_again": tables.seen_again(view),
+        "lowered": tables.lowered(view),
+        "told_apart": tables.told_apart(view),
         "rounding": tables.rounding(view.recommendation),
         "methods": tables.methods(view),
         "past": None if past is None else tables.past(past, view.group),

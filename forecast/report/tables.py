@@ -13,6 +13,7 @@ from forecast.bayes.posterior import Posterior
 from forecast.bayes.prediction import QUANTILES
 from forecast.classical import Columns, Interval, ReturnFrontier
 from forecast.decide.recommend import Recommendation
+from forecast.decide.sensitivity import bounds_lowered, enough_to_tell
 from forecast.errors import FitError
 from forecast.model.parameters import SCALE_KNOTS, SKILL_KNOTS
 from forecast.model.weights import NEIGHBOUR
@@ -110,6 +111,35 @@ def seen_again(view: View) -> str | None:
     return (
         f"Samples seen again: all passes after the first together are worth at most {middle} passes ({low} to {high}, "
         f"90%), {source}.{fresh}"
+    )
+
+
+def lowered(view: View) -> Table:
+    """What the recommended run would be expected to reach if a bound lay 10% lower."""
+    found = bounds_lowered(view.posterior, view.recommendation)
+    targets = [t for t in ("loss", "return") if found[t].notna().any()]
+    rows = [
+        (
+            str(row["bound"]),
+            digits(row["value"]),
+            *(f"{digits(row[f'{t}_if'])} for {digits(row[t])}" if np.isfinite(row[t]) else "–" for t in targets),
+        )
+        for row in found.to_dict(orient="records")
+    ]
+    return Table(head=("10% lower", "its median", *(f"{t} of the new run, median" for t in targets)), rows=rows)
+
+
+def told_apart(view: View) -> str | None:
+    """How many games and trainings a difference of 10% takes, in words; None without returns."""
+    enough = enough_to_tell(view.posterior, view.group)
+    if enough is None:
+        return None
+    played = "" if enough.games is None else f" takes {enough.games:,} games of each of two policies;"
+    how = "only the spread between trainings remains"
+    return (
+        f"To tell apart returns that differ by 10% (at 5%, two-sided, with a power of 80%){played} "
+        f"{'it takes' if enough.games is None else 'of two recipes'} {enough.trainings:,} trainings of each, "
+        f"with so many games that {how}."
     )
 
 

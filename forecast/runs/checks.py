@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 REQUIRED = ("params", "samples", "flops", "loss")
 """`loss` may be absent where every row has a `return_mean`; see `required`."""
 TEXT = ("group", "run", "seed")
-NUMBERS = (*REQUIRED, "loss_se", "return_mean", "return_se", "episodes", "unique_samples")
+NUMBERS = (*REQUIRED, "loss_se", "return_mean", "return_se", "episodes", "unique_samples", "expert_return")
 CANONICAL = (*TEXT, *NUMBERS)
 
 MIN_SIZES = 3
@@ -40,7 +40,8 @@ def _cell_schema() -> "pa.DataFrameSchema":
     number = {c: pa.Column(float, [finite, positive], nullable=False, required=False) for c in REQUIRED}
     for name in ("loss_se", "return_se", "episodes"):
         number[name] = pa.Column(float, [finite, not_negative], nullable=True, required=False)
-    number["return_mean"] = pa.Column(float, [finite], nullable=True, required=False)
+    for name in ("return_mean", "expert_return"):
+        number[name] = pa.Column(float, [finite], nullable=True, required=False)
     number["unique_samples"] = pa.Column(float, [finite, positive], nullable=True, required=False)
     text = {c: pa.Column("string", nullable=False, required=False) for c in ("group", "run")}
     return pa.DataFrameSchema({**text, **number}, strict=False)
@@ -94,6 +95,7 @@ def check(
     if table.empty:
         return [Problem((), "", "the table has no data rows", "add one row for each training run or checkpoint")]
     problems = [*_cell_problems(table, unread), *_return_problems(table), *_unique_problems(table)]
+    problems += _expert_problems(table)
     needed = required(table)
     if needed != REQUIRED:
         problems += _without_losses(table, unread, to_fit)
@@ -164,6 +166,17 @@ def _unique_problems(table: pd.DataFrame) -> Iterator[Problem]:
     if rows := _rows(table, _column(table, "unique_samples") > _column(table, "samples")):
         fix = "`samples` counts every sample trained on, repeats included; check whether the two are swapped"
         yield Problem(rows, "unique_samples", "is larger than `samples`", fix)
+
+
+def _expert_problems(table: pd.DataFrame) -> Iterator[Problem]:
+    for name, part in table.groupby("group") if "expert_return" in table else ():
+        values = np.unique(part["expert_return"].dropna())
+        if len(values) > 1:
+            what = f"has {len(values)} values in group `{name}` ({values[0]:g} to {values[-1]:g})"
+            fix = (
+                "one demonstrator, or one highest return, is known for a group: write it in every row, or leave it out"
+            )
+            yield Problem((), "expert_return", what, fix)
 
 
 def _duplicate_problems(usable: pd.DataFrame, has_runs: bool) -> Iterator[Problem]:

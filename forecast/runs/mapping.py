@@ -23,6 +23,7 @@ USUAL = {
     "return_mean": ("return", "mean_return", "episode_return", "mean_score"),
     "episodes": ("n_episodes", "num_episodes"),
     "unique_samples": ("unique_tokens",),
+    "expert_return": ("demonstrator_return", "expert_score", "max_return"),
 }  # fmt: skip
 """Names that the field uses for our columns. Single letters are capitals, the others are in any case."""
 _WRITTEN = {

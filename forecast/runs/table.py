@@ -2,7 +2,8 @@
 
 Columns. Required: `params` N, `samples` D, `flops` C (training compute of that row), `loss` (nats per action).
 Optional: `group` (game, algorithm or architecture: the unit of pooling), `run` (the training that a row is a checkpoint
-of), `seed`, `loss_se`, `return_mean`, `return_se`, `episodes`, `unique_samples`. Other columns are kept unchanged.
+of), `seed`, `loss_se`, `return_mean`, `return_se`, `episodes`, `unique_samples`, `expert_return` (one a group: of the
+demonstrator, or the highest that is possible). Other columns are kept unchanged.
 
 A table without losses, as from reinforcement learning, has no `loss` column or an empty one, and in every row a
 `return_mean` with `return_se` or `episodes`; its samples are environment frames.
@@ -175,6 +176,14 @@ class Runs:
             **({} if self.has_losses else {"loss": None}),
             **{c: [float(v.min()), float(v.max())] for c, v in number.items()},
         }
+
+
+def expert_returns(table: pd.DataFrame) -> dict[str, float]:
+    """By group, where the table says: mean return of the demonstrator, or the highest return without losses."""
+    if "expert_return" not in table:
+        return {}
+    known = table.dropna(subset=["expert_return"]).groupby("group")["expert_return"].first()
+    return {str(group): float(value) for group, value in known.items()}
 
 
 def distinct_samples(table: pd.DataFrame) -> pd.Series:
