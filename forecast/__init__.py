@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from forecast.decide.recipes import Recipes, compare_recipes
     from forecast.decide.recommend import Recommendation, recommend
     from forecast.decide.required import Required, required
+    from forecast.decide.watch import Watched, watch
     from forecast.errors import ForecastError, TableError
     from forecast.published.catalogue import datasets
     from forecast.runs.read import read_columns, read_runs
@@ -43,6 +44,7 @@ __all__ = [
     "Runs",
     "Score",
     "TableError",
+    "Watched",
     "__version__",
     "backtest",
     "classical",
@@ -62,6 +64,7 @@ __all__ = [
     "recommend",
     "required",
     "score",
+    "watch",
 ]
 
 _MODULES = {
@@ -75,6 +78,7 @@ _MODULES = {
     "decide.recipes": ("Recipes", "compare_recipes"),
     "decide.recommend": ("Recommendation", "recommend"),
     "decide.required": ("Required", "required"),
+    "decide.watch": ("Watched", "watch"),
     "errors": ("ForecastError", "TableError"),
     "plots": (),
     "published": (),

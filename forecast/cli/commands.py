@@ -41,6 +41,7 @@ app.command(epilog="Example: forecast recommend nethack-transformer --flops 1e19
 )
 app.command(epilog="Example: forecast required nethack-transformer --return 6000 --probability 0.5")(deciding.required)
 app.command(epilog="Example: forecast compare lstm.csv transformer.csv --flops 1e19")(deciding.compare)
+app.command(epilog="Example: forecast watch runs.csv --run NAME --samples 1e11")(deciding.watch)
 app.command("next", epilog="Example: forecast next runs.csv --target-flops 1e19 --spend 1e17 --out plan.toml")(
     deciding.next_runs
 )

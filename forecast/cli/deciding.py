@@ -1,4 +1,4 @@
-"""Commands about what to train: recommend, required, next."""
+"""Commands about what to train: recommend, required, compare, watch, next."""
 
 from functools import partial
 from pathlib import Path
@@ -169,6 +169,31 @@ def _groups(tables: "list[forecast.Runs]", named: list[str]) -> tuple[str | None
         mend = "name two of them, --group X --group Y" if several else "give a second table"
         raise ForecastError(f"{tables[0].source} has the group{'s' if several else ''} {shown}; {mend}.")
     return tables[0].groups[0], tables[0].groups[1]
+
+
+@takes_fit_options
+def watch(
+    options: FitOptions,
+    runs: RunsArg,
+    run: Annotated[str, typer.Option(help="Name of the run under way, whose checkpoints so far are in the table.")],
+    samples: Annotated[float | None, typer.Option(help="Samples of the whole run at its end.")] = None,
+    flops: Annotated[float | None, typer.Option(help="FLOPs of the whole run at its end, in place of samples.")] = None,
+    goal: Annotated[float | None, typer.Option(help="A loss (nats), whose probability is told too.")] = None,
+    group: GroupOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Forecast the end of a run under way from its checkpoints, and say whether to go on."""
+    from forecast.decide.checks import check_watch
+
+    question: dict[str, Any] = {"run": run, "samples": samples, "flops": flops, "goal": goal, "group": group}
+    posterior = options.posterior(runs, quiet=as_json, check=partial(check_watch, **question))
+    found = forecast.watch(posterior, **question)
+    terminal.warn(posterior, found.provenance, quiet=as_json)
+    if as_json:
+        terminal.print_json({**found.to_dict(), "notes": terminal.notes(posterior)})
+        return
+    terminal.out.print(found.sentence)
+    terminal.print_table(found.table(), "Loss at the end, with its 50% and 90% intervals")
 
 
 @takes_fit_options

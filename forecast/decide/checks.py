@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from forecast.arguments import number, of_kind, one_of, whole
-from forecast.errors import ForecastError
+from forecast.errors import ROWS_SHOWN, ForecastError
 from forecast.numbers import count, scientific
 from forecast.runs.cost import CostLaw, group_costs
 from forecast.runs.reach import check_reach
@@ -240,3 +240,70 @@ def affordable(runs: Runs, cost: CostLaw, group: str, flops: float, limits: Limi
         sizes = np.append(sizes[sizes < max_params], max_params)
     samples = flops / cost(sizes)
     return sizes, samples if max_samples is None else np.minimum(samples, max_samples)
+
+
+class UnderWay(NamedTuple):
+    """A run under way and its end."""
+
+    group: str
+    """Its group."""
+    params: float
+    """Its size (parameters)."""
+    samples_now: float
+    """Samples at its last checkpoint."""
+    loss_now: float
+    """Loss there (nats)."""
+    samples: float
+    """Samples at its end."""
+    flops: float
+    """Compute at its end (FLOPs)."""
+    flops_left: float
+    """Compute from the last checkpoint to the end (FLOPs)."""
+
+
+def check_watch(
+    runs: Runs,
+    *,
+    run: str,
+    samples: float | None = None,
+    flops: float | None = None,
+    goal: float | None = None,
+    group: str | None = None,
+) -> UnderWay:
+    """The arguments of `watch`, with what follows from the table filled in."""
+    of_kind("run", run, str, "the name of a training")
+    if not runs.has_losses:
+        raise ForecastError(f"{runs.source} has no losses, which `watch` follows; give a table that has them.")
+    if not runs.has_trajectories:
+        raise ForecastError(f"{runs.source} names no runs; name the training of each row in a column `run`.")
+    if goal is not None:
+        number("goal", goal)
+    known = runs.table if group is None else runs.group_table(group)
+    own = known[known["run"] == run].sort_values("samples")
+    if own.empty:
+        trainings = sorted(known["run"].unique())
+        shown = ", ".join(trainings[:ROWS_SHOWN]) + (" …" if len(trainings) > ROWS_SHOWN else "")
+        raise ForecastError(f"{runs.source} has no run {run!r}; name one of {shown}.")
+    if own["group"].nunique() > 1:
+        raise ForecastError(f"{run!r} is a run of several groups; name the group too.")
+    name, last = str(own["group"].iloc[-1]), own.iloc[-1]
+    if (samples is None) == (flops is None):
+        raise ForecastError("say where the run ends, once: by samples or by flops.")
+    per_sample = float(last["flops"] / last["samples"])
+    end = number("samples", samples) if samples is not None else number("flops", flops or 0.0) / per_sample
+    if end <= float(last["samples"]) * (1 + 1e-9):
+        raise ForecastError(
+            f"{run} already has {count(last['samples'])} samples, and its end was given at {count(end)}; give the "
+            "samples or flops of the whole run."
+        )
+    check_reach(runs.group_table(name), runs.source, samples=end, flops=end * per_sample)
+    left = (end - float(last["samples"])) * per_sample
+    return UnderWay(
+        group=name,
+        params=float(last["params"]),
+        samples_now=float(last["samples"]),
+        loss_now=float(last["loss"]),
+        samples=end,
+        flops=end * per_sample,
+        flops_left=left,
+    )
