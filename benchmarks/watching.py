@@ -4,8 +4,8 @@
 
 Of every training of a table that has checkpoints up to a quarter of its samples, the rest is hidden. Its last loss is
 forecast by `forecast.watch`, whose table has those checkpoints and all other trainings whole, and without them by the
-posterior of the other trainings alone, as of a new run of that size and samples. Columns: CRPS of log loss of both, their
-ratio, how often the 90% interval holds the outcome, and its width in log. Two fits a training.
+posterior of the other trainings alone, as of a new run of that size and samples. Columns: CRPS of log loss of both,
+their ratio, how often the 90% interval holds the outcome, and its width in log. Two fits a training.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def watched(runs: forecast.Runs, part: float) -> pd.DataFrame:
 def markdown(found: dict[str, pd.DataFrame]) -> str:
     """The table in Markdown."""
     lines = [
-        "| table | trainings | CRPS with its checkpoints | without | ratio | 90% covers with | without | width with | without |",
+        "| table | trainings | CRPS | without its checkpoints | ratio | 90% covers | without | width | without |",
         "|---" * 9 + "|",
     ]
     for name, rows in found.items():
