@@ -12,15 +12,22 @@ from forecast.cli.commands import app
 from forecast.decide.checks import check_watch
 
 
-@pytest.fixture(scope="module")
-def under_way(planted, quick):
-    """Two trainings a size, each a few percent off the law for good; of one of them only a quarter is there."""
+def begun(planted, last=0.0):
+    """Two trainings a size, each some percent off the law for good; of one of them only a quarter is there.
+
+    last: log factor of the largest one that is under way.
+    """
     table = planted(1, noise=0.003, replicates=2)
     offset = dict(zip(table["run"].unique(), 0.05 * np.random.default_rng(0).standard_normal(12), strict=True))
+    offset["n100000000-0"] = last
     table["loss"] *= np.exp(table["run"].map(offset))
-    begun = table["run"].str.endswith("-0")
     ends = table.groupby("run")["samples"].transform("max")
-    shown = table[~begun | (table["samples"] <= 0.3 * ends)]
+    return table[~table["run"].str.endswith("-0") | (table["samples"] <= 0.3 * ends)], table
+
+
+@pytest.fixture(scope="module")
+def under_way(planted, quick):
+    shown, table = begun(planted)
     return forecast.fit(shown, **quick), table
 
 
@@ -61,15 +68,11 @@ def test_what_is_said_of_a_run(under_way):
     assert by_flops.loss == pytest.approx(found.loss)
 
 
-def test_a_bad_run_is_stopped_and_a_good_one_goes_on(planted, quick):
-    table = planted(1, noise=0.003)
-    size = table["params"].max()  # about the best size for its compute
-    run = table["run"][table["params"] == size].iloc[0]
-    begun = table[(table["run"] != run) | (table["samples"] <= table["samples"].max() / 30)]
-    end = float(table["samples"][table["run"] == run].max())
-    for factor, advice in ((0.93, "go on"), (1.3, "stop")):
-        moved = begun.assign(loss=begun["loss"].where(begun["run"] != run, factor * begun["loss"]))
-        assert forecast.watch(forecast.fit(moved, **quick), run=run, samples=end).advice == advice
+@pytest.mark.parametrize(("offset", "advice"), [(-0.15, "go on"), (0.15, "stop")])
+def test_a_good_run_goes_on_and_a_bad_one_is_stopped(planted, quick, offset, advice):
+    shown, table = begun(planted, last=offset)  # of the largest size, which suits its compute best
+    end = float(table["samples"][table["run"] == "n100000000-0"].max())
+    assert forecast.watch(forecast.fit(shown, **quick), run="n100000000-0", samples=end).advice == advice
 
 
 @pytest.mark.parametrize(
