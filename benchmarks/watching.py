@@ -21,7 +21,7 @@ from readme import replace_block
 
 SETTINGS = {"draws": 500, "max_draws": 1000, "warmup": 600}
 SLACK = 1.1  # a checkpoint may lie so far after the part
-TABLES = ("constant-rate", "nethack-transformer", "reports/nethack-lstm/runs.csv")
+TABLES = ("constant-rate", "nethack-transformer")
 
 
 def watched(runs: forecast.Runs, part: float) -> pd.DataFrame:

@@ -1,0 +1,109 @@
+"""Two recipes whose truth is known: is the compute that one saves forecast right?
+
+    python benchmarks/recipes.py [--pairs 12] [--ahead 1 10] [--readme]
+
+Recipe A is a planted law at the sizes and samples of a table of runs; B is the same law with each size and each sample
+worth a factor more or less, at other sizes and samples, both with 1% noise. `forecast.compare_recipes` is asked at the
+largest compute of the smaller table and ten times beyond it. Columns: how often the 90% interval of the compute ratio holds the true one, its median width as
+a factor, the median error of its middle, and how often the recipe that is said to be likelier the better one is. Two fits a pair, four minutes in all.
+"""
+
+import argparse
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from public import additive, nested
+
+import forecast
+from readme import replace_block
+
+SETTINGS = {"draws": 500, "max_draws": 1000, "warmup": 600}
+NOISE = 0.01
+SIZES = np.geomspace(1e6, 1e13, 4001)
+Law = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def table(law: Law, rng: np.random.Generator) -> forecast.Runs:
+    """Eight sizes on six budgets, those within a factor of thirty of a plausible ratio of samples to size."""
+    rows = []
+    for flops in np.geomspace(1e18, 3e20, 6) * rng.uniform(0.5, 2.0):
+        middle = np.sqrt(flops / 6 / 20)
+        sizes = middle * np.geomspace(0.2, 5, 8) * rng.uniform(0.8, 1.25)
+        rows.append(pd.DataFrame({"params": sizes, "samples": flops / (6 * sizes), "flops": flops}))
+    runs = pd.concat(rows, ignore_index=True)
+    exact = law(runs["params"].to_numpy(), runs["samples"].to_numpy())
+    return forecast.read_runs(runs.assign(loss=exact * np.exp(NOISE * rng.standard_normal(len(runs)))))
+
+
+def least(law: Law, flops: float) -> float:
+    """The least loss on a budget."""
+    return float(law(SIZES, flops / (6 * SIZES)).min())
+
+
+def true_ratio(a: Law, b: Law, flops: float) -> float:
+    """Compute with which B reaches what A does on the budget, over the budget."""
+    ratios = np.geomspace(1e-3, 1e3, 1201)
+    reached = np.array([least(b, flops * ratio) for ratio in ratios])
+    return float(np.exp(np.interp(-least(a, flops), -reached, np.log(ratios))))
+
+
+def pair(number: int) -> tuple[Law, Law]:
+    """Laws of A and B."""
+    rng = np.random.default_rng([number, 1])
+    law = (additive, nested)[number % 2]
+    of_size, of_samples = np.exp(rng.uniform(-1.2, 1.2, 2))
+    return law, lambda n, d: law(n * of_size, d * of_samples)
+
+
+def judged(number: int, ahead: list[float]) -> list[dict[str, float]]:
+    """A row a budget."""
+    a, b = pair(number)
+    rng = np.random.default_rng([number, 2])
+    first, second = (forecast.fit(table(law, rng), seed=number, **SETTINGS) for law in (a, b))
+    smaller = min(first.largest_flops(), second.largest_flops())
+    rows = []
+    for times in ahead:
+        said = forecast.compare_recipes(first, second, flops=times * smaller)
+        truth, q = true_ratio(a, b, times * smaller), said.compute
+        rows.append(
+            {
+                "ahead": times,
+                "truth": truth,
+                "inside": float(q["q05"] <= truth <= q["q95"]),
+                "width": q["q95"] / q["q05"],
+                "error": abs(float(np.log(q["median"] / truth))),
+                "right": float((said.probability > 0.5) == (truth < 1)),
+            }
+        )
+        print("  ", number, rows[-1], flush=True)
+    return rows
+
+
+def markdown(found: pd.DataFrame) -> str:
+    """The table in Markdown."""
+    head = ("times the largest compute", "pairs", "90% covers", "width (factor)", "error (factor)", "better one named")
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for ahead, rows in found.groupby("ahead"):
+        cells = [f"{ahead:g}", f"{len(rows)}", f"{rows['inside'].mean():.0%}", f"{rows['width'].median():.2f}"]
+        cells += [f"{np.exp(rows['error'].median()):.2f}", f"{rows['right'].mean():.0%}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=12, help="of recipes")
+    parser.add_argument("--ahead", type=float, nargs="+", default=[1, 10], help="times the largest compute")
+    parser.add_argument("--readme", action="store_true", help="write the table of the README")
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    found = pd.DataFrame([row for number in range(given.pairs) for row in judged(number, given.ahead)])
+    print(markdown(found))
+    if given.readme:
+        replace_block("recipes", markdown(found))
+
+
+if __name__ == "__main__":
+    main()
