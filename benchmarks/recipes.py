@@ -4,8 +4,9 @@
 
 Recipe A is a planted law at the sizes and samples of a table of runs; B is the same law with each size and each sample
 worth a factor more or less, at other sizes and samples, both with 1% noise. `forecast.compare_recipes` is asked at the
-largest compute of the smaller table and ten times beyond it. Columns: how often the 90% interval of the compute ratio holds the true one, its median width as
-a factor, the median error of its middle, and how often the recipe that is said to be likelier the better one is. Two fits a pair, four minutes in all.
+largest compute of the smaller table and ten times beyond it. Columns: how often the 90% interval of the compute ratio
+holds the true one, its median width as a factor, the median error of its middle as a factor, and how often the recipe
+that is said to be likelier the better one is. Two fits a pair, some five minutes in all.
 """
 
 import argparse
