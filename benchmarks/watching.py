@@ -10,6 +10,7 @@ their ratio, how often the 90% interval holds the outcome, and its width in log.
 
 import argparse
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from readme import replace_block
 
 SETTINGS = {"draws": 500, "max_draws": 1000, "warmup": 600}
 SLACK = 1.1  # a checkpoint may lie so far after the part
-TABLES = ("constant-rate", "nethack-transformer")
+TABLES = ("constant-rate", "nethack-transformer", str(Path(__file__).parent.parent / "reports/nethack-lstm/runs.csv"))
 
 
 def watched(runs: forecast.Runs, part: float) -> pd.DataFrame:
@@ -70,7 +71,10 @@ def main() -> None:
     parser.add_argument("--readme", action="store_true", help="write the table of the README")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
-    found = {name.removesuffix("/runs.csv"): watched(forecast.read_runs(name), given.part) for name in given.tables}
+    found = {
+        name.removesuffix("/runs.csv").rpartition("/")[2]: watched(forecast.read_runs(name), given.part)
+        for name in given.tables
+    }
     print(markdown(found))
     if given.readme:
         replace_block("watching", markdown(found))
