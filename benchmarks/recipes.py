@@ -87,7 +87,7 @@ def markdown(found: pd.DataFrame) -> str:
     head = ("times the largest compute", "pairs", "90% covers", "width (factor)", "error (factor)", "better one named")
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for ahead, rows in found.groupby("ahead"):
-        cells = [f"{ahead:g}", f"{len(rows)}", f"{rows['inside'].mean():.0%}", f"{rows['width'].median():.2f}"]
+        cells = [f"{ahead:g}", f"{len(rows)}", f"{rows['inside'].mean():.0%}", f"{rows['width'].median():,.3g}"]
         cells += [f"{np.exp(rows['error'].median()):.2f}", f"{rows['right'].mean():.0%}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

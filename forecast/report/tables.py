@@ -126,7 +126,7 @@ def lowered(view: View) -> Table:
         )
         for row in found.to_dict(orient="records")
     ]
-    return Table(head=("10% lower", "its median", *(f"{t} of the new run, median" for t in targets)), rows=rows)
+    return Table(head=("10% lower", "its median", *(f"{t} of the new run" for t in targets)), rows=rows)
 
 
 def told_apart(view: View) -> str | None:
@@ -134,12 +134,14 @@ def told_apart(view: View) -> str | None:
     enough = enough_to_tell(view.posterior, view.group)
     if enough is None:
         return None
-    played = "" if enough.games is None else f" takes {enough.games:,} games of each of two policies;"
-    how = "only the spread between trainings remains"
+    trainings = (
+        f"{enough.trainings:,} trainings of each recipe, with so many games that only the spread of trainings remains"
+    )
+    if enough.games is None:
+        return f"A return that is 10% higher is told apart (at 5%, two-sided, with a power of 80%) by {trainings}."
     return (
-        f"To tell apart returns that differ by 10% (at 5%, two-sided, with a power of 80%){played} "
-        f"{'it takes' if enough.games is None else 'of two recipes'} {enough.trainings:,} trainings of each, "
-        f"with so many games that {how}."
+        f"A return that is 10% higher is told apart (at 5%, two-sided, with a power of 80%) by {enough.games:,} games of "
+        f"each of two policies; that of a recipe by {trainings}."
     )
 
 
