@@ -140,8 +140,8 @@ def told_apart(view: View) -> str | None:
     if enough.games is None:
         return f"A return that is 10% higher is told apart (at 5%, two-sided, with a power of 80%) by {trainings}."
     return (
-        f"A return that is 10% higher is told apart (at 5%, two-sided, with a power of 80%) by {enough.games:,} games of "
-        f"each of two policies; that of a recipe by {trainings}."
+        f"A return that is 10% higher is told apart (at 5%, two-sided, with a power of 80%) by {enough.games:,} games "
+        f"of each of two policies; that of a recipe by {trainings}."
     )
 
 
