@@ -60,7 +60,7 @@ def test_no_share_of_an_unknown_expert(nethack, tmp_path):
 # ---- what the answer rests on ---------------------------------------------------------------------------------------
 
 
-def test_a_lower_floor_means_a_lower_loss_and_never_more_than_its_own_part(nethack):
+def test_a_lower_floor_is_a_lower_loss_but_by_no_larger_part(nethack):
     answer = forecast.recommend(nethack, flops=1e20)
     moved = bounds_lowered(nethack, answer).set_index("bound")
     floor = moved.loc["loss that no compute removes"]
