@@ -178,7 +178,7 @@ def test_a_wandb_export_is_read_through_a_mapping(tmp_path, nethack_runs):
         (("recommend", "nethack-transformer", "--flops", "1e19", "--gpu-hours", "3"), ["once"]),
         (("recommend", "nethack-transformer", "--gpu-hours", "3", "--device", "abacus"), ["abacus", "h200"]),
         (("recommend", "nethack-transformer", "--flops", "1e19", "--column", "loss"), ["NAME=COLUMN"]),
-        (("required", "nethack-transformer"), ["--loss or --return"]),
+        (("required", "nethack-transformer"), ["--loss, --return or --expert-share"]),
         (("recommend", "missing.nc", "--flops", "1e19"), ["missing.nc", "not a saved posterior"]),
     ],
 )
