@@ -22,11 +22,11 @@ from scipy.optimize import minimize
 
 from forecast.bayes.posterior import Posterior
 from forecast.model.laws import noise_scale
+from forecast.runs.table import distinct_samples
 
 _LOG_CENTRES = np.log([0.005, 2.0, 2.0, 1.0, 3.0, 0.3])  # of s, lu, lv, t, lt, q
 _LOG_SDS = np.array([1.0, 0.7, 0.7, 0.7, 0.7, 0.7])
 _JITTER = 1e-10  # variance added to every row, for the factorisation
-_COUNTS = 0.01  # a row of less weight in every view is left out, as in the fit
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def end_of_run(posterior: Posterior, run: str, samples: float, *, group: str | N
     known = _known(posterior, table, own)
     size = float(own["params"].iloc[-1])
     params, seen = np.append(known["params"], size), np.append(known["samples"], samples)
-    law = posterior.log_loss(params, seen, group=name)
+    law = posterior.log_loss(params, seen, group=name, unique_samples=_distinct(posterior, known, own, samples))
     every = _Rows(np.log(params), np.log(seen), np.append(known["run"], run), _noise(posterior, name, law))
     rows, end = (_part(every, part) for part in (slice(None, -1), slice(-1, None)))
     residuals = np.log(known["loss"].to_numpy(float)) - law[:, :-1]
@@ -70,7 +70,18 @@ def end_of_run(posterior: Posterior, run: str, samples: float, *, group: str | N
 def _known(posterior: Posterior, table: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
     """The rows that count in the fit, and the last one of the run in any case."""
     weights = posterior.encoding.row_weights.weights.reindex(table.index).fillna(0.0).max(axis=1)
-    return table[(weights > _COUNTS) | (table.index == own.index[-1])]
+    return table[(weights > 0) | (table.index == own.index[-1])]
+
+
+def _distinct(posterior: Posterior, known: pd.DataFrame, own: pd.DataFrame, samples: float) -> np.ndarray | None:
+    """Distinct samples of the rows and of the run at its end [n + 1]; None in a table that saw no sample twice.
+
+    A run that has begun to see samples again sees no new ones.
+    """
+    if not posterior.spec.repeats:
+        return None
+    last, so_far = float(own["samples"].iloc[-1]), float(distinct_samples(own).iloc[-1])
+    return np.append(distinct_samples(known), so_far if so_far < last else samples)
 
 
 def _noise(posterior: Posterior, group: str, law: np.ndarray) -> np.ndarray:

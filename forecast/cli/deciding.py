@@ -100,16 +100,14 @@ def required(
     if sum(target is not None for target in (loss, returns, expert_share)) != 1:
         raise ForecastError("give one target, --loss, --return or --expert-share.")
     question: dict[str, Any] = {"loss": loss, "returns": returns, "probability": probability, "group": group}
-
-    opened = options.open(runs)
-    if isinstance(opened, forecast.Runs):
+    posterior = options.open(runs)
+    if isinstance(posterior, forecast.Runs):
         asked = returns
         if expert_share is not None:
-            experts = options.expert_return or expert_returns(opened.table)
-            asked = share_of_expert(opened, experts, expert_share, group=group)
-        check_required(opened, **{**question, "returns": asked})
-        opened = options.fit(opened, quiet=as_json)
-    posterior = opened
+            experts = options.expert_return or expert_returns(posterior.table)
+            asked = share_of_expert(posterior, experts, expert_share, group=group)
+        check_required(posterior, **{**question, "returns": asked})
+        posterior = options.fit(posterior, quiet=as_json)
     answer = forecast.required(posterior, **question, expert_share=expert_share)
     terminal.warn(posterior, answer.provenance, quiet=as_json)
     if as_json:

@@ -175,6 +175,8 @@ def _check_candidates(runs: Runs, name: str, candidates: pd.DataFrame, spend: fl
         cheapest = float(candidates["flops"].min())
     else:
         cheapest = float((candidates["samples"] * group_costs(runs)[name](candidates["params"])).min())
+    given = {c: candidates[c].to_numpy(float) for c in ("params", "samples", "flops") if c in candidates}
+    check_reach(runs.group_table(name), runs.source, **given)
     if cheapest > spend * (1 + 1e-9):
         raise ForecastError(
             f"no candidate fits into {scientific(spend)} FLOPs: the cheapest takes {scientific(cheapest)}; raise spend."
@@ -296,8 +298,8 @@ def check_watch(
             f"{run} already has {count(last['samples'])} samples, and its end was given at {count(end)}; give the "
             "samples or flops of the whole run."
         )
-    check_reach(runs.group_table(name), runs.source, samples=end, flops=end * per_sample)
     left = (end - float(last["samples"])) * per_sample
+    check_reach(runs.group_table(name), runs.source, samples=end, flops=[left, end * per_sample])
     return UnderWay(
         group=name,
         params=float(last["params"]),

@@ -91,13 +91,13 @@ def evaluate(
     Actions are drawn from the softmax of logits / temperature, or are the likeliest with `greedy`. A game and the
     choices in it are seeded by (seed, number of the game), so that the scores do not depend on `workers`, and on
     `slots` only as far as a network's rounding depends on its batch size. `device` is where the policy's weights lie.
-    `progress` is called after each step. Raises ConfigError for settings or a policy
-    that cannot play the task, DivergedError for logits that are not a number.
+    `progress` is called after each step. Raises ConfigError for settings or a policy that cannot play the task,
+    DivergedError for logits that are not a number.
     """
     if episodes < 1 or slots < 1:
         raise ConfigError(f"At least one game must be played in at least one slot, got {episodes} in {slots}.")
     with vector_of(task, count=min(slots, episodes), workers=workers, seed=seed, games=episodes) as vector:
-        watcher = _Counter(episodes, task.step_limit, progress) if progress else None
+        watcher = _Counter(episodes, vector.count, task.step_limit, progress) if progress else None
         return play(policy, vector, seed, temperature=temperature, greedy=greedy, device=device, watcher=watcher)
 
 
@@ -116,16 +116,17 @@ class Watcher(Protocol):
 class _Counter:
     """A watcher that counts games that ended, and knows how long the others take if all of them reach their limit."""
 
-    def __init__(self, games: int, limit: int, progress: Progress) -> None:
-        """limit: actions after which a game is cut off."""
-        self._ended, self._games, self._limit, self._progress = 0, games, limit, progress
-        self._taken, self._of_ended = 0, 0  # actions, of all games and of those that ended
+    def __init__(self, games: int, slots: int, limit: int, progress: Progress) -> None:
+        """slots: games played at a time. limit: actions after which a game is cut off."""
+        self._ended, self._games, self._slots, self._limit, self._progress = 0, games, slots, limit, progress
+        self._taken, self._of_ended, self._steps = 0, 0, 0  # actions, those of games that ended, and steps of all slots
         self._begun = time.perf_counter()
 
     def chosen(self, frame: Transition, actions: np.ndarray) -> None:
         self._taken += int(frame.playing.sum())
 
     def stepped(self, frame: Transition) -> None:
+        self._steps += 1
         self._ended += len(frame.results)
         self._of_ended += sum(result.length for result in frame.results)
         self._progress(self._ended, self._games, self._seconds_left())
@@ -134,8 +135,12 @@ class _Counter:
         seconds = time.perf_counter() - self._begun
         if seconds < _KNOWN:
             return None
-        left = self._limit * (self._games - self._ended) - (self._taken - self._of_ended)
-        return left * seconds / self._taken
+        games = self._games - self._ended
+        actions = self._limit * games - (self._taken - self._of_ended)
+        # Each game goes to the slot that is free first: Graham (1969), SIAM J. Appl. Math. 17, 416-429. Steps in which
+        # fewer slots play take no longer than those so far.
+        steps = actions / self._slots + (1 - 1 / self._slots) * self._limit * (games > 0)
+        return min(steps, actions) * seconds / self._steps
 
 
 @torch.inference_mode()
