@@ -38,11 +38,12 @@ GRAPH = {
         "games": {"config"},
         "bot": {"config"},
         "shards": {"config"},
-        "config": {"files", "toml", "interrupts", "processes"},
+        "config": {"files", "toml", "interrupts", "processes", "durations"},
         "toml": {"errors"},
         "processes": {"errors"},
         "files": set(),
         "interrupts": set(),
+        "durations": set(),
         "errors": set(),
     },
 }

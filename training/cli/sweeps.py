@@ -25,8 +25,8 @@ from training.cli.terminal import err, out, progress, say
 from training.config.base import ENVS, TrainingConfig, default_task
 from training.config.checks import one_of
 from training.config.cloning import CloningConfig
+from training.durations import duration
 from training.errors import ConfigError
-from training.learn.runs.outlook import duration
 
 _SHOWN = 30  # rows of the live table
 _LINES = 10.0  # seconds between two lines about all runs, where there is no terminal

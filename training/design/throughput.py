@@ -11,6 +11,7 @@ from training.config.cloning import CloningConfig
 from training.design.cloning import device_here, spec_in
 from training.design.memory import free_memory, step_memory
 from training.design.noise import noise
+from training.durations import duration
 from training.policies.arithmetic import autocast, matrix_rate, precision, to_device
 from training.policies.compiled import compiles
 from training.policies.family import PolicySpec, build, count_params, spec_for
@@ -137,7 +138,7 @@ class Speeds:
 
 
 def remarks(run: CloningConfig, shards: Shards | None = None) -> str:
-    """Comments for the top of its TOML: width, cost, and hours on this machine from rates measured now.
+    """Comments for the top of its TOML: width, cost, and how long it takes on this machine at rates measured now.
 
     shards: those in the run's `data`, where they are open already.
     """
@@ -146,27 +147,27 @@ def remarks(run: CloningConfig, shards: Shards | None = None) -> str:
     speed, device = Speeds().of(run, shards), torch.device(device_here())
     needed = step_memory(spec, run.samples_per_update, run.unroll_length)
     free = free_memory(device)
-    lines = [f"width {spec.width}, {cost:.4g} FLOPs a sample, {run.updates:,} updates", _hours(run, speed, cost)]
+    lines = [f"width {spec.width}, {cost:.4g} FLOPs a sample, {run.updates:,} updates", _takes(run, speed, cost)]
     if needed > free:
         lines.append(f"it needs about {needed / 1e9:.3g} GB of memory, of which {free / 1e9:.3g} are free here")
     return "".join(f"# {line}\n" for line in lines)
 
 
-def _hours(run: CloningConfig, speed: Speed, cost: float) -> str:
+def _takes(run: CloningConfig, speed: Speed, cost: float) -> str:
     """How long the run takes, and what was measured for that."""
-    hours, frames = run.flops / speed.flops_per_second / 3600, speed.flops_per_second / cost
+    takes, frames = duration(run.flops / speed.flops_per_second), speed.flops_per_second / cost
     if speed.measured is None:
         return (
-            f"more than {hours:,.3g} hours on this machine: its matrix products alone take as long, at the "
+            f"more than {takes} on this machine: its matrix products alone take as long, at the "
             f"{speed.peak:.3g} FLOP/s measured just now; so no training step was measured"
         )
     share = f"{speed.flops_per_second / speed.peak:.1%} of its matrix rate"
     uncompiled = ", uncompiled" if compiles(run, torch.device(device_here())) else ""
     if abs(speed.measured / run.params - 1) < 0.01:
         now = f"{frames:,.3g} frames/s measured just now{uncompiled}"
-        return f"about {hours:,.3g} hours on this machine, at {now}: {share}"
+        return f"about {takes} on this machine, at {now}: {share}"
     return (
-        f"about {hours:,.3g} hours on this machine, at {frames:,.3g} frames/s: {share}, carried over from a policy of "
+        f"about {takes} on this machine, at {frames:,.3g} frames/s: {share}, carried over from a policy of "
         f"{speed.measured:,} parameters measured just now{uncompiled}"
     )
 

@@ -55,7 +55,7 @@ def test_what_is_clearly_beyond_reach_is_not_measured(monkeypatch):
     text = remarks(run)
     assert machine.measured == []
     assert machine.now < 1
-    assert "more than 8.85e+03 hours on this machine" in text
+    assert "more than 8,848 h on this machine" in text
     assert "no training step was measured" in text
 
 

@@ -6,9 +6,10 @@ import pytest
 
 from training.config.cloning import CloningConfig
 from training.config.reinforcement import ReinforcementConfig
+from training.durations import duration
 from training.learn.runs import monitor as module
 from training.learn.runs.monitor import Monitor
-from training.learn.runs.outlook import duration, measurements_left, outlook
+from training.learn.runs.outlook import measurements_left, outlook
 from training.learn.runs.rows import sentence_of
 
 CLONE = CloningConfig(
@@ -37,7 +38,7 @@ def test_a_budget_that_shares_its_update_is_measured_once():
 
 
 def test_lengths_of_time_for_people():
-    assert [duration(s) for s in (12.4, 720, 9000, 4e9)] == ["12 s", "12 min", "2.5 h", "1,111,111.1 h"]
+    assert [duration(s) for s in (12.4, 720, 9000, 4e9)] == ["12 s", "12 min", "2.5 h", "1,111,111 h"]
 
 
 @pytest.fixture
@@ -85,4 +86,4 @@ def test_games_that_were_cut_off_are_told_with_the_return():
     row = {"params": 10, "flops": 1e9, "return_mean": 3.0, "return_se": 0.5, "episodes": 30, "games_cut_off": 0}
     assert sentence_of(row).endswith("return 3 ± 0.5 over 30 games")
     cut = sentence_of({**row, "games_cut_off": 4})
-    assert cut.endswith("over 30 games, 4 of which were cut off before their end")
+    assert cut.endswith("over 30 games, 4 cut off before their end")

@@ -2,13 +2,7 @@
 
 from training.config.base import TrainingConfig
 from training.config.reinforcement import ReinforcementConfig
-
-
-def duration(seconds: float) -> str:
-    """Seconds, minutes or hours for people."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
+from training.durations import duration
 
 
 def outlook(config: TrainingConfig, update: int = 0) -> str:

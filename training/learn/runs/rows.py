@@ -45,7 +45,7 @@ def sentence_of(row: Mapping[str, Any]) -> str:
         parts.append(f"held-out loss {row['loss']:.4f}{_plus_minus(row['loss_se'], '.4f')}")
     if "return_mean" in row:
         error = _plus_minus(row["return_se"], ".2g")
-        cut = f", {row['games_cut_off']} of which were cut off before their end" if row.get("games_cut_off") else ""
+        cut = f", {row['games_cut_off']} cut off before their end" if row.get("games_cut_off") else ""
         parts.append(f"return {row['return_mean']:.4g}{error} over {row['episodes']} games{cut}")
     return f"{row['params']:,} parameters at {row['flops']:.3g} FLOPs: {', '.join(parts)}"
 
