@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+_RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
@@ -41,11 +42,11 @@ def plain(number: float) -> str:
 
 
 def power(number: float) -> str:
-    """FLOPs on an axis, as mathtext: 10^18, 2·10^18."""
+    """FLOPs on an axis: 10¹⁸, 2·10¹⁸."""
     exponent = math.floor(math.log10(number) + 1e-9)
     mantissa = number / 10**exponent
-    lead = "" if abs(mantissa - 1) < 1e-6 else rf"{mantissa:.3g}{{\cdot}}"
-    return f"${lead}10^{{{exponent}}}$"
+    lead = "" if abs(mantissa - 1) < 1e-6 else f"{mantissa:.3g}·"
+    return f"{lead}10{str(exponent).translate(_RAISED)}"
 
 
 def decimals(number: float, places: int, *, signed: bool = False) -> str:

@@ -16,18 +16,20 @@ All raise ForecastError for arguments of a wrong type and for what the table doe
 """
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType
 
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from forecast.arguments import of_kind, one_of
 from forecast.bayes.posterior import Posterior
 from forecast.decide.recommend import Recommendation, recommend
 from forecast.errors import ForecastError
-from forecast.report.figures.backtest import draw_past, drawn_methods, height_label
+from forecast.report.figures.backtest import draw_past, drawn_methods
 from forecast.report.figures.losses import draw_frontier, draw_isoflop
 from forecast.report.figures.optimum import OF, draw_optimum, draw_regret
 from forecast.report.figures.outcome import draw_outcome, scored_targets
@@ -53,7 +55,7 @@ def headline(
 ) -> Axes:
     """Return (loss, where there are no returns) of a new run of the recommended configuration against compute."""
     view, axes = _seen(posterior, recommendation, group), _axes(ax)
-    draw_headline(axes, view)
+    _keyed(axes, draw_headline(axes, view))
     return axes
 
 
@@ -67,7 +69,7 @@ def isoflop(
 ) -> Axes:
     """Loss (return) against model size on a handful of budgets: rows, the law with its 90% band, and its best size."""
     view, axes = _seen(posterior, recommendation, group), _axes(ax)
-    draw_isoflop(axes, view)
+    _keyed(axes, draw_isoflop(axes, view))
     return axes
 
 
@@ -81,7 +83,7 @@ def frontier(
 ) -> Axes:
     """Least loss (best return) against compute: the fan of the law, the classical lines, and the rows."""
     view, axes = _seen(posterior, recommendation, group), _axes(ax)
-    draw_frontier(axes, view)
+    _keyed(axes, draw_frontier(axes, view))
     return axes
 
 
@@ -97,7 +99,7 @@ def optimum(
     """The best size (of="params") or the best samples (of="samples") against compute."""
     one_of("of", of, tuple(OF))
     view, axes = _seen(posterior, recommendation, group), _axes(ax)
-    draw_optimum(axes, view, of)
+    _keyed(axes, draw_optimum(axes, view, of))
     return axes
 
 
@@ -111,7 +113,7 @@ def regret(
 ) -> Axes:
     """What is given away, in expectation, by training another size on the same budget."""
     view, axes = _seen(posterior, recommendation, group), _axes(ax)
-    draw_regret(axes, view)
+    _keyed(axes, draw_regret(axes, view))
     return axes
 
 
@@ -129,7 +131,7 @@ def return_on_loss(
         missing = "returns" if posterior.has_losses else "losses"
         raise ForecastError(f"{posterior.runs.source} has no {missing}; return against loss needs both.")
     axes = _axes(ax)
-    draw_return_on_loss(axes, view)
+    _keyed(axes, draw_return_on_loss(axes, view))
     return axes
 
 
@@ -147,7 +149,7 @@ def outcome(posterior: Posterior, score: Score, *, target: str | None = None, ax
     of_kind("posterior", posterior, Posterior, "what forecast.fit returned")
     choice = {"objective": frozen.objective, **frozen.constraints}
     view, axes = _seen(posterior, recommend(posterior, flops=frozen.budget, group=frozen.group, **choice)), _axes(ax)
-    draw_outcome(axes, view, score, target)
+    _keyed(axes, draw_outcome(axes, view, score, target))
     return axes
 
 
@@ -173,8 +175,8 @@ def backtest(
     table = runs.group_table(name)
     one_of("method", method, drawn_methods(found, name))
     axes = _axes(ax)
-    draw_past(axes, table, runs.frontier_excess(), found, name, method)
-    axes.set_ylabel(height_label(table))
+    _keyed(axes, draw_past(axes, table, runs.frontier_excess(), found, name, method))
+    axes.set_ylabel("loss (nats)" if "loss" in table else "return")
     return axes
 
 
@@ -191,6 +193,11 @@ def _view(posterior: Posterior, recommendation: Recommendation | None, group: st
     if recommendation is None:
         recommendation = recommend(posterior, flops=_TEN * posterior.largest_flops(group), group=group)
     return look(posterior, recommendation)
+
+
+def _keyed(axes: Axes, keys: Sequence[Artist]) -> None:
+    """A legend of these keys where it hides least."""
+    axes.legend(handles=list(keys), loc="best", fontsize="x-small")
 
 
 def _axes(ax: Axes | None) -> Axes:

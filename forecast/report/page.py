@@ -1,10 +1,9 @@
 """The page people read: one self-contained file, and the figures beside it."""
 
-import base64
+import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -20,28 +19,17 @@ from forecast.decide.recommend import Recommendation
 from forecast.errors import ForecastError
 from forecast.files import file_names, write_whole
 from forecast.model.weights import LOCALITIES
-from forecast.numbers import count, percent, plain, scientific
-from forecast.report import figures, tables
+from forecast.numbers import count, digits, percent, plain, scientific
+from forecast.report import figures, pictures, tables
 from forecast.report.figures import View
-from forecast.runs.table import Runs
+from forecast.report.grid import SIZES, grid
+from forecast.runs.table import Runs, distinct_samples
 from forecast.verify.backtest import Backtest
 from forecast.verify.outcome import Score
 
+_ROWS_HELD = 2000  # rows that the page holds, to be shown under the pointer and downloaded
+_LONG = ("config", "data", "code", "hardware")  # columns of hashes and machines, which nobody reads there
 _MARKED = re.compile(r"(?P<url>https?://[^\s,;)]*[^\s,;).])|`(?P<code>[^`]+)`")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A figure as it stands on the page, and its file."""
-
-    name: str
-    file: str
-    svg: bytes
-
-    @property
-    def uri(self) -> str:
-        """The figure inside an address, so that the page needs no other file."""
-        return "data:image/svg+xml;base64," + base64.b64encode(self.svg).decode()
 
 
 def write_report(
@@ -72,11 +60,16 @@ def write_report(
     scored = {score.frozen.group: score for score in scores}
     views = [figures.look(posterior, r, replicates=replicates) for r in recommendations]
     names = file_names(view.group for view in views)
-    sections = [_section(view, names[view.group], backtest, scored.get(view.group)) for view in views]
+    several = len(views) > 1
+    passes = not several or distinct_samples(posterior.runs.table).lt(posterior.runs.table["samples"]).any()
+    sections = [
+        _section(view, names[view.group], backtest, scored.get(view.group), tile=several, passes=bool(passes))
+        for view in views
+    ]
     (out / "figures").mkdir(parents=True, exist_ok=True)
     for view, section in zip(views, sections, strict=True):
         for picture in section["pictures"].values():
-            write_whole(out / picture.file, picture.svg)
+            write_whole(out / "figures" / f"{picture.name}.svg", picture.svg)
         write_whole(out / "figures" / f"{names[view.group]}-headline.png", figures.png(figures.headline(view)))
     page = out / "index.html"
     write_whole(page, _render(posterior, recommendations, sections, comparison, timings, command))
@@ -92,12 +85,15 @@ def _render(
     command: str | None,
 ) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(marked=_marked, count=count, plain=plain, scientific=scientific)
-    template = environment.from_string((files("forecast.report") / "page.html.j2").read_text(encoding="utf-8"))
+    environment.filters.update(marked=_marked, count=count, digits=digits, plain=plain, scientific=scientific)
+    template = environment.from_string(_file("page.html.j2"))
     runs = posterior.runs
     return template.render(
         budgets=sorted({scientific(r.flops): r.flops for r in recommendations}.values()),
         sections=sections,
+        css=Markup(_file("page.css")),
+        js=Markup(_file("page.js")),
+        held=_held(runs, sections),
         overview=tables.overview(recommendations),
         runs=runs,
         summary=runs.summary(),
@@ -133,46 +129,72 @@ def check_scored(scores: Sequence[Score], runs: Runs, groups: Sequence[str]) -> 
         raise ForecastError("two of the scored forecasts are of one group; a report shows one for each.")
 
 
-def _section(view: View, slug: str, past: Backtest | None, score: Score | None) -> dict[str, Any]:
-    """What the page says of one group; slug: begins the names of its figures and headings."""
+def _section(
+    view: View, slug: str, past: Backtest | None, score: Score | None, *, tile: bool, passes: bool
+) -> dict[str, Any]:
+    """What the page says of one group; slug: begins the names of its figures and headings.
+
+    tile: whether to draw it as one of several. passes: whether the slider answers for samples that are seen again.
+    """
     if past is not None and view.group not in set(past.paths["group"]):
         past = None
-    losses = view.posterior.has_losses
-    drawings = {
-        "headline": figures.headline,
-        "isoflop": figures.isoflop,
-        "minimal_loss" if losses else "best_return": figures.frontier,
-        "optimum": figures.optimum,
-        "return_on_loss": figures.return_on_loss if losses and view.posterior.has_returns else None,
-        "regret": figures.regret,
-    }
-    if score is not None:
-        drawings["outcome"] = lambda view: figures.outcome(view, score)
-    if past is not None:
-        drawings["past"] = lambda view: figures.past_forecasts(view.table, view.table["excess"], past, view.group)
+    drawn = pictures.of_forecast(view, slug, tile=tile)
+    outcomes = {} if score is None else pictures.of_outcome(view, slug, score)
+    pasts = {} if past is None else pictures.of_past(view, slug, past)
+    rec = view.recommendation
+    reached = rec.returns if rec.returns is not None else rec.loss
+    assert reached is not None
     return {
         "slug": slug,
         "view": view,
-        "rec": view.recommendation,
+        "rec": rec,
+        "target": view.headline_column.removesuffix("_mean"),
+        "short": f"{count(rec.params)} parameters for {view.headline_column.removesuffix('_mean')} "
+        f"{digits(reached['median'])} ({digits(reached['q05'])} to {digits(reached['q95'])})",
         "reference": view.posterior.reference(view.group),
-        "pictures": {
-            name: Picture(name=name, file=f"figures/{slug}-{name}.svg", svg=figures.svg(draw(view)))
-            for name, draw in drawings.items()
-            if draw is not None
-        },
+        "pictures": {**drawn, **outcomes, **pasts},
+        "outcomes": list(outcomes),
+        "pasts": list(pasts),
+        "parts": [],
+        "passes": passes,
+        "grid": grid(view, passes=passes),
         "score": score,
         "scored": None if score is None else tables.scored(score),
-        "recommended": tables.recommended(view.recommendation),
+        "recommended": tables.recommended(rec),
         "sources": tables.sources(view),
         "pace": view.posterior.pace(view.group).sentence,
         "seen_again": tables.seen_again(view),
         "lowered": tables.lowered(view),
         "told_apart": tables.told_apart(view),
-        "rounding": tables.rounding(view.recommendation),
+        "rounding": tables.rounding(rec),
         "methods": tables.methods(view),
         "past": None if past is None else tables.past(past, view.group),
         "parameters": tables.parameters(view.posterior, view.group),
     }
+
+
+def _held(runs: Runs, sections: Sequence[dict[str, Any]]) -> Markup:
+    """What the page's script reads: the grids, the rows, and where the rows lie in the pictures; as JSON."""
+    table = runs.table
+    rows = None
+    if len(table) <= _ROWS_HELD:
+        shown = [c for c in table.columns if c not in _LONG and table[c].notna().any()]
+        cells = json.loads(table[shown].to_json(orient="values", double_precision=10))
+        rows = {"columns": ["row", *shown], "data": [[int(i), *c] for i, c in zip(table.index, cells, strict=True)]}
+    places = {
+        f"{s['slug']}-{name}": picture.places(table.index)
+        for s in sections
+        for name, picture in s["pictures"].items()
+        if (picture.rows is not None and rows is not None) or name == "headline"
+    }
+    grids = {s["slug"]: s["grid"] for s in sections}
+    head = sections[0]["recommended"].head
+    content = {"grids": grids, "sizes": SIZES, "head": head, "rows": rows, "pictures": places}
+    return Markup(json.dumps(content, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"))
+
+
+def _file(name: str) -> str:
+    return (files("forecast.report") / name).read_text(encoding="utf-8")
 
 
 def fit_options(posterior: Posterior) -> list[str]:

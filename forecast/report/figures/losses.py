@@ -1,72 +1,69 @@
 """The isoFLOP profiles, and the best that compute buys: the least loss or, without losses, the highest return."""
 
 import numpy as np
-import pandas as pd
 from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
 
-from forecast.classical import isoflop_profiles
+from forecast.classical import SHORT_NAMES, isoflop_profiles
 from forecast.errors import FitError
-from forecast.numbers import count, percent, plain, power
-from forecast.report.figures.returns import return_axis
+from forecast.numbers import count, plain, power
+from forecast.report.figures.returns import draw_rows, hollow, return_axis
 from forecast.report.figures.style import (
     CHOSEN,
-    FAINT,
-    FORECAST,
     INK,
     METHOD_COLOURS,
-    QUIET,
-    EndLabel,
+    SMALL,
+    band_keys,
     beyond,
-    blank,
     fan,
-    house_style,
-    label_ends,
-    method_name,
+    interval,
+    interval_key,
+    line_key,
+    paint,
+    point_key,
 )
 from forecast.report.figures.ticks import label_log
-from forecast.report.figures.view import NEAR_BEST, NEAR_FRONTIER, View
+from forecast.report.figures.view import View
 
+_AHEAD = (0, (4, 1.5))  # dashes of a budget that no row has
 _PROFILES = 5  # budgets of the table that are drawn
 _REACH = 30.0  # factor of size on either side of the optimum that a profile is drawn for
 _CLOSE = 1.12  # rows within this factor of a budget that were set aside are shown with it
 
 
-@house_style
 def isoflop(view: View) -> Figure:
     """Loss (return) against model size on a handful of budgets: rows, the law with its 90% band, and its best size."""
-    figure, (axes,) = blank(height=5.2)
-    draw_isoflop(axes, view)
-    return figure
+    return paint(SMALL, lambda axes: draw_isoflop(axes, view))
 
 
-def draw_isoflop(axes: Axes, view: View) -> None:
-    """The picture of `isoflop` in these axes."""
+def draw_isoflop(axes: Axes, view: View) -> list[Artist]:
+    """The picture of `isoflop` in these axes; the keys of its legend."""
     budgets = [*_budgets(view), view.recommendation.flops]
-    colours = [*(colormaps["viridis"](x) for x in np.linspace(0.08, 0.76, len(budgets) - 1)), CHOSEN]
+    colours = [*(colormaps["viridis"](x) for x in np.linspace(0.2, 0.8, len(budgets) - 1)), CHOSEN]
     curves, rows = [], []
     for budget, colour in zip(budgets, colours, strict=True):
         curves.append(_profile(axes, view, budget, colour, ahead=budget == budgets[-1]))
         if budget <= view.largest * 1.001:
             rows.append(_profile_rows(axes, view, budget, colour))
     fitted = view.fitted[view.measured]
-    label_log(axes.xaxis, *_span(view), count)
-    axes.set_xlabel("parameters N; at the end of each profile its budget in FLOPs")
+    label_log(axes.xaxis, *_span(view), count, 6)
+    axes.set_xlabel("parameters N")
     if view.posterior.has_losses:
         low = min(float(np.min(c)) for _, c, _ in curves)
         label_log(axes.yaxis, low / 1.12, float(fitted.max()) * 1.6, plain)
-        for (at, curve, _), budget, colour in zip(curves, budgets, colours, strict=True):
-            _name_profile(axes, at, curve, budget, colour, ahead=budget == budgets[-1])
-        axes.set_ylabel("loss (nats per action)")
-        return
-    return_axis(axes, fitted.to_numpy(), np.append(curves[-1][2], float(fitted.min())))
-    ends = [float(curve[-1]) for _, curve, _ in curves]
-    names = [power(float(f"{b:.2g}")) + (" forecast" if b == budgets[-1] else "") for b in budgets]
-    label_ends(axes, [EndLabel(*end) for end in zip(ends, names, map(to_hex, colours), strict=True)])
-    axes.set_ylabel("return")
+        axes.set_ylabel(f"loss ({view.unit})")
+    else:
+        return_axis(axes, fitted.to_numpy(), np.append(curves[-1][2], float(fitted.min())))
+        axes.set_ylabel("return")
+    names = [f"{power(float(f'{budget:.2g}'))} FLOPs" for budget in budgets]
+    dashed = {"linestyle": _AHEAD}
+    keys: list[Artist] = [line_key(name, colour) for name, colour in zip(names[:-1], colours[:-1], strict=True)]
+    best = point_key("best size", INK, marker="*", size=9)
+    return [*keys, line_key(f"{names[-1]}, forecast", CHOSEN, **dashed), best]
 
 
 def _span(view: View) -> tuple[float, float]:
@@ -108,9 +105,9 @@ def _profile(axes: Axes, view: View, budget: float, colour: ColorType, *, ahead:
     draws = view.shown(log_loss)
     q05, median, q95 = np.quantile(draws, (0.05, 0.5, 0.95), axis=0)
     axes.fill_between(sizes, q05, q95, color=colour, alpha=0.18, linewidth=0, zorder=1.5)
-    axes.plot(sizes, median, color=colour, linewidth=1.5, linestyle=(0, (5, 2)) if ahead else "-", zorder=3)
+    axes.plot(sizes, median, color=colour, linewidth=1.5, linestyle=_AHEAD if ahead else "-", zorder=3)
     at = int(np.argmin(median) if view.posterior.has_losses else np.argmax(median))
-    axes.plot(sizes[at], median[at], marker="*", markersize=10, color=colour, markeredgecolor="white", zorder=5)
+    axes.plot(sizes[at], median[at], marker="*", markersize=9, color=colour, zorder=5)
     return sizes, median, q95
 
 
@@ -126,7 +123,7 @@ def _profile_rows(axes: Axes, view: View, budget: float, colour: ColorType) -> N
         axes.scatter(points.params[mark], shown[mark], s=18, color=face, linewidths=0, zorder=4)
     aside = view.table[view.table["aside"].notna()]
     aside = aside[np.abs(np.log(aside["flops"] / budget)) < np.log(_CLOSE)]
-    _hollow(axes, aside["params"], aside[view.measured], colour)
+    hollow(axes, aside["params"], aside[view.measured], colour)
     if not view.posterior.has_losses:  # the seeds behind each mean
         seeds = view.fitted[np.abs(np.log(view.fitted["flops"] / budget)) < np.log(_CLOSE)]
         axes.scatter(
@@ -134,59 +131,30 @@ def _profile_rows(axes: Axes, view: View, budget: float, colour: ColorType) -> N
         )
 
 
-def _hollow(axes: Axes, x: pd.Series, y: pd.Series, colour: ColorType = FAINT) -> None:
-    axes.scatter(x, y, s=13, facecolors="none", edgecolors=[colour], linewidths=0.7, alpha=0.75, zorder=2)
-
-
-def _name_profile(
-    axes: Axes, sizes: np.ndarray, median: np.ndarray, budget: float, colour: ColorType, *, ahead: bool
-) -> None:
-    """Write the budget where its profile ends on the right."""
-    text = power(float(f"{budget:.2g}")) + ("\nforecast" if ahead else "")
-    where = {"xytext": (5, 0), "textcoords": "offset points", "va": "center", "annotation_clip": False}
-    axes.annotate(text, (float(sizes[-1]), float(median[-1])), fontsize=8, color=colour, **where)
-
-
-@house_style
 def frontier(view: View) -> Figure:
-    """Least loss (best return) against compute: the fan of the law, the classical lines, and the rows."""
-    figure, (axes,) = blank(height=4.8)
-    draw_frontier(axes, view)
-    return figure
+    """Least loss (best return) against compute: the band of the law, the classical lines, and the rows."""
+    return paint(SMALL, lambda axes: draw_frontier(axes, view))
 
 
-def draw_frontier(axes: Axes, view: View) -> None:
-    """The picture of `frontier` in these axes."""
-    flops, budget = view.frontier.flops, view.recommendation.flops
+def draw_frontier(axes: Axes, view: View) -> list[Artist]:
+    """The picture of `frontier` in these axes; the keys of its legend."""
+    flops = view.frontier.flops
     q = fan(axes, flops, view.frontier.best)
-    ends = [EndLabel(float(q[2, -1]), "this forecast", FORECAST)]
+    keys = [*band_keys(of=", this forecast")]
     for name, fit in view.fits.items():
-        line = view.line(fit)
-        axes.plot(flops, line, color=METHOD_COLOURS[name], linewidth=1.0, zorder=2.5)
-        ends.append(EndLabel(float(line[-1]), method_name(name, view.posterior.has_losses), METHOD_COLOURS[name]))
-    _rows(axes, view)
+        axes.plot(flops, view.line(fit), color=METHOD_COLOURS[name], linewidth=1.2, zorder=2.5)
+        keys.append(line_key(SHORT_NAMES[name], METHOD_COLOURS[name], linewidth=1.2))
+    keys += draw_rows(axes, view, view.measured)
     values = view.fitted[view.measured].to_numpy()
     if view.posterior.has_losses:
         label_log(axes.yaxis, min(q[0].min(), values.min()) / 1.5, float(values.max()) * 1.6, plain)
     else:
         return_axis(axes, values, q[[0, 4]])
-    label_log(axes.xaxis, flops[0] / 1.3, flops[-1], power)
-    beyond(axes, view.largest)
-    axes.axvline(budget, color=CHOSEN, linewidth=0.9, linestyle=(0, (1, 2)), zorder=2)
-    low, high = (float(np.interp(np.log(budget), np.log(flops), q[i])) for i in (0, 4))
-    axes.plot([budget, budget], [low, high], color=CHOSEN, linewidth=2.2, solid_capstyle="butt", zorder=4)
-    label_ends(axes, ends)
+    label_log(axes.xaxis, flops[0] / 1.3, flops[-1], power, 5)
+    keys += beyond(axes, view.largest)
+    at = {name: float(np.interp(np.log(view.recommendation.flops), np.log(flops), row)) for name, row in zip(
+        ("q05", "q25", "median", "q75", "q95"), q, strict=True)}  # fmt: skip
+    interval(axes, view.recommendation.flops, at)
     axes.set_xlabel("compute C (FLOPs)")
-    axes.set_ylabel("least loss (nats per action)" if view.posterior.has_losses else "best return")
-
-
-def _rows(axes: Axes, view: View) -> None:
-    fitted = view.fitted
-    near, aside = view.near, view.table[view.table["aside"].notna()]
-    _hollow(axes, aside["flops"], aside[view.measured])
-    for rows, size, colour, order in ((fitted[~near], 9, FAINT, 2.0), (fitted[near], 15, INK, 3.5)):
-        axes.scatter(rows["flops"], rows[view.measured], s=size, color=colour, linewidths=0, zorder=order)
-    within = np.expm1(NEAR_FRONTIER) if view.posterior.has_losses else -np.expm1(-NEAR_BEST)
-    note = f"black: within {percent(within)} of the best that its compute bought   grey: other rows"
-    note += "   hollow: set aside" if view.aside else ""
-    axes.text(0.0, 1.012, note, transform=axes.transAxes, fontsize=7.5, color=QUIET, va="bottom")
+    axes.set_ylabel(f"least loss ({view.unit})" if view.posterior.has_losses else "best return")
+    return [*keys, interval_key("budget asked for")]

@@ -1,42 +1,51 @@
 """Return: against loss, and against compute with what is recommended, the picture of the whole."""
 
 import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+from matplotlib.typing import ColorType
 
 from forecast.numbers import count, plain, power
 from forecast.report.figures.style import (
     CHOSEN,
     FAINT,
-    FORECAST,
     INK,
-    QUIET,
-    EndLabel,
+    SHADE,
+    SMALL,
+    TILE,
+    WIDE,
+    Size,
+    band_keys,
     beyond,
-    blank,
     fan,
-    house_style,
-    label_ends,
+    interval,
+    interval_key,
+    paint,
+    point_key,
+    row_keys,
+    shade_key,
 )
 from forecast.report.figures.ticks import label_log, label_log_from_zero, log_ticks
 from forecast.report.figures.view import View
 
+SIZES = ListedColormap(colormaps["viridis_r"](np.linspace(0.18, 0.82, 256)), "sizes")
+"""Colours of model sizes, small to large: to be seen on white and on black."""
 _FAR = 2.0  # log return below the best that the same compute bought: without losses, an axis need not reach further
 
 
-@house_style
 def return_on_loss(view: View) -> Figure:
     """Return against loss, better to the right: rows by size, and the map of loss to return with its bands."""
-    figure, (axes,) = blank(height=4.8)
-    draw_return_on_loss(axes, view)
-    return figure
+    return paint(SMALL, lambda axes: draw_return_on_loss(axes, view))
 
 
-def draw_return_on_loss(axes: Axes, view: View) -> None:
-    """The picture of `return_on_loss` in these axes, with its bar of sizes beside them."""
+def draw_return_on_loss(axes: Axes, view: View) -> list[Artist]:
+    """The picture of `return_on_loss` in these axes, with its bar of sizes beside them; the keys of its legend."""
     played = view.table[view.table["return_mean"].notna()]
     fitted, aside = played[played["aside"].isna()], played[played["aside"].notna()]
     assert view.recommendation.loss is not None
@@ -47,43 +56,44 @@ def draw_return_on_loss(axes: Axes, view: View) -> None:
     runs = view.few.returns_at(draws, reference, group=view.group, new_run=True)
     q = fan(axes, losses, runs)
     sizes = LogNorm(float(view.table["params"].min()), float(view.table["params"].max()))
+    hollow(axes, aside["loss"], aside["return_mean"])
     axes.scatter(
-        aside["loss"], aside["return_mean"], s=13, facecolors="none", edgecolors=FAINT, linewidths=0.7, zorder=2
+        fitted["loss"], fitted["return_mean"], s=18, c=fitted["params"], norm=sizes, cmap=SIZES, linewidths=0, zorder=4
     )
-    axes.scatter(
-        fitted["loss"], fitted["return_mean"], s=20, c=fitted["params"], norm=sizes, cmap="viridis_r", linewidths=0.4,
-        edgecolors="white", zorder=4,
-    )  # fmt: skip
     return_axis(axes, fitted["return_mean"].to_numpy(), q[[0, 4]])
-    label_log(axes.xaxis, losses[0], losses[-1], plain)
+    label_log(axes.xaxis, losses[0], losses[-1], plain, 5)
     axes.invert_xaxis()
-    _unseen(axes, float(fitted["loss"].min()))
+    unseen = _unseen(axes, float(fitted["loss"].min()))
     _size_bar(axes, sizes)
-    axes.set_xlabel("loss (nats per action), better to the right")
+    axes.set_xlabel(f"loss ({view.unit}), better to the right")
     axes.set_ylabel("return")
+    keys = [*band_keys(), point_key("rows, by size", SIZES(0.5)), *unseen]
+    return [*keys, point_key("rows set aside", FAINT, hollow=True)] if len(aside) else keys
 
 
 def _draws(view: View) -> int:
     return view.frontier.best.shape[0]
 
 
-def _unseen(axes: Axes, best: float) -> None:
-    """Shade the losses below every row's, on an inverted axis."""
+def _unseen(axes: Axes, best: float) -> list[Artist]:
+    """Shade the losses below every row's, on an inverted axis; its key."""
     left = axes.get_xlim()[1]
-    if left < best:
-        axes.axvspan(left, best, color="#000000", alpha=0.045, linewidth=0, zorder=0)
+    if left >= best:
+        return []
+    axes.axvspan(left, best, color=SHADE, alpha=0.1, linewidth=0, zorder=0)
+    return [shade_key("reached by no row")]
 
 
 def _size_bar(axes: Axes, sizes: LogNorm) -> None:
-    bar = axes.figure.colorbar(ScalarMappable(sizes, "viridis_r"), ax=axes, shrink=0.7, aspect=30, pad=0.015)
+    bar = axes.figure.colorbar(ScalarMappable(sizes, SIZES), ax=axes, shrink=0.8, aspect=30, pad=0.02)
     assert sizes.vmin is not None
     assert sizes.vmax is not None
-    bar.set_ticks(log_ticks(sizes.vmin, sizes.vmax))
+    bar.set_ticks(log_ticks(sizes.vmin, sizes.vmax, 5))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda x, _: count(x)))
     bar.ax.minorticks_off()
-    bar.ax.set_title("N", fontsize=8)
+    bar.ax.set_title("N", fontsize="medium")
     bar.outline.set_visible(False)  # type: ignore[operator]
-    bar.ax.tick_params(length=2, labelsize=7.5)
+    bar.ax.tick_params(length=2)
 
 
 def return_axis(axes: Axes, values: np.ndarray, band: np.ndarray) -> None:
@@ -105,89 +115,75 @@ def return_axis(axes: Axes, values: np.ndarray, band: np.ndarray) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: plain(y)))
 
 
-@house_style
-def headline(view: View) -> Figure:
+def headline(view: View, size: Size = WIDE) -> Figure:
     """What compute buys: return (loss, where there are no returns) of a new run of the recommended configuration."""
-    figure, (axes,) = blank(height=4.9)
-    draw_headline(axes, view)
+    return paint(size, lambda axes: draw_headline(axes, view, words=size.wide))
+
+
+def tile(view: View) -> Figure:
+    """The headline without words, small, under the name of its group."""
+    figure = paint(TILE, lambda axes: draw_headline(axes, view, words=False))
+    (axes,) = figure.axes
+    axes.set_xlabel("")
+    axes.set_ylabel("")
     return figure
 
 
-def draw_headline(axes: Axes, view: View) -> None:
-    """The picture of `headline` in these axes."""
-    target = "return_mean" if view.path.returns is not None else "loss"
-    draws = view.path.returns if view.path.returns is not None else view.path.loss
+def draw_headline(axes: Axes, view: View, *, words: bool = True) -> list[Artist]:
+    """The picture of `headline` in these axes, the recommendation in words if so wished; the keys of its legend."""
+    target = view.headline_column
+    draws = view.path.loss if target == "loss" else view.path.returns
     assert draws is not None
     q = fan(axes, view.frontier.flops, draws)
     rows = view.table[view.table[target].notna()]
-    _headline_rows(axes, view, target)
+    keys = draw_rows(axes, view, target)
     near = 0.3 if view.posterior.has_losses else _FAR
     values = rows.loc[rows["aside"].isna() & (rows["excess"] < near), target].to_numpy()
     if target == "loss":
         label_log(axes.yaxis, min(values.min(), q[0].min()) / 1.15, max(values.max(), q[4].max()) * 1.15, plain)
     else:
         return_axis(axes, values, q[[0, 4]])
-    label_log(axes.xaxis, view.frontier.flops[0] / 1.3, view.frontier.flops[-1], power)
-    beyond(axes, view.largest)
-    _recommended(axes, view)
-    names = zip(q[:, -1], ("", "", "median", "50%", "90%"), strict=True)
-    label_ends(axes, [EndLabel(float(y), text, FORECAST) for y, text in names if text])
+    label_log(axes.xaxis, view.frontier.flops[0] / 1.3, view.frontier.flops[-1], power, 8 if words else 5)
+    keys += beyond(axes, view.largest)
+    recommendation = view.recommendation
+    chosen = recommendation.loss if target == "loss" else recommendation.returns
+    assert chosen is not None
+    interval(axes, recommendation.flops, chosen)
+    if words:
+        _say(axes, view, target)
     axes.set_xlabel("compute C (FLOPs)")
-    axes.set_ylabel("return of a new run" if target == "return_mean" else "loss of a new run (nats per action)")
+    axes.set_ylabel("return of a new run" if target == "return_mean" else f"loss of a new run ({view.unit})")
+    return [*band_keys(), interval_key("recommended run"), *keys]
 
 
-def _headline_rows(axes: Axes, view: View, target: str) -> None:
-    rows = view.table[view.table[target].notna()]
+def draw_rows(axes: Axes, view: View, column: str) -> list[Artist]:
+    """Rows against compute: those near the best, the others, and those set aside; their keys."""
+    rows = view.table[view.table[column].notna()]
     fitted, aside = rows[rows["aside"].isna()], rows[rows["aside"].notna()]
     near = view.near.reindex(fitted.index)
-    axes.scatter(aside["flops"], aside[target], s=12, facecolors="none", edgecolors=FAINT, linewidths=0.7, zorder=2)
-    axes.scatter(fitted.loc[~near, "flops"], fitted.loc[~near, target], s=9, color=FAINT, linewidths=0, zorder=2)
-    axes.scatter(fitted.loc[near, "flops"], fitted.loc[near, target], s=17, color=INK, linewidths=0, zorder=3.5)
+    hollow(axes, aside["flops"], aside[column])
+    for some, size, colour, order in ((fitted[~near], 9, FAINT, 2.0), (fitted[near], 16, INK, 3.5)):
+        axes.scatter(some["flops"], some[column], s=size, color=colour, linewidths=0, zorder=order)
+    return row_keys(view.near_words, others=bool((~near).any()), aside=bool(len(aside)))
 
 
-def _recommended(axes: Axes, view: View) -> None:
-    """The recommended run as a point with its 50% and 90% intervals, and what it is in words."""
+def hollow(axes: Axes, x: pd.Series, y: pd.Series, colour: ColorType = FAINT) -> None:
+    """Rows that were set aside."""
+    axes.scatter(x, y, s=12, facecolors="none", edgecolors=[colour], linewidths=0.7, alpha=0.75, zorder=2)
+
+
+def _say(axes: Axes, view: View, target: str) -> None:
+    """The recommendation in words, in the corner that the bands leave free."""
     recommendation = view.recommendation
-    q = recommendation.returns if recommendation.returns is not None else recommendation.loss
+    q = recommendation.loss if target == "loss" else recommendation.returns
     assert q is not None
-    for low, high, width in (("q05", "q95", 1.3), ("q25", "q75", 3.6)):
-        axes.plot(
-            [recommendation.flops] * 2,
-            [q[low], q[high]],
-            color=CHOSEN,
-            linewidth=width,
-            solid_capstyle="butt",
-            zorder=6,
-        )
-    axes.plot(
-        recommendation.flops, q["median"], marker="D", markersize=7, color=CHOSEN, markeredgecolor="white", zorder=7
-    )
-    name = "return" if recommendation.returns is not None else "loss"
+    rising = target == "return_mean"
     text = (
         f"{power(recommendation.flops)} FLOPs: train {count(recommendation.params)} parameters\n"
-        f"on {count(recommendation.samples)} samples, for a {name} of\n"
+        f"on {count(recommendation.samples)} samples, for a {target.removesuffix('_mean')} of\n"
         f"{plain(q['median'])}  (90%: {plain(q['q05'])} to {plain(q['q95'])})"
     )
-    low = name == "return"  # the corner that the fan leaves free
-    axes.annotate(
-        text,
-        (recommendation.flops, q["q05" if low else "q95"]),
-        xytext=(0.985, 0.3 if low else 0.8),
-        textcoords="axes fraction",
-        ha="right",
-        va="center",
-        fontsize=8.5,
-        color=CHOSEN,
-        linespacing=1.45,
-        zorder=8,
-        bbox={"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
-        arrowprops={
-            "arrowstyle": "-",
-            "color": CHOSEN,
-            "linewidth": 0.8,
-            "shrinkB": 3,
-            "relpos": (0.6, 1.0 if low else 0.0),
-        },
-    )
-    note = "black: best rows of the table   grey: other rows" + ("   hollow: set aside" if view.aside else "")
-    axes.text(0.0, 1.012, note, transform=axes.transAxes, fontsize=7.5, color=QUIET, va="bottom")
+    axes.text(
+        0.985, 0.05 if rising else 0.95, text, transform=axes.transAxes, ha="right", va="bottom" if rising else "top",
+        color=CHOSEN, linespacing=1.45, zorder=8,
+    )  # fmt: skip

@@ -1,19 +1,23 @@
-"""The house style: type, colours, fans, labels on the lines themselves, and the bytes of a figure."""
+"""The house style: sizes, letters, colours, bands, and what stands in a legend."""
 
 import functools
-import io
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 INK, QUIET, FAINT = "#222222", "#6b6b6b", "#b5b5b5"
+RULE, GRID = "#999999", "#ececec"
 FORECAST, CHOSEN = "#0072b2", "#d55e00"  # Okabe and Ito (2008), as are the methods'
 OUTCOME = "#7b3294"
+SHADE, _SHADED = "#808080", 0.1
 METHOD_COLOURS = {"power_law": "#009e73", "parabola": "#cc79a7", "huber_lse": "#b87a00", "varpro": "#3f9bd1"}
 METHOD_NAMES = {
     "power_law": "power law of minima",
@@ -22,35 +26,59 @@ METHOD_NAMES = {
     "varpro": "parametric, var. projection",
 }
 RETURN_NAMES = {"power_law": "power law of maxima"}
-WIDTH, HEIGHT = 8.2, 4.5  # inches
+WIDTH, HEIGHT = 8.2, 4.5  # inches, of a plot in axes of its own
+
+
+class Size(NamedTuple):
+    """Of a figure on the page: inches, and points of its letters, at least 11 pixels as shown."""
+
+    width: float
+    height: float
+    letters: float
+    columns: int
+    """Of the legend below it."""
+
+    @property
+    def wide(self) -> bool:
+        """Whether there is room for words inside."""
+        return self.width > 6
+
+
+WIDE = Size(8.2, 4.7, 9.0, 4)
+"""Over the whole width of the page (about 850 pixels)."""
+SMALL = Size(4.2, 3.9, 10.5, 2)
+"""Two beside each other, or one on a phone (about 350 pixels)."""
+TILE = Size(2.75, 2.1, 7.0, 1)
+"""One of several in a grid, without a legend."""
 _STYLE: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
-    "font.size": 8.5,
-    "axes.labelsize": 8.5,
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture everywhere
     "axes.labelcolor": INK,
-    "axes.edgecolor": "#999999",
+    "axes.edgecolor": RULE,
     "axes.linewidth": 0.7,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#ececec",
+    "grid.color": GRID,
     "grid.linewidth": 0.7,
-    "xtick.color": "#999999",
-    "ytick.color": "#999999",
+    "xtick.color": RULE,
+    "ytick.color": RULE,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "xtick.minor.size": 1.5,
     "ytick.minor.size": 1.5,
     "text.color": INK,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "legend.handlelength": 1.6,
+    "legend.columnspacing": 1.4,
+    "legend.labelspacing": 0.35,
     "lines.solid_capstyle": "round",
     "mathtext.default": "regular",
     "svg.hashsalt": "forecast",
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",
 }
-_GAP = 0.05  # of the height of the axes, between two labels at the ends of lines
-_LEADER = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0, "relpos": (0.0, 0.5)}
-_PATH, _DIGITS = re.compile(rb'\bd="[^"]*"'), re.compile(rb"(\.\d\d)\d+")
+_LETTERS = 8.5  # points, of plots in axes of the caller's
 Inputs = ParamSpec("Inputs")
 Drawn = TypeVar("Drawn")
 
@@ -65,108 +93,94 @@ def house_style(draw: Callable[Inputs, Drawn]) -> Callable[Inputs, Drawn]:
 
     @functools.wraps(draw)
     def styled(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Drawn:
-        with rc_context(_STYLE):
+        with in_style(_LETTERS):
             return draw(*args, **kwargs)
 
     return styled
 
 
-def blank(*, columns: int = 1, height: float = HEIGHT) -> tuple[Figure, list[Axes]]:
-    """A figure of page width with `columns` panels side by side."""
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False)[0]
-    return figure, list(axes)
+def in_style(letters: float) -> AbstractContextManager[None]:
+    """The house style with letters of so many points; the words `small` and `x-small` are relative to them."""
+    sizes = {name: letters for name in ("font.size", "axes.labelsize", "axes.titlesize")}
+    ticks = {name: 0.94 * letters for name in ("xtick.labelsize", "ytick.labelsize", "legend.fontsize")}
+    return rc_context({**_STYLE, **sizes, **ticks})
 
 
-def svg(figure: Figure) -> bytes:
-    """The figure as SVG: equal figures, equal bytes. Paths are rounded to a hundredth of a point."""
-    content = _bytes(figure, format="svg", metadata={"Date": None, "Creator": None})
-    return _PATH.sub(lambda path: _DIGITS.sub(rb"\1", path[0]), content)
+def paint(size: Size, draw: Callable[[Axes], Sequence[Artist]]) -> Figure:
+    """A figure of this size that `draw` fills; the keys that it returns make the legend below."""
+    with in_style(size.letters):
+        figure = Figure(figsize=(size.width, size.height), layout="constrained")
+        keys = draw(figure.add_subplot())
+        if keys and size is not TILE:
+            figure.legend(handles=list(keys), loc="outside lower left", ncols=size.columns)
+    return figure
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as PNG, 200 dots an inch."""
-    return _bytes(figure, format="png", dpi=200)
+def line_key(label: str, colour: Any, **line: Any) -> Line2D:
+    """A line in a legend."""
+    return Line2D([], [], color=colour, label=label, **{"linewidth": 1.8, **line})
 
 
-def _bytes(figure: Figure, **how: Any) -> bytes:
-    buffer = io.BytesIO()
-    with rc_context(_STYLE):
-        figure.savefig(buffer, **how)
-    return buffer.getvalue()
+def point_key(label: str, colour: Any, *, marker: str = "o", size: float = 4.5, hollow: bool = False) -> Line2D:
+    """A point in a legend."""
+    face = "none" if hollow else colour
+    return Line2D([], [], linestyle="none", marker=marker, markersize=size, color=colour, mfc=face, label=label)
+
+
+def band_keys(colour: Any = FORECAST, of: str = "") -> list[Artist]:
+    """A median with its two intervals, in a legend."""
+    return [
+        line_key(f"median{of}", colour),
+        Patch(color=colour, alpha=0.44, linewidth=0, label="50% interval"),
+        Patch(color=colour, alpha=0.16, linewidth=0, label="90% interval"),
+    ]
 
 
 def fan(axes: Axes, x: np.ndarray, draws: np.ndarray, colour: str = FORECAST, **line: Any) -> np.ndarray:
     """Median, 50% and 90% band of draws [S, T] over x [T]; returns the five quantiles [5, T]."""
     q = np.quantile(draws, (0.05, 0.25, 0.5, 0.75, 0.95), axis=0)
-    axes.fill_between(x, q[0], q[4], color=colour, alpha=0.16, linewidth=0, zorder=1.5)
-    axes.fill_between(x, q[1], q[3], color=colour, alpha=0.28, linewidth=0, zorder=1.6)
-    axes.plot(x, q[2], color=colour, **{"linewidth": 1.8, "zorder": 3, **line})
+    bands(axes, x, q, colour, **line)
     return q
 
 
-def beyond(axes: Axes, largest: float, *, named: bool = True) -> None:
-    """Shade the compute that no run of the table has reached, up to the right limit, which must be set."""
+def bands(axes: Axes, x: np.ndarray, q: np.ndarray, colour: Any = FORECAST, **line: Any) -> None:
+    """Median, 50% and 90% band of the five quantiles q [5, T] over x [T]."""
+    axes.fill_between(x, q[0], q[4], color=colour, alpha=0.16, linewidth=0, zorder=1.5)
+    axes.fill_between(x, q[1], q[3], color=colour, alpha=0.28, linewidth=0, zorder=1.6)
+    axes.plot(x, q[2], color=colour, **{"linewidth": 1.8, "zorder": 3, **line})
+
+
+def interval(axes: Axes, x: float, q: Mapping[str, float], colour: Any = CHOSEN, order: float = 6) -> None:
+    """The five quantiles of one value: 90% as a thin line, 50% as a thick one, the median as a stroke across it."""
+    for low, high, width in (("q05", "q95", 1.6), ("q25", "q75", 4.4)):
+        axes.plot([x, x], [q[low], q[high]], color=colour, linewidth=width, solid_capstyle="butt", zorder=order)
+    axes.plot(x, q["median"], marker="_", markersize=12, markeredgewidth=2.0, color=colour, zorder=order + 0.5)
+
+
+def interval_key(label: str, colour: Any = CHOSEN) -> Line2D:
+    """An interval in a legend."""
+    return Line2D([], [], color=colour, linewidth=1.6, marker="|", markersize=8, markeredgewidth=2.0, label=label)
+
+
+def beyond(axes: Axes, largest: float) -> list[Artist]:
+    """Shade the compute that no run of the table has reached, up to the right limit, which must be set; its key."""
     right = axes.get_xlim()[1]
     if right <= largest:
-        return
-    axes.axvspan(largest, right, color="#000000", alpha=0.045, linewidth=0, zorder=0)
-    if not named:
-        return
-    at = axes.get_xaxis_transform()
-    axes.text(largest, 0.985, "  beyond the data", transform=at, va="top", fontsize=7.5, color=QUIET, style="italic")
+        return []
+    axes.axvspan(largest, right, color=SHADE, alpha=_SHADED, linewidth=0, zorder=0)
+    return [shade_key("beyond the data")]
 
 
-class EndLabel(NamedTuple):
-    """Text beside the right end of a line that ends at height y."""
-
-    y: float
-    text: str
-    colour: str
+def shade_key(label: str, colour: Any = SHADE, alpha: float = 2 * _SHADED) -> Patch:
+    """A shaded range in a legend."""
+    return Patch(color=colour, alpha=alpha, linewidth=0, label=label)
 
 
-def label_ends(axes: Axes, labels: Sequence[EndLabel]) -> None:
-    """Name lines at the right edge, moved apart where they would touch; the limits must be set.
-
-    Lines that end above or below the axes are named at the corner with an arrow.
-    """
-    place = axes.transData + axes.transAxes.inverted()
-    middle = float(np.sqrt(np.prod(axes.get_xlim()))) if axes.get_xscale() == "log" else axes.get_xlim()[0]
-    least = 1e-300 if axes.get_yscale() == "log" else -np.inf
-    heights = [float(place.transform((middle, max(label.y, least)))[1]) for label in labels]
-    figure_height = axes.get_figure(root=True).get_size_inches()[1]  # type: ignore[union-attr]
-    place_in_grid = axes.get_subplotspec()
-    rows = 1 if place_in_grid is None else place_in_grid.get_gridspec().nrows / len(place_in_grid.rowspan)
-    order = sorted(range(len(labels)), key=lambda i: heights[i])
-    spots = spread([min(max(heights[i], 0.0), 1.0) for i in order], _GAP * HEIGHT * rows / figure_height)
-    for spot, i in zip(spots, order, strict=True):
-        arrow = " ↑" if heights[i] > 1 else " ↓" if heights[i] < 0 else ""
-        axes.annotate(
-            labels[i].text + arrow,
-            xy=(1.0, min(max(heights[i], 0.0), 1.0)),
-            xytext=(1.018, spot),
-            xycoords="axes fraction",
-            color=labels[i].colour,
-            fontsize=7.5,
-            va="center",
-            arrowprops={**_LEADER, "color": labels[i].colour},
-            annotation_clip=False,
-        )
-
-
-def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Ascending heights moved as little as it takes to lie `gap` apart, clusters around their middle, within 0 to 1."""
-    clusters: list[list[float]] = []  # each [sum of (height - offset), count]
-    for height in heights:
-        clusters.append([height, 1.0])
-        while len(clusters) > 1:
-            (low, n), (high, m) = clusters[-2:]
-            if high / m - low / n >= gap * (n + m) / 2:
-                break
-            clusters[-2:] = [[low + high, n + m]]
-    apart = [c / n + gap * (k - (n - 1) / 2) for c, n in clusters for k in range(int(n))]
-    for k in range(len(apart)):  # inside 0 to 1, as far as there is room
-        apart[k] = max(apart[k], k * gap)
-    for k in range(len(apart)):
-        apart[-1 - k] = min(apart[-1 - k], 1 - k * gap)
-    return apart
+def row_keys(near: str, *, others: bool = True, aside: bool = False) -> list[Artist]:
+    """Rows of the table in a legend: those near the best, the others, and those set aside."""
+    keys: list[Artist] = [point_key(near, INK)]
+    if others:
+        keys.append(point_key("other rows", FAINT))
+    if aside:
+        keys.append(point_key("rows set aside", FAINT, hollow=True))
+    return keys

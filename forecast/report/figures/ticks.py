@@ -10,12 +10,15 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullForm
 
 from forecast.errors import ForecastError
 
-_FEWEST = 4  # labels on an axis
+_FEWEST = 4  # labels on an axis; one less where there is little room
+_ROOMY = 8
 _PLAIN_PART = 0.3  # of a decade: how high the plain part of an axis is between 0 and where it becomes logarithmic
 
 
 def log_ticks(low: float, high: float, most: int = 8) -> list[float]:
     """Where to label a logarithmic axis from low to high: the roundest numbers of which at least four lie within.
+
+    Three are enough where `most` is small.
 
     Powers of ten (every second, third ... where there are more than `most`), else 1, 3 or 1, 2, 5 of each, else finer;
     and where the range is too short for any, even steps. Raises ForecastError unless 0 < low < high.
@@ -24,13 +27,14 @@ def log_ticks(low: float, high: float, most: int = 8) -> list[float]:
         raise ForecastError(f"a logarithmic axis from {low} to {high} cannot be labelled; give 0 < low < high.")
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     decades = [e for e in range(first, last + 1) if _inside(10.0**e, low, high)]
-    if len(decades) >= _FEWEST:
+    fewest = _FEWEST if most >= _ROOMY else _FEWEST - 1
+    if len(decades) >= fewest:
         stride = -(-len(decades) // most)
         return [10.0**e for e in decades if e % stride == 0]
     for steps in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
         every = chain.from_iterable((float(f"{s}e{e}") for s in steps) for e in range(first, last + 1))
         ticks = [x for x in every if _inside(x, low, high)]
-        if len(ticks) >= _FEWEST:
+        if len(ticks) >= fewest:
             return ticks
     ticks = []
     for bins in (6, 9):

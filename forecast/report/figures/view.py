@@ -14,6 +14,7 @@ from forecast.decide.checks import Limits, affordable
 from forecast.decide.recommend import Recommendation
 from forecast.decide.weigh import least_on_grid, weigh
 from forecast.errors import FitError
+from forecast.numbers import percent
 
 _DRAWS = 800  # enough for a band; the numbers in the tables use all
 _BUDGETS = 41
@@ -90,6 +91,23 @@ class View:
     def near(self) -> pd.Series:
         """Which fitted rows are about as good as the best that their compute bought."""
         return self.fitted["excess"] < (NEAR_FRONTIER if self.posterior.has_losses else NEAR_BEST)
+
+    @property
+    def near_words(self) -> str:
+        """Which rows `near` are, in words."""
+        if self.posterior.has_losses:
+            return f"rows within {percent(np.expm1(NEAR_FRONTIER))} of the best"
+        return f"rows within {percent(-np.expm1(-NEAR_BEST))} of the best"
+
+    @property
+    def headline_column(self) -> str:
+        """What the headline shows: return_mean, or loss without returns."""
+        return "loss" if self.path.returns is None else "return_mean"
+
+    @property
+    def unit(self) -> str:
+        """Of losses: a sample is an action where the table has returns, those of a game."""
+        return "nats per action" if self.posterior.has_returns else "nats per sample"
 
     def shown(self, log_loss: np.ndarray) -> np.ndarray:
         """What the law's log losses are in the units of `measured`."""
