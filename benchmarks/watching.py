@@ -37,7 +37,7 @@ def watched(runs: forecast.Runs, part: float) -> pd.DataFrame:
         new = forecast.fit(runs.subset(others), **SETTINGS).predict(end["params"], end["samples"], group=end["group"])
         assert new.loss is not None
         going = forecast.fit(runs.subset(others | begun), **SETTINGS)
-        ours = end_of_run(going, str(run), float(end["samples"]), group=str(end["group"]))
+        ours = end_of_run(going, str(run), float(end["samples"]), group=str(end["group"]))[:, 0]
         outcome = np.array([np.log(end["loss"])])
         row: dict[str, object] = {"run": run}
         for name, draws in (("with", ours), ("without", np.log(new.loss[:, 0]))):

@@ -68,6 +68,13 @@ def percent(part: float) -> str:
     return f"{100 * part:.0f}%" if math.isfinite(part) else "–"
 
 
+def chance(probability: float) -> str:
+    """A probability in whole percents; none is said to be certain: under 1%, over 99%."""
+    if 0.01 <= probability <= 0.99:
+        return percent(probability)
+    return "over 99%" if probability > 0.5 else "under 1%"
+
+
 def ordinal(number: int) -> str:
     """1st, 2nd, 63rd, 11th."""
     suffix = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"

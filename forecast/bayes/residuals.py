@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
@@ -43,28 +44,30 @@ class _Rows:
     """Standard deviation of a run's log loss by the posterior [n]."""
 
 
-def end_of_run(posterior: Posterior, run: str, samples: float, *, group: str | None = None) -> np.ndarray:
-    """Log loss at the end of a run after `samples`, given its checkpoints and all other rows: [S].
+def end_of_run(posterior: Posterior, run: str, samples: ArrayLike, *, group: str | None = None) -> np.ndarray:
+    """Log loss of a run after each of `samples` [T], given its checkpoints and all other rows: [S, T].
 
-    run: one of the trainings of the group, whose rows up to there are in the posterior's table.
+    run: one of the trainings of the group, whose rows up to there are in the posterior's table. The luck of a draw is
+    the same at every end.
     """
-    name = posterior.group_name(group)
+    name, ends = posterior.group_name(group), np.atleast_1d(np.asarray(samples, float))
     table = posterior.runs.group_table(name)
     own = table[table["run"] == run].sort_values("samples")
     known = _known(posterior, table, own)
-    size = float(own["params"].iloc[-1])
-    params, seen = np.append(known["params"], size), np.append(known["samples"], samples)
-    law = posterior.log_loss(params, seen, group=name, unique_samples=_distinct(posterior, known, own, samples))
-    every = _Rows(np.log(params), np.log(seen), np.append(known["run"], run), _noise(posterior, name, law))
-    rows, end = (_part(every, part) for part in (slice(None, -1), slice(-1, None)))
-    residuals = np.log(known["loss"].to_numpy(float)) - law[:, :-1]
+    size = np.full(ends.size, float(own["params"].iloc[-1]))
+    params, seen = np.append(known["params"], size), np.append(known["samples"], ends)
+    law = posterior.log_loss(params, seen, group=name, unique_samples=_distinct(posterior, known, own, ends))
+    names = np.append(known["run"].to_numpy(object), [run] * ends.size)
+    every = _Rows(np.log(params), np.log(seen), names, _noise(posterior, name, law))
+    rows, end = (_part(every, part) for part in (slice(None, -ends.size), slice(-ends.size, None)))
+    residuals = np.log(known["loss"].to_numpy(float)) - law[:, : -ends.size]
     settings = _settings(rows, np.median(residuals, axis=0))
     within = cho_factor(_covariance(settings, rows, rows) + np.diag(_own_variance(settings, rows)), lower=True)
-    between = _covariance(settings, rows, end)[:, 0]
+    between = _covariance(settings, rows, end)
     gain = cho_solve(within, between)
-    left = _covariance(settings, end, end)[0, 0] + _own_variance(settings, end)[0] - float(between @ gain)
+    left = np.diag(_covariance(settings, end, end)) + _own_variance(settings, end) - (between * gain).sum(axis=0)
     luck = np.random.default_rng([posterior.seed, 13]).standard_normal(len(law))
-    return law[:, -1] + residuals @ gain + np.sqrt(max(left, 0.0)) * luck
+    return law[:, -ends.size :] + residuals @ gain + np.sqrt(np.maximum(left, 0.0)) * luck[:, None]
 
 
 def _known(posterior: Posterior, table: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
@@ -73,15 +76,15 @@ def _known(posterior: Posterior, table: pd.DataFrame, own: pd.DataFrame) -> pd.D
     return table[(weights > 0) | (table.index == own.index[-1])]
 
 
-def _distinct(posterior: Posterior, known: pd.DataFrame, own: pd.DataFrame, samples: float) -> np.ndarray | None:
-    """Distinct samples of the rows and of the run at its end [n + 1]; None in a table that saw no sample twice.
+def _distinct(posterior: Posterior, known: pd.DataFrame, own: pd.DataFrame, ends: np.ndarray) -> np.ndarray | None:
+    """Distinct samples of the rows and of the run at its ends [n + T]; None in a table that saw no sample twice.
 
     A run that has begun to see samples again sees no new ones.
     """
     if not posterior.spec.repeats:
         return None
     last, so_far = float(own["samples"].iloc[-1]), float(distinct_samples(own).iloc[-1])
-    return np.append(distinct_samples(known), so_far if so_far < last else samples)
+    return np.append(distinct_samples(known), np.full(ends.size, so_far) if so_far < last else ends)
 
 
 def _noise(posterior: Posterior, group: str, law: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import webbrowser
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,6 +50,15 @@ def report(
     ] = None,
     outcome: Annotated[Path | None, typer.Option(help="Run table that holds the runs which carried them out.")] = None,
     unique_samples: Annotated[float | None, typer.Option(help="Distinct samples there are, as of `recommend`.")] = None,
+    next_spend: Annotated[
+        float | None, typer.Option(help="Add the runs that would teach most, as of `next`, for so many FLOPs.")
+    ] = None,
+    watch: Annotated[str | None, typer.Option(help="Add the end of this run under way, as of `watch`.")] = None,
+    watch_samples: Annotated[float | None, typer.Option(help="Samples of that whole run at its end.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Add a comparison with the recipe of this table or posterior, as of `compare`.")
+    ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace forecasts that are frozen in --out.")] = False,
     as_json: JsonOpt = False,
 ) -> None:
@@ -57,11 +67,15 @@ def report(
     With --scored and --outcome it also shows the forecast that was frozen there beside what then happened, and the
     budget is that of the forecast unless another is given.
     """
+    from forecast.cli.answers import Further
     from forecast.decide.checks import check_recommend
     from forecast.report.page import check_scored, write_report  # matplotlib is slow to import
 
     spend = spendable(flops, gpu_hours, device, mfu)
     check_folder(out)
+    further = Further(
+        options=options, spend=next_spend, run=watch, samples=watch_samples, against=against, quiet=as_json
+    )
     scores = _scores(options, runs, scored or [], outcome)
 
     def questions(table: forecast.Runs) -> list[dict[str, Any]]:
@@ -72,6 +86,7 @@ def report(
     def check(table: forecast.Runs) -> None:
         for question in questions(table):
             check_recommend(table, **question)
+            further.check(table, question)
         check_scored(scores, table, [question["group"] for question in questions(table)])
         if backtest:
             back_testing(table, seed=options.seed)
@@ -83,28 +98,32 @@ def report(
 
     posterior = options.posterior(runs, quiet=as_json, check=check)
     recommendations = [forecast.recommend(posterior, **question) for question in questions(posterior.runs)]
+    answers = {one.group: further.answers(posterior, one) for one in recommendations}
+    further_answers = [answer for of_group in answers.values() for answer in of_group]
     compared = options.compare(posterior.runs, quiet=as_json) if compare else None
     past = forecast.backtest.bundled_backtest(posterior.runs)
     if backtest:
         with terminal.progress(as_json, "back-testing", back_testing(posterior.runs, seed=options.seed)) as bar:
             past = forecast.backtest.backtest(posterior.runs, seed=options.seed, progress=bar)
-    shown: dict[str, Any] = {"comparison": compared, "backtest": past, "scores": scores}
+    shown: dict[str, Any] = {"comparison": compared, "backtest": past, "scores": scores, "answers": answers}
     terminal.say("Drawing the page.", quiet=as_json)
     page = write_report(posterior, recommendations, out, **shown, command=_typed(posterior, runs))
     for one, place in zip(recommendations, _places(out, [one.group for one in recommendations]), strict=True):
         write_whole(place, one.to_toml())
     terminal.warn(posterior, max(recommendations, key=lambda one: one.ahead).provenance, quiet=as_json)
     if as_json:
-        content = {"recommendations": recommendations, "scores": scores}
+        content = {"recommendations": recommendations, "scores": scores, "answers": further_answers}
         told = {k: [one.to_dict() for one in v] for k, v in content.items()}
         terminal.print_json({"page": str(page), **told, "notes": terminal.notes(posterior)})
         return
     for one in recommendations:
         told = [f"{one.group}:" if len(recommendations) > 1 else "", one.sentence, *one.remarks]
         terminal.out.print(" ".join(filter(None, told)))
-    for score in scores:
-        terminal.out.print(score.sentence)
-    terminal.out.print(f"The report is {page}; open it in a browser.")
+    for told in [*scores, *further_answers]:
+        terminal.out.print(told.sentence)
+    terminal.out.print(f"The report is {page}{'' if open_page else '; open it in a browser'}.")
+    if open_page:
+        webbrowser.open(page.resolve().as_uri())
 
 
 def _places(out: Path, groups: list[str]) -> list[Path]:

@@ -18,7 +18,7 @@ from forecast.decide.checks import Limits, check_recipes
 from forecast.decide.recommend import quantiles
 from forecast.decide.weigh import weigh
 from forecast.errors import ForecastError
-from forecast.numbers import digits, percent, scientific
+from forecast.numbers import chance, digits, percent, scientific
 from forecast.runs.reach import beyond
 from forecast.shown import html_frame
 
@@ -47,6 +47,9 @@ class Recipes:
     for what lies beyond."""
     curve: pd.DataFrame
     """A row a budget: `flops`, medians `a` and `b`, `probability`, quantiles `q05`, `median`, `q95` of `compute`."""
+    reached: pd.DataFrame
+    """A row for each of many budgets around: `flops`, quantiles of what A reaches (`a_q05` to `a_q95`), of what B
+    reaches (`b_q05` …), and of the compute that B needs over A's (`compute_q05` …)."""
     ahead: tuple[float, float]
     """How far the budget lies beyond the largest compute of each table, in factors of ten."""
     provenance: tuple[Provenance, Provenance]
@@ -69,7 +72,7 @@ class Recipes:
         return (
             f"For {scientific(self.flops)} FLOPs ({'; '.join(where)}) the best size of {a} is expected to reach a "
             f"{self.objective} of {reached[0]}, and that of {b} {reached[1]}. {b} is better with probability "
-            f"{_chance(self.probability)}. To reach what {a} does it needs {middle} times the compute ({low} to {high})"
+            f"{chance(self.probability)}. To reach what {a} does it needs {middle} times the compute ({low} to {high})"
             f"{self._saving}."
         )
 
@@ -127,15 +130,17 @@ def compare_recipes(
     count = max(map(len, curves))
     of_a, of_b = (c[rng.permutation(np.resize(np.arange(len(c)), count))] for c in curves)
     sign = -1.0 if asked.objective == "loss" else 1.0
-    rows, details = [], {}
-    for step in _SHOWN:
-        i = int(np.argmin(np.abs(steps - step)))
+    rows, details, reached = [], {}, []
+    for i in np.flatnonzero(np.abs(steps) <= _SHOWN[-1] + 1e-9):
         needed = np.clip(_reaching(sign * of_b, steps, sign * of_a[:, i]) - steps[i], -_AROUND, _AROUND)
+        found = {"a": quantiles(of_a[:, i]), "b": quantiles(of_b[:, i]), "compute": quantiles(10**needed)}
         better = float(np.mean(sign * of_b[:, i] > sign * of_a[:, i]))
-        compute = quantiles(10**needed)
-        rows.append((budgets[i], np.median(of_a[:, i]), np.median(of_b[:, i]), better,
-                     *(compute[q] for q in ("q05", "median", "q95"))))  # fmt: skip
-        details[float(step)] = quantiles(of_a[:, i]), quantiles(of_b[:, i]), better, compute
+        spread = {f"{what}_{name}": value for what, q in found.items() for name, value in q.items()}
+        reached.append({"flops": budgets[i], **spread})
+        if np.abs(_SHOWN - steps[i]).min() < 1e-9:
+            ends = (found["compute"][q] for q in ("q05", "median", "q95"))
+            rows.append((budgets[i], found["a"]["median"], found["b"]["median"], better, *ends))
+            details[round(float(steps[i]), 6)] = found["a"], found["b"], better, found["compute"]
     first, second, better, compute = details[0.0]
     largest = [p.largest_flops(g) for p, g in zip((a, b), asked.groups, strict=True)]
     ahead = tuple(float(np.log10(asked.flops / top)) for top in largest)
@@ -147,6 +152,7 @@ def compare_recipes(
         probability=better,
         compute=compute,
         curve=pd.DataFrame(rows, columns=["flops", "a", "b", "probability", "q05", "median", "q95"]),
+        reached=pd.DataFrame(reached),
         ahead=(ahead[0], ahead[1]),
         provenance=(a.provenance.at(ahead[0]), b.provenance.at(ahead[1])),
     )
@@ -169,12 +175,6 @@ def _frontier(posterior: Posterior, group: str, budgets: np.ndarray, objective: 
 def _reaching(rising: np.ndarray, steps: np.ndarray, goal: np.ndarray) -> np.ndarray:
     """Steps at which each rising curve [S, B] reaches its goal [S]; the ends where it does so outside."""
     return np.array([np.interp(g, curve, steps) for curve, g in zip(rising, goal, strict=True)])
-
-
-def _chance(probability: float) -> str:
-    if 0.01 <= probability <= 0.99:
-        return percent(probability)
-    return "over 99%" if probability > 0.5 else "under 1%"
 
 
 def _times(factor: float) -> str:

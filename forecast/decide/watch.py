@@ -12,9 +12,11 @@ from forecast.bayes.provenance import Provenance
 from forecast.bayes.residuals import end_of_run
 from forecast.decide.checks import check_watch
 from forecast.decide.recommend import quantiles, recommend
-from forecast.numbers import count, digits, percent, scientific
+from forecast.numbers import chance, count, digits, scientific
 from forecast.runs.reach import beyond
 from forecast.shown import html_frame
+
+_STEPS = 8  # ends that `path` tells
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,6 +55,8 @@ class Watched:
     """That the run ends with at most that loss."""
     ahead: float
     """How far its end lies beyond the largest compute of the table, in factors of ten."""
+    path: pd.DataFrame
+    """Quantiles of its loss from the last checkpoint to the end: a row for each of several `samples`."""
     provenance: Provenance
     """What the answer is based on."""
 
@@ -69,14 +73,14 @@ class Watched:
             returned = f" and a return of {_with_interval(self.returns)}"
         goal = ""
         if self.goal is not None and self.probability_of_goal is not None:
-            goal = f" It reaches a loss of {digits(self.goal)} with probability {percent(self.probability_of_goal)}."
+            goal = f" It reaches a loss of {digits(self.goal)} with probability {chance(self.probability_of_goal)}."
         return (
             f"{self.run} ({count(self.params)} parameters) has a loss of {digits(self.loss_now)} after "
             f"{count(self.samples_now)} samples. After {count(self.samples)} samples ({beyond(self.ahead)}) it is "
             f"expected to have a loss of {_with_interval(self.loss)}{returned}.{goal} {self.advice.capitalize()}: with "
             f"the {scientific(self.flops_left)} FLOPs that are left, a new run of {count(self.params_instead)} "
             f"parameters would reach {_with_interval(self.instead)}, and this run ends below it with probability "
-            f"{percent(self.probability)}."
+            f"{chance(self.probability)}."
         )
 
     def table(self) -> pd.DataFrame:
@@ -105,6 +109,7 @@ class Watched:
         )
         return {
             **{name: getattr(self, name) for name in fields},
+            "path": self.path.to_dict(orient="list"),
             "beyond_table": 10**self.ahead,
             "diagnostics": self.provenance.diagnostics,
             "sentence": self.sentence,
@@ -136,7 +141,9 @@ def watch(
     """
     of_kind("posterior", posterior, Posterior, "what forecast.fit returned")
     asked = check_watch(posterior.runs, run=run, samples=samples, flops=flops, goal=goal, group=group)
-    log_loss = end_of_run(posterior, run, asked.samples, group=asked.group)
+    on_the_way = np.geomspace(asked.samples_now, asked.samples, _STEPS + 1)[1:]
+    drawn_path = end_of_run(posterior, run, on_the_way, group=asked.group)
+    log_loss = drawn_path[:, -1]
     best = recommend(posterior, flops=asked.flops_left, group=asked.group, objective="loss")
     fresh = posterior.predict(best.params, best.samples, group=asked.group).loss
     unwatched = posterior.predict(asked.params, asked.samples, group=asked.group).loss
@@ -164,6 +171,9 @@ def watch(
         goal=goal,
         probability_of_goal=None if goal is None else float(np.mean(np.exp(log_loss) <= goal)),
         ahead=ahead,
+        path=pd.DataFrame(
+            [{"samples": d, **quantiles(np.exp(x))} for d, x in zip(on_the_way, drawn_path.T, strict=True)]
+        ),
         provenance=posterior.provenance.at(ahead),
     )
 

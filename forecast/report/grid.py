@@ -79,7 +79,7 @@ def grid(view: View, *, passes: bool) -> dict[str, Any]:
 def _optima(view: View, budgets: np.ndarray) -> list[list[list[float]]]:
     """Five quantiles of the best size and of its samples on each budget without limits, as powers of ten [2, 5, B]."""
     name, objective = view.group, view.recommendation.objective
-    weighed = [weigh(view.few, name, float(budget), objective, Limits()).optimum() for budget in budgets]
+    weighed = [weigh(view.posterior, name, float(budget), objective, Limits()).optimum() for budget in budgets]
     quantiles = np.quantile(np.array(weighed) / np.log(10), QUANTILES, axis=2)
     return np.moveaxis(quantiles, (2, 0, 1), (0, 1, 2)).round(4).tolist()
 

@@ -23,6 +23,7 @@ from forecast.numbers import count, digits, percent, plain, scientific
 from forecast.report import figures, pictures, tables
 from forecast.report.figures import View
 from forecast.report.grid import SIZES, grid
+from forecast.report.parts import Answer, part
 from forecast.runs.table import Runs, distinct_samples
 from forecast.verify.backtest import Backtest
 from forecast.verify.outcome import Score
@@ -40,17 +41,22 @@ def write_report(
     comparison: pd.DataFrame | None = None,
     backtest: Backtest | None = None,
     scores: Sequence[Score] = (),
+    answers: Mapping[str, Sequence[Answer]] | None = None,
     timings: Mapping[str, float] | None = None,
     command: str | None = None,
     replicates: int = 40,
 ) -> Path:
     """Write `index.html` and `figures/` into the folder `out`, and return the page's path.
 
-    recommendations: one a group, in the order of the page. comparison: of `forecast.compare`. backtest: of this table,
-    shown beside its forecast. scores: of forecasts that were frozen from this table, one a group at most, shown with
-    their outcomes. timings: seconds by what took them; they make two reports of equal forecasts differ. command: what
-    was typed, to be shown.
+    recommendations: one a group, in the order of the page.
+    comparison: of `forecast.compare`.
+    backtest: of this table, shown beside its forecast.
+    scores: of forecasts that were frozen from this table, one a group at most, shown with their outcomes.
+    answers: by group, what `forecast.watch`, `forecast.compare_recipes` and `forecast.next_runs` returned.
+    timings: seconds by what took them; they make two reports of equal forecasts differ.
+    command: what was typed, to be shown.
     replicates: bootstrap samples of the parametric methods, most of the time this takes; 0 for no intervals of theirs.
+
     The page needs neither the network nor the figures beside it. Raises ForecastError without recommendations, and if a
     forecast that was scored is of another table, or of a group that is not shown or has another.
     """
@@ -63,7 +69,15 @@ def write_report(
     several = len(views) > 1
     passes = not several or distinct_samples(posterior.runs.table).lt(posterior.runs.table["samples"]).any()
     sections = [
-        _section(view, names[view.group], backtest, scored.get(view.group), tile=several, passes=bool(passes))
+        _section(
+            view,
+            names[view.group],
+            backtest,
+            scored.get(view.group),
+            (answers or {}).get(view.group, ()),
+            tile=several,
+            passes=bool(passes),
+        )
         for view in views
     ]
     (out / "figures").mkdir(parents=True, exist_ok=True)
@@ -130,7 +144,14 @@ def check_scored(scores: Sequence[Score], runs: Runs, groups: Sequence[str]) -> 
 
 
 def _section(
-    view: View, slug: str, past: Backtest | None, score: Score | None, *, tile: bool, passes: bool
+    view: View,
+    slug: str,
+    past: Backtest | None,
+    score: Score | None,
+    answers: Sequence[Answer],
+    *,
+    tile: bool,
+    passes: bool,
 ) -> dict[str, Any]:
     """What the page says of one group; slug: begins the names of its figures and headings.
 
@@ -141,6 +162,7 @@ def _section(
     drawn = pictures.of_forecast(view, slug, tile=tile)
     outcomes = {} if score is None else pictures.of_outcome(view, slug, score)
     pasts = {} if past is None else pictures.of_past(view, slug, past)
+    parts = [part(answer, view.table, slug) for answer in answers]
     rec = view.recommendation
     reached = rec.returns if rec.returns is not None else rec.loss
     assert reached is not None
@@ -152,10 +174,10 @@ def _section(
         "short": f"{count(rec.params)} parameters for {view.headline_column.removesuffix('_mean')} "
         f"{digits(reached['median'])} ({digits(reached['q05'])} to {digits(reached['q95'])})",
         "reference": view.posterior.reference(view.group),
-        "pictures": {**drawn, **outcomes, **pasts},
+        "pictures": {**drawn, **outcomes, **pasts, **{k: v for one in parts for k, v in one.pictures.items()}},
         "outcomes": list(outcomes),
         "pasts": list(pasts),
-        "parts": [],
+        "parts": parts,
         "passes": passes,
         "grid": grid(view, passes=passes),
         "score": score,

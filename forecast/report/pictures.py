@@ -1,6 +1,6 @@
 """The figures of the page as it holds them: the SVG, its shape, and where the rows of the table lie in it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,40 +92,39 @@ class Picture:
 def of_forecast(view: View, slug: str, *, tile: bool) -> dict[str, Picture]:
     """The figures of a group's forecast, by name; tile: with the headline as one of several."""
     losses, rows = view.posterior.has_losses, view.table
-    seen = {"y": view.headline_column, "target": view.headline_column.removesuffix("_mean")}
-    headline = _picture(f"{slug}-headline", figures.headline(view), rows, **seen)
-    narrow = _picture(f"{slug}-headline-narrow", figures.headline(view, figures.SMALL), rows, **seen)
-    drawn = {"headline": _with(headline, narrow)}
+    seen: Mapping[str, Any] = {"y": view.headline_column, "target": view.headline_column.removesuffix("_mean")}
+    narrow = figures.headline(view, figures.SMALL)
+    drawn = {"headline": picture(f"{slug}-headline", figures.headline(view), rows, narrow=narrow, **seen)}
     if tile:
-        drawn["tile"] = _picture(f"{slug}-tile", figures.tile(view))
+        drawn["tile"] = picture(f"{slug}-tile", figures.tile(view))
     best = "minimal_loss" if losses else "best_return"
-    drawn[best] = _picture(f"{slug}-{best}", figures.frontier(view), rows, y=view.measured)
+    drawn[best] = picture(f"{slug}-{best}", figures.frontier(view), rows, y=view.measured)
     if losses and view.posterior.has_returns:
         returns = figures.return_on_loss(view)
-        drawn["return_on_loss"] = _picture(f"{slug}-return_on_loss", returns, rows, x="loss", y="return_mean")
+        drawn["return_on_loss"] = picture(f"{slug}-return_on_loss", returns, rows, x="loss", y="return_mean")
     plain: dict[str, Callable[[], Figure]] = {
         "optimum-params": lambda: figures.optimum(view, "params"),
         "optimum-samples": lambda: figures.optimum(view, "samples"),
         "isoflop": lambda: figures.isoflop(view),
         "regret": lambda: figures.regret(view),
     }
-    return drawn | {name: _picture(f"{slug}-{name}", draw()) for name, draw in plain.items()}
+    return drawn | {name: picture(f"{slug}-{name}", draw()) for name, draw in plain.items()}
 
 
 def of_outcome(view: View, slug: str, score: Score) -> dict[str, Picture]:
     """A figure for everything that was scored."""
     names = {f"outcome-{target}": target for target in figures.scored_targets(score)}
-    return {name: _picture(f"{slug}-{name}", figures.outcome(view, score, target)) for name, target in names.items()}
+    return {name: picture(f"{slug}-{name}", figures.outcome(view, score, target)) for name, target in names.items()}
 
 
 def of_past(view: View, slug: str, past: Backtest) -> dict[str, Picture]:
     """A figure for every method whose past forecasts are shown."""
     names = {f"past-{method}": method for method in figures.side_by_side(past, view.group)}
     drawn = {name: figures.past_forecasts(view, past, method) for name, method in names.items()}
-    return {name: _picture(f"{slug}-{name}", figure) for name, figure in drawn.items()}
+    return {name: picture(f"{slug}-{name}", figure) for name, figure in drawn.items()}
 
 
-def _picture(
+def picture(
     name: str,
     figure: Figure,
     rows: pd.DataFrame | None = None,
@@ -133,20 +132,17 @@ def _picture(
     x: str = "flops",
     y: str = "",
     target: str | None = None,
+    narrow: Figure | None = None,
 ) -> Picture:
+    """A figure for the page; rows: those that are drawn in its first axes, at their columns x and y."""
     width, height = figure.get_size_inches()
-    places = None
-    if rows is not None:
-        places = pd.DataFrame({"x": rows[x], "y": rows[y]}).dropna()
+    seen: Mapping[str, Any] = {"x": x, "y": y, "target": target}
     return Picture(
         name=name,
         svg=figures.svg(figure),
         size=(float(width), float(height)),
         axes=figure.axes[0],
-        rows=places,
+        rows=None if rows is None else pd.DataFrame({"x": rows[x], "y": rows[y]}).dropna(),
         target=target,
+        narrow=None if narrow is None else picture(f"{name}-narrow", narrow, rows, **seen),
     )
-
-
-def _with(picture: Picture, narrow: Picture) -> Picture:
-    return Picture(**{**vars(picture), "narrow": narrow})

@@ -65,7 +65,7 @@ def draw_past(
     within = percent(np.expm1(limit)) if measured == "loss" else percent(-np.expm1(-limit))
     cuts = [line_key(f"from below {power(float(f'{c:.2g}'))}", of, linewidth=1.4) for c, of in zip(
         shown, colours, strict=True)]  # fmt: skip
-    return [*cuts, *row_keys(f"rows within {within} of the best")]
+    return [*cuts, *row_keys(f"within {within} of the best")]
 
 
 def _band(axes: Axes, path: pd.DataFrame, colour: tuple[float, ...]) -> None:

@@ -140,7 +140,7 @@ def draw_frontier(axes: Axes, view: View) -> list[Artist]:
     """The picture of `frontier` in these axes; the keys of its legend."""
     flops = view.frontier.flops
     q = fan(axes, flops, view.frontier.best)
-    keys = [*band_keys(of=", this forecast")]
+    keys = [*band_keys()]
     for name, fit in view.fits.items():
         axes.plot(flops, view.line(fit), color=METHOD_COLOURS[name], linewidth=1.2, zorder=2.5)
         keys.append(line_key(SHORT_NAMES[name], METHOD_COLOURS[name], linewidth=1.2))

@@ -42,7 +42,7 @@ def optimum(view: View, column: str) -> Figure:
 def draw_optimum(axes: Axes, view: View, column: str) -> list[Artist]:
     """The picture of `optimum` in these axes; the keys of its legend."""
     q = fan(axes, view.frontier.flops, getattr(view.frontier, column))
-    keys = [*band_keys(of=", this forecast")]
+    keys = [*band_keys()]
     for name, fit in view.fits.items():
         line = fit.optimal(view.frontier.flops)[list(OF).index(column)]
         axes.plot(view.frontier.flops, line, color=METHOD_COLOURS[name], linewidth=1.2, zorder=2.5)

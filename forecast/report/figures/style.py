@@ -127,10 +127,10 @@ def point_key(label: str, colour: Any, *, marker: str = "o", size: float = 4.5, 
     return Line2D([], [], linestyle="none", marker=marker, markersize=size, color=colour, mfc=face, label=label)
 
 
-def band_keys(colour: Any = FORECAST, of: str = "") -> list[Artist]:
+def band_keys(colour: Any = FORECAST) -> list[Artist]:
     """A median with its two intervals, in a legend."""
     return [
-        line_key(f"median{of}", colour),
+        line_key("median", colour),
         Patch(color=colour, alpha=0.44, linewidth=0, label="50% interval"),
         Patch(color=colour, alpha=0.16, linewidth=0, label="90% interval"),
     ]

@@ -96,8 +96,8 @@ class View:
     def near_words(self) -> str:
         """Which rows `near` are, in words."""
         if self.posterior.has_losses:
-            return f"rows within {percent(np.expm1(NEAR_FRONTIER))} of the best"
-        return f"rows within {percent(-np.expm1(-NEAR_BEST))} of the best"
+            return f"within {percent(np.expm1(NEAR_FRONTIER))} of the best"
+        return f"within {percent(-np.expm1(-NEAR_BEST))} of the best"
 
     @property
     def headline_column(self) -> str:

@@ -36,7 +36,7 @@ def outcomes(posterior, table):
     for run, own in table[table["run"].str.endswith("-0")].groupby("run"):
         end = own.sort_values("samples").iloc[-1]
         new = np.log(posterior.predict(end["params"], end["samples"]).loss[:, 0])
-        yield end_of_run(posterior, run, end["samples"]), new, np.log(end["loss"])
+        yield end_of_run(posterior, run, end["samples"])[:, 0], new, np.log(end["loss"])
 
 
 def test_a_run_that_lies_off_the_law_ends_off_the_law(under_way):
