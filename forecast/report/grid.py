@@ -23,16 +23,19 @@ SIZES = 17
 _REACH = 30.0  # factor that they reach either way
 _PASSES = (1.0, 2.0, 4.0, 8.0, 16.0, 40.0)
 _LEVELS = 65535
-_LEAST_RETURN = 1e-3  # of the highest, from which returns are held as logarithms
+_SMALL = 1e-4  # of the largest, below which numbers are held to the same digits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Packed:
-    """Numbers as two bytes each, in base64: evenly spaced from `low` to `high`, of the logarithm where `log`."""
+    """Numbers x as asinh(x / scale), two bytes each, in base64: evenly spaced from `low` to `high`.
 
+    That is their logarithm but for what is small beside the scale, so that returns may be zero or negative.
+    """
+
+    scale: float
     low: float
     high: float
-    log: bool
     data: str
 
 
@@ -106,8 +109,8 @@ def _at(
 
 
 def _packed(values: np.ndarray) -> Packed:
-    log = bool((values > 0).all() and values.min() > _LEAST_RETURN * values.max())
-    held = np.log(values) if log else values
+    scale = _SMALL * float(np.abs(values).max())
+    held = np.arcsinh(values / scale)
     low, high = float(held.min()), float(held.max())
     levels = np.round((held - low) / max(high - low, 1e-300) * _LEVELS).astype("<u2")
-    return Packed(low=low, high=high, log=log, data=base64.b64encode(levels.tobytes()).decode())
+    return Packed(scale=scale, low=low, high=high, data=base64.b64encode(levels.tobytes()).decode())

@@ -18,7 +18,7 @@
   const digits = (x) => {
     if (x === 0) return "0";
     const exponent = Math.floor(Math.log10(Math.abs(Number(x.toPrecision(3)))));
-    const places = Math.max(2 - exponent, 0);
+    const places = clamp(2 - exponent, 0, 20);
     const rounded = Number(x.toPrecision(3));
     return rounded.toLocaleString("en", { minimumFractionDigits: places, maximumFractionDigits: places })
       .replace("-", "−");
@@ -36,10 +36,10 @@
   };
 
   // The grid of quantiles (forecast/report/grid.py).
-  const unpack = ({ low, high, log, data }) => {
+  const unpack = ({ scale, low, high, data }) => {
     const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
     const levels = new Uint16Array(bytes.buffer);
-    return { log, values: Float64Array.from(levels, (v) => low + ((high - low) * v) / 65535) };
+    return { scale, values: Float64Array.from(levels, (v) => low + ((high - low) * v) / 65535) };
   };
   class Grid {
     constructor(content) {
@@ -56,7 +56,7 @@
       return [i, clamp((x - of[i]) / (of[i + 1] - of[i]), 0, 1)];
     }
     /** Numbers of the grid between its nodes: cubic along sizes, straight along budgets and the log of passes. */
-    read({ values, log }, block, blocks, logFlops, logParams, passes) {
+    read({ values, scale }, block, blocks, logFlops, logParams, passes) {
       const sizes = this.sizeCount, [b, tb] = Grid.place(logFlops, this.budgets);
       const levels = this.passes.map(Math.log), [p, tp] = levels.length > 1 ? Grid.place(Math.log(passes), levels) : [0, 0];
       const along = (pass, budget) => {
@@ -69,7 +69,7 @@
       };
       const at = (pass) => (1 - tb) * along(pass, b) + (tb > 0 ? tb * along(pass, b + 1) : 0);
       const x = tp > 0 ? (1 - tp) * at(p) + tp * at(p + 1) : at(p);
-      return log ? Math.exp(x) : x;
+      return scale * Math.sinh(x);
     }
     /** A run of a size: samples, FLOPs, passes, and what decides. Null outside the grid. */
     run(flops, params, limits) {

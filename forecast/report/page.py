@@ -201,8 +201,11 @@ def _held(runs: Runs, sections: Sequence[dict[str, Any]]) -> Markup:
     rows = None
     if len(table) <= _ROWS_HELD:
         shown = [c for c in table.columns if c not in _LONG and table[c].notna().any()]
-        cells = json.loads(table[shown].to_json(orient="values", double_precision=10))
-        rows = {"columns": ["row", *shown], "data": [[int(i), *c] for i, c in zip(table.index, cells, strict=True)]}
+        cells = json.loads(table[shown].to_json(orient="values", double_precision=15))
+        rows = {
+            "columns": ["row", *shown],
+            "data": [[int(i), *map(_short, c)] for i, c in zip(table.index, cells, strict=True)],
+        }
     places = {
         f"{s['slug']}-{name}": picture.places(table.index)
         for s in sections
@@ -213,6 +216,13 @@ def _held(runs: Runs, sections: Sequence[dict[str, Any]]) -> Markup:
     head = sections[0]["recommended"].head
     content = {"grids": grids, "sizes": SIZES, "head": head, "rows": rows, "pictures": places}
     return Markup(json.dumps(content, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"))
+
+
+def _short(cell: Any) -> Any:
+    """A number to nine digits, whole where it is."""
+    if not isinstance(cell, float):
+        return cell
+    return int(cell) if cell.is_integer() else float(f"{cell:.9g}")
 
 
 def _file(name: str) -> str:

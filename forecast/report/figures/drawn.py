@@ -39,6 +39,7 @@ _FONTS = "'DejaVu Sans', Verdana, system-ui, sans-serif"
 _SVG, _LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _DIGITS = re.compile(r"(\.\d)\d+")
 _DISC = re.compile(r"M 0 ([\d.]+) ?\s*C")
+_TICK = f"stroke: {RULE}"
 _KEPT = {"d", "x", "y", "transform"}  # attributes with coordinates
 
 
@@ -52,24 +53,27 @@ def svg(figure: Figure) -> bytes:
         root.remove(metadata)
     for group in list(root.iter(f"{{{_SVG}}}g")):
         _join_dots(group)
-    named = {link.removeprefix("#") for one in root.iter() if (link := one.get(f"{{{_LINK}}}href"))}
+    drawn = {f"#{path.get('id')}" for path in root.iter(f"{{{_SVG}}}path") if path.get("style")}
     for one in root.iter():
-        _shorten(one, named)
+        _shorten(one)
+        if one.get(f"{{{_LINK}}}href") in drawn and _TICK in one.get("style", ""):
+            del one.attrib["style"]  # the path that is used says it
     style = root.find(f"{{{_SVG}}}defs/{{{_SVG}}}style")
     assert style is not None
-    style.text = f"{style.text}{_dark()}"
+    style.text = f"{style.text}text{{font-family:{_FONTS}}}{_dark()}"
     return re.sub(r">\s+<", "><", ElementTree.tostring(root, encoding="unicode")).encode()
 
 
-def _shorten(one: ElementTree.Element, named: set[str]) -> None:
-    """Round coordinates, drop what nothing refers to, and name fonts that other machines have."""
+def _shorten(one: ElementTree.Element) -> None:
+    """Round coordinates, and drop names and styles that change nothing."""
     for name in _KEPT & set(one.attrib):
         one.set(name, " ".join(_DIGITS.sub(r"\1", one.attrib[name]).split()))
     if one.tag.endswith("}g"):
         one.attrib.pop("id", None)
-    style = one.get("style", "")
-    if "DejaVu Sans" in style:
-        one.set("style", style.replace("'DejaVu Sans'", _FONTS))
+    if one.get("transform", "").startswith("rotate(-0 "):
+        del one.attrib["transform"]
+    if style := one.get("style"):
+        one.set("style", style.replace("font-family: 'DejaVu Sans'; ", "").replace("text-anchor: start; ", ""))
 
 
 def _join_dots(group: ElementTree.Element) -> None:

@@ -97,7 +97,7 @@ def _profile(axes: Axes, view: View, budget: float, colour: ColorType, *, ahead:
     nearest = view.frontier.flops[i]
     if view.posterior.has_losses:
         best = float(np.median(view.frontier.params[:, i])) * (budget / nearest) ** 0.5
-        sizes = np.geomspace(best / _REACH, min(best * _REACH, max(best, _span(view)[1])), 81)
+        sizes = np.geomspace(best / _REACH, min(best * _REACH, max(best, _span(view)[1])), 49)
     else:
         sizes = np.geomspace(*_span(view), 81)
     samples = budget / view.few.cost[view.group](sizes)

@@ -1,12 +1,19 @@
 """Figures: what they draw is what the forecast says, on axes and with ticks and labels that can be read."""
 
+from itertools import combinations, pairwise
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import forecast
 from forecast.report import figures
+from forecast.report.figures import drawn, style
 from forecast.report.figures.returns import return_axis
-from forecast.report.figures.style import blank, spread
+from forecast.report.figures.style import SMALL, paint
 from forecast.report.figures.ticks import log_ticks
 
 
@@ -16,9 +23,9 @@ def view(posterior: forecast.Posterior, recommendation: forecast.Recommendation)
 
 
 def test_outcomes_and_frozen_intervals_are_drawn_in_place(view: figures.View, score: forecast.Score) -> None:
-    figure = figures.outcome(view, score)
-    assert len(figure.axes) == 2
-    for axes, target in zip(figure.axes, ("loss", "return"), strict=True):
+    assert figures.scored_targets(score) == ["loss", "return"]
+    for target in ("loss", "return"):
+        (axes,) = figures.outcome(view, score, target).axes
         stars = [line.get_xydata().tolist() for line in axes.lines if line.get_marker() == "*"]
         wanted = [[o.flops, s.outcome] for o in score.outcomes for s in o.scores if s.target == target]
         assert [s[0] for s in stars] == wanted
@@ -54,7 +61,7 @@ def test_headline_marks_the_recommendation(view: figures.View) -> None:
     axes = figures.headline(view).axes[0]
     returns = view.recommendation.returns
     assert returns is not None
-    marked = [line.get_xydata().tolist() for line in axes.lines if line.get_marker() == "D"]
+    marked = [line.get_xydata().tolist() for line in axes.lines if line.get_marker() == "_"]
     assert marked == [[[view.recommendation.flops, returns["median"]]]]
 
 
@@ -117,8 +124,11 @@ def test_log_ticks_are_few_and_inside() -> None:
     ],
 )
 def test_axis_of_returns_shows_each_row(seen: list[float], scale: str) -> None:
-    _, (axes,) = blank(height=3.0)
-    return_axis(axes, np.array(seen), np.array([0.3, 400.0]))
+    def draw(axes: Axes) -> list[Artist]:
+        return_axis(axes, np.array(seen), np.array([0.3, 400.0]))
+        return []
+
+    (axes,) = paint(SMALL, draw).axes
     assert axes.get_yscale() == scale
     low, high = axes.get_ylim()
     assert low < min(seen)
@@ -131,7 +141,54 @@ def test_axis_of_returns_shows_each_row(seen: list[float], scale: str) -> None:
         assert (heights[1] - heights[0]) / (heights[2] - heights[0]) < 0.25
 
 
-def test_labels_are_spread_apart_and_kept_inside() -> None:
-    assert spread([0.2, 0.6], 0.1) == pytest.approx([0.2, 0.6])
-    assert spread([0.5, 0.5, 0.5], 0.1) == pytest.approx([0.4, 0.5, 0.6])
-    assert spread([0.0, 0.0, 0.9, 1.0, 1.0], 0.1) == pytest.approx([0.0, 0.1, 0.8, 0.9, 1.0])
+SHOWN = {
+    "headline": lambda view: figures.headline(view),
+    "narrow": lambda view: figures.headline(view, figures.SMALL),
+    "tile": figures.tile,
+    "isoflop": figures.isoflop,
+    "frontier": figures.frontier,
+    "optimum": lambda view: figures.optimum(view, "params"),
+    "returns": figures.return_on_loss,
+    "regret": figures.regret,
+}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_nothing_in_a_figure_is_cut_off_or_hidden(view: figures.View, name: str) -> None:
+    figure = SHOWN[name](view)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    whole = figure.bbox
+    for legend in figure.legends:
+        for text in legend.get_texts():
+            box = text.get_window_extent(canvas.get_renderer())
+            assert box.x1 <= whole.x1 + 1, text.get_text()
+            assert box.y0 >= whole.y0 - 1, text.get_text()
+        boxes = [text.get_window_extent(canvas.get_renderer()) for text in legend.get_texts()]
+        assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+    for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+        boxes = [label.get_window_extent(canvas.get_renderer()) for label in axis.get_ticklabels() if label.get_text()]
+        assert not any(a.overlaps(b) for a, b in pairwise(boxes)), [label.get_text() for label in axis.get_ticklabels()]
+
+
+def test_svg_joins_points_and_keeps_each(view: figures.View) -> None:
+    text = figures.svg(figures.headline(view)).decode()
+    root = ElementTree.fromstring(text)
+    paths = [path.get("d", "") for path in root.iter("{http://www.w3.org/2000/svg}path")]
+    near = int(view.near.sum())
+    played = view.table["return_mean"].notna()
+    assert sum(d.count("h0") for d in paths) >= int((played & view.table["aside"].isna()).sum()) >= near
+    assert text.count("<use") < 60  # ticks and keys; a point has no element of its own
+    assert "prefers-color-scheme:dark" in text
+    assert "<text" in text
+
+
+@pytest.mark.parametrize("colour", [style.INK, style.QUIET, style.FORECAST, style.CHOSEN, style.OUTCOME])
+def test_colours_of_words_and_lines_can_be_seen_in_the_dark(colour: str) -> None:
+    def light(of: str) -> float:
+        parts = [int(of[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    assert (light(drawn._DARK[colour]) + 0.05) / (light(drawn._DARK["#ffffff"]) + 0.05) > 4.5
+    assert 1.05 / (light(colour) + 0.05) > 3
