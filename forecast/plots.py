@@ -27,8 +27,12 @@ from matplotlib.axes import Axes
 
 from forecast.arguments import of_kind, one_of
 from forecast.bayes.posterior import Posterior
+from forecast.decide.next_runs import Plan
+from forecast.decide.recipes import Recipes
 from forecast.decide.recommend import Recommendation, recommend
+from forecast.decide.watch import Watched
 from forecast.errors import ForecastError
+from forecast.report.figures.asked import draw_plan, draw_reached, draw_saved, draw_watched
 from forecast.report.figures.backtest import draw_past, drawn_methods
 from forecast.report.figures.losses import draw_frontier, draw_isoflop
 from forecast.report.figures.optimum import OF, draw_optimum, draw_regret
@@ -41,7 +45,19 @@ from forecast.runs.table import Runs
 from forecast.verify.outcome import Score
 from forecast.verify.scores import Backtest
 
-__all__ = ["backtest", "frontier", "headline", "isoflop", "optimum", "outcome", "regret", "return_on_loss"]
+__all__ = [
+    "backtest",
+    "frontier",
+    "headline",
+    "isoflop",
+    "optimum",
+    "outcome",
+    "plan",
+    "recipes",
+    "regret",
+    "return_on_loss",
+    "watched",
+]
 _TEN = 10  # times the largest compute of the table: the budget that is shown where none is named
 
 
@@ -177,6 +193,39 @@ def backtest(
     axes = _axes(ax)
     _keyed(axes, draw_past(axes, table, runs.frontier_excess(), found, name, method))
     axes.set_ylabel("loss (nats)" if "loss" in table else "return")
+    return axes
+
+
+@house_style
+def watched(posterior: Posterior, found: Watched, *, ax: Axes | None = None) -> Axes:
+    """The losses of a run under way and its forecast to the end; found: what `forecast.watch` returned."""
+    of_kind("posterior", posterior, Posterior, "what forecast.fit returned")
+    of_kind("found", found, Watched, "what forecast.watch returned")
+    axes = _axes(ax)
+    _keyed(axes, draw_watched(axes, posterior.runs.group_table(found.group), found))
+    return axes
+
+
+@house_style
+def recipes(found: Recipes, *, of: str = "reached", ax: Axes | None = None) -> Axes:
+    """What each recipe reaches against compute (of="reached"), or the compute that B needs over A's (of="saved").
+
+    found: what `forecast.compare_recipes` returned.
+    """
+    of_kind("found", found, Recipes, "what forecast.compare_recipes returned")
+    one_of("of", of, ("reached", "saved"))
+    axes = _axes(ax)
+    _keyed(axes, draw_reached(axes, found) if of == "reached" else draw_saved(axes, found))
+    return axes
+
+
+@house_style
+def plan(posterior: Posterior, found: Plan, *, ax: Axes | None = None) -> Axes:
+    """Sizes and budgets of the runs to make among those of the table; found: what `forecast.next_runs` returned."""
+    of_kind("posterior", posterior, Posterior, "what forecast.fit returned")
+    of_kind("found", found, Plan, "what forecast.next_runs returned")
+    axes = _axes(ax)
+    _keyed(axes, draw_plan(axes, posterior.runs.group_table(found.group), found))
     return axes
 
 

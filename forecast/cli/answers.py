@@ -86,4 +86,4 @@ class Further:
                 f"{other.source} has the groups {', '.join(other.groups)}, none of which is called {group}; compare "
                 "them with `forecast compare`."
             )
-        return other.groups[0]
+        return next(iter(other.groups))

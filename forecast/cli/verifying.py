@@ -115,5 +115,7 @@ def _draw_past(runs: "forecast.Runs", result: Any, out: Path) -> None:
 
     names = file_names(runs.groups)
     for group in runs.groups:
-        figure = figures.past_forecasts(runs.group_table(group), runs.frontier_excess(), result, group)
-        write_whole(out / f"{names[group]}.png", figures.png(figure))
+        shown = runs.group_table(group), runs.frontier_excess(), result, group
+        for method in figures.side_by_side(result, group):
+            figure = figures.past_forecasts(*shown, method, figures.WIDE)
+            write_whole(out / f"{names[group]}-{method}.png", figures.png(figure))

@@ -120,7 +120,8 @@ def of_outcome(view: View, slug: str, score: Score) -> dict[str, Picture]:
 def of_past(view: View, slug: str, past: Backtest) -> dict[str, Picture]:
     """A figure for every method whose past forecasts are shown."""
     names = {f"past-{method}": method for method in figures.side_by_side(past, view.group)}
-    drawn = {name: figures.past_forecasts(view, past, method) for name, method in names.items()}
+    shown = view.table, view.table["excess"], past, view.group
+    drawn = {name: figures.past_forecasts(*shown, method) for name, method in names.items()}
     return {name: picture(f"{slug}-{name}", figure) for name, figure in drawn.items()}
 
 

@@ -8,24 +8,29 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from forecast.numbers import percent, plain, power
-from forecast.report.figures.style import FAINT, INK, METHOD_NAMES, SMALL, bands, line_key, paint, row_keys
+from forecast.report.figures.style import FAINT, INK, METHOD_NAMES, SMALL, Size, bands, line_key, paint, row_keys
 from forecast.report.figures.ticks import label_log
-from forecast.report.figures.view import View
+from forecast.report.figures.view import unit_of_loss
 from forecast.verify.backtest import NAMES, NEAR, NEAR_RETURN, Backtest
 
 _SHOWN = 4  # cut-offs, spread over those there are
 _SIDE_BY_SIDE = ("ours", "power_law")
 
 
-def past_forecasts(view: View, backtest: Backtest, method: str) -> Figure:
-    """Bands of least loss that one method forecast at a few cut-offs, over all rows of a group."""
+def past_forecasts(
+    table: pd.DataFrame, excess: pd.Series, backtest: Backtest, group: str, method: str, size: Size = SMALL
+) -> Figure:
+    """Bands of least loss that one method forecast at a few cut-offs, over all rows of a group.
+
+    table: the group's rows; excess: their log loss above the best that the same compute bought.
+    """
 
     def draw(axes: Axes) -> list[Artist]:
-        keys = draw_past(axes, view.table, view.table["excess"], backtest, view.group, method)
-        axes.set_ylabel(f"loss ({view.unit})" if view.posterior.has_losses else "return")
+        keys = draw_past(axes, table, excess, backtest, group, method)
+        axes.set_ylabel(f"loss ({unit_of_loss('return_mean' in table)})" if "loss" in table else "return")
         return keys
 
-    return paint(SMALL, draw)
+    return paint(size, draw)
 
 
 def side_by_side(backtest: Backtest, group: str) -> list[str]:

@@ -101,9 +101,9 @@ def house_style(draw: Callable[Inputs, Drawn]) -> Callable[Inputs, Drawn]:
 
 def in_style(letters: float) -> AbstractContextManager[None]:
     """The house style with letters of so many points; the words `small` and `x-small` are relative to them."""
-    sizes = {name: letters for name in ("font.size", "axes.labelsize", "axes.titlesize")}
-    ticks = {name: 0.94 * letters for name in ("xtick.labelsize", "ytick.labelsize", "legend.fontsize")}
-    return rc_context({**_STYLE, **sizes, **ticks})
+    sizes: Any = {name: letters for name in ("font.size", "axes.labelsize", "axes.titlesize")}
+    ticks: Any = {name: 0.94 * letters for name in ("xtick.labelsize", "ytick.labelsize", "legend.fontsize")}
+    return rc_context(_STYLE | sizes | ticks)
 
 
 def paint(size: Size, draw: Callable[[Axes], Sequence[Artist]]) -> Figure:

@@ -106,8 +106,8 @@ class View:
 
     @property
     def unit(self) -> str:
-        """Of losses: a sample is an action where the table has returns, those of a game."""
-        return "nats per action" if self.posterior.has_returns else "nats per sample"
+        """Of losses."""
+        return unit_of_loss(self.posterior.has_returns)
 
     def shown(self, log_loss: np.ndarray) -> np.ndarray:
         """What the law's log losses are in the units of `measured`."""
@@ -126,6 +126,11 @@ class View:
     def fits(self) -> dict[str, ClassicalFit | ReturnFrontier]:
         """The classical methods that gave an answer."""
         return {name: fit for name, fit in self.methods.items() if not isinstance(fit, str)}
+
+
+def unit_of_loss(of_a_game: bool) -> str:
+    """A sample is an action in the tables of games, which have returns."""
+    return "nats per action" if of_a_game else "nats per sample"
 
 
 def look(posterior: Posterior, recommendation: Recommendation, *, replicates: int = 0) -> View:

@@ -1,5 +1,7 @@
 """Public plots: each draws into the axes it is given and returns them, and what it draws is what the report shows."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -32,6 +34,14 @@ def found(posterior: forecast.Posterior) -> Backtest:
 @pytest.fixture(scope="module")
 def view(posterior: forecast.Posterior, recommendation: forecast.Recommendation) -> figures.View:
     return figures.look(posterior, recommendation)
+
+
+@pytest.fixture(scope="module")
+def better(posterior: forecast.Posterior) -> forecast.Posterior:
+    """The same recipe with lower losses."""
+    level = posterior.draws["level_shift@0"] - 1.0
+    runs = replace(posterior.runs, source="better.csv")
+    return replace(posterior, runs=runs, draws={**posterior.draws, "level_shift@0": level})
 
 
 def drawn(axes: Axes) -> list[list[list[float]]]:
@@ -73,8 +83,8 @@ def test_outcome_and_backtest_are_drawn(posterior: forecast.Posterior, score: fo
     assert [line.get_ydata()[0] for line in axes.lines if line.get_marker() == "*"] == [5000.0, 5000.0]
     axes = plots.backtest(found, "nethack-transformer", method="power_law")
     assert axes.get_ylabel().startswith("loss")
-    view = figures.look(posterior, forecast.recommend(posterior, flops=1e19))
-    assert drawn(axes) == drawn(figures.past_forecasts(view, found, "power_law").axes[0])
+    table, excess = posterior.runs.group_table("all"), posterior.runs.frontier_excess()
+    assert drawn(axes) == drawn(figures.past_forecasts(table, excess, found, "all", "power_law").axes[0])
 
 
 def test_a_plot_names_what_it_draws(posterior: forecast.Posterior) -> None:
@@ -112,3 +122,27 @@ def test_every_public_plot_says_what_it_takes() -> None:
         function = getattr(plots, name)
         assert function.__doc__
         assert "ax" in function.__wrapped__.__code__.co_varnames
+
+
+def test_answers_to_further_questions_are_drawn(posterior: forecast.Posterior) -> None:
+    watched = forecast.watch(posterior, run="z8l5ifb2", samples=3e9)
+    axes = plots.watched(posterior, watched)
+    assert axes.lines[1].get_ydata()[-1] == pytest.approx(watched.loss["median"])
+    assert axes.lines[1].get_xdata()[-1] == pytest.approx(3e9)
+    plan = forecast.next_runs(posterior, target_flops=1e19, spend=1e18)
+    offsets = plots.plan(posterior, plan).collections[-1].get_offsets().tolist()
+    assert offsets == plan.runs[["flops", "params"]].to_numpy().tolist()
+    for wrong in (lambda: plots.watched(posterior, plan), lambda: plots.plan(posterior, watched)):
+        with pytest.raises(ForecastError, match="found is a"):
+            wrong()
+
+
+def test_two_recipes_are_drawn(posterior: forecast.Posterior, better: forecast.Posterior) -> None:
+    found = forecast.compare_recipes(posterior, better)
+    medians = plots.recipes(found).lines[1].get_ydata()
+    at = int(np.argmin(abs(np.log(found.reached["flops"] / found.flops))))
+    assert medians[at] == pytest.approx(found.values[1]["median"])
+    saved = plots.recipes(found, of="saved").lines[0].get_ydata()
+    assert saved[at] == pytest.approx(found.compute["median"])
+    with pytest.raises(ForecastError, match="of 'more' does not exist"):
+        plots.recipes(found, of="more")

@@ -251,4 +251,4 @@ def test_report_and_command_show_that_backtest(past, posterior, runs, run, tmp_p
     code, out, _ = run("backtest", source, "--cutoffs", "1", "--method", "ours", "--json", "--out", tmp_path / "out")
     assert code == 0
     assert {s["target"] for s in json.loads(out)["scores"]} == {"return"}
-    assert (tmp_path / "out" / "all.png").is_file()
+    assert (tmp_path / "out" / "all-ours.png").is_file()
