@@ -4,14 +4,14 @@ import pandas as pd
 import pytest
 
 import backtest
-from readme import block, replace_block
+from documents import block, replace_block
 
 
 def test_the_readme_quotes_the_bundled_back_tests():
     """All methods but the one that the package does not hold, which only a whole run of the benchmark computes."""
     scores = pd.concat([backtest.bundled(name).scores() for name in backtest.TABLES])
     quoted = block("backtest")
-    assert quoted == backtest.readme_table(scores, quoted)
+    assert quoted == backtest.docs_table(scores, quoted)
     assert quoted.count("\n") == 1 + len(backtest.NAMES)
 
 
