@@ -13,6 +13,7 @@ version = release = version("game-scaling")
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "plain_docstrings", "formulas"]
 exclude_patterns = ["extensions"]
+smartquotes = False  # docstrings quote code
 html_theme = "furo"
 html_title = "Game scaling"
 html_copy_source = html_show_sourcelink = html_show_copyright = False

@@ -24,7 +24,7 @@ GROUP = "nethack-lstm"
 FRAMES = 1_024
 """Of an update: samples come in multiples of it."""
 _FARTHEST = 5.0  # a size is measured at budgets whose best size lies within this factor of it
-_NOISE, _SHARED = 0.006, 0.6  # of log loss; the part of it that a run's next checkpoint keeps
+_NOISE, _SHARED = 0.02, 0.6  # of log loss; the part of it that a run's next checkpoint keeps
 _SPREAD, _OF_AN_EPISODE = 0.06, 0.9  # of log return between runs; of an episode, over the mean
 _EPISODES = 200
 _SEED = 2

@@ -191,7 +191,7 @@ def test_the_example_follows_its_planted_law():
     table = runs.table
     assert (len(table), runs.summary()["sizes"], runs.summary()["runs"]) == (48, 13, 13)
     true = [planted.loss(n, d) for n, d in zip(table["params"], table["samples"], strict=True)]
-    assert np.abs(np.log(table["loss"] / true)).max() < 0.03
+    assert np.abs(np.log(table["loss"] / true)).max() < 0.08
     np.testing.assert_allclose(table["flops"], table["samples"] * planted.cost_of_a_sample(table["params"]), rtol=1e-5)
 
 
