@@ -16,8 +16,10 @@ All raise ForecastError for arguments of a wrong type and for what the table doe
 """
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from types import NoneType
+from typing import ParamSpec
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -41,9 +43,26 @@ from forecast.verify.scores import Backtest
 
 __all__ = ["backtest", "frontier", "headline", "isoflop", "optimum", "outcome", "regret", "return_on_loss"]
 _TEN = 10  # times the largest compute of the table: the budget that is shown where none is named
+Inputs = ParamSpec("Inputs")
 
 
-@house_style
+def _plot(draw: Callable[Inputs, Axes]) -> Callable[Inputs, Axes]:
+    """Draw in the house style.
+
+    matplotlib loads its backend first. Loaded inside the style's context, a notebook's would lose that it is
+    interactive, and no later figure would be shown.
+    """
+    styled = house_style(draw)
+
+    @functools.wraps(draw)
+    def plot(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Axes:
+        plt.draw_if_interactive()
+        return styled(*args, **kwargs)
+
+    return plot
+
+
+@_plot
 def headline(
     posterior: Posterior,
     *,
@@ -57,7 +76,7 @@ def headline(
     return axes
 
 
-@house_style
+@_plot
 def isoflop(
     posterior: Posterior,
     *,
@@ -71,7 +90,7 @@ def isoflop(
     return axes
 
 
-@house_style
+@_plot
 def frontier(
     posterior: Posterior,
     *,
@@ -85,7 +104,7 @@ def frontier(
     return axes
 
 
-@house_style
+@_plot
 def optimum(
     posterior: Posterior,
     *,
@@ -101,7 +120,7 @@ def optimum(
     return axes
 
 
-@house_style
+@_plot
 def regret(
     posterior: Posterior,
     *,
@@ -115,7 +134,7 @@ def regret(
     return axes
 
 
-@house_style
+@_plot
 def return_on_loss(
     posterior: Posterior,
     *,
@@ -133,7 +152,7 @@ def return_on_loss(
     return axes
 
 
-@house_style
+@_plot
 def outcome(posterior: Posterior, score: Score, *, target: str | None = None, ax: Axes | None = None) -> Axes:
     """A frozen forecast and what then happened, over the forecast of the posterior.
 
@@ -151,7 +170,7 @@ def outcome(posterior: Posterior, score: Score, *, target: str | None = None, ax
     return axes
 
 
-@house_style
+@_plot
 def backtest(
     found: Backtest,
     runs: Runs | str | Path | pd.DataFrame,

@@ -1,5 +1,10 @@
 """Public plots: each draws into the axes it is given and returns them, and what it draws is what the report shows."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -11,6 +16,8 @@ from forecast import plots
 from forecast.errors import ForecastError
 from forecast.report import figures
 from forecast.verify.scores import Backtest, bundled_backtest
+
+ROOT = Path(__file__).parents[3]
 
 OF_POSTERIOR = ("frontier", "headline", "isoflop", "optimum", "regret", "return_on_loss")
 
@@ -113,3 +120,20 @@ def test_every_public_plot_says_what_it_takes() -> None:
         function = getattr(plots, name)
         assert function.__doc__
         assert "ax" in function.__wrapped__.__code__.co_varnames
+
+
+def test_a_notebook_stays_interactive_after_a_plot(tmp_path: Path) -> None:
+    """As a notebook's, this backend makes matplotlib interactive when it is loaded, which is when a figure is made."""
+    (tmp_path / "inline_backend.py").write_text(
+        "import matplotlib\n"
+        "from matplotlib.backends.backend_agg import FigureCanvasAgg as FigureCanvas\n"
+        "matplotlib.interactive(True)\n"
+    )
+    code = (
+        "import forecast\nfrom matplotlib import pyplot as plt\n"
+        f"forecast.plots.isoflop(forecast.load_posterior({str(ROOT / 'tests/data/posterior.nc')!r}))\n"
+        "print(plt.isinteractive())"
+    )
+    place = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}", "MPLBACKEND": "module://inline_backend"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=place)
+    assert done.stdout == "True\n", done.stderr
