@@ -1,5 +1,6 @@
 """The documents quote what the benchmarks compute, and their commands do as pasted what is shown under them."""
 
+import json
 import os
 import re
 import subprocess
@@ -100,6 +101,13 @@ def test_what_is_shown_is_compared_with_a_tolerance():
     assert missing("loss 0.372 (0.2 to 0.404)", printed)
     assert missing("The end. … loss 0.372", printed)
     assert missing("test 14.3 M parameters", printed)
+
+
+def test_the_notebook_is_committed_without_outputs():
+    notebook = json.loads((ROOT / "docs" / "notebook.ipynb").read_text(encoding="utf-8"))
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert code
+    assert [cell["source"] for cell in code if cell["outputs"] or cell["execution_count"]] == []
 
 
 def test_the_readme_is_short():
