@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import backtest
+import forecast
 from documents import README, TESTED, block, replace_block
 
 ROOT = Path(__file__).parent.parent
@@ -108,6 +109,12 @@ def test_the_notebook_is_committed_without_outputs():
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert code
     assert [cell["source"] for cell in code if cell["outputs"] or cell["execution_count"]] == []
+
+
+def test_the_api_page_has_every_public_name():
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    names = {"verify.backtest" if name == "backtest" else name for name in forecast.__all__ if name != "__version__"}
+    assert [name for name in sorted(names) if not re.search(rf"forecast\.{name}\b", page)] == []
 
 
 def test_the_readme_is_short():
