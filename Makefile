@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export FORECAST_CACHE ?= $(CURDIR)/.cache/jax
 
-.PHONY: setup setup-training report reports test test-slow lint smoke bench bench-readme demo demo-training clean
+.PHONY: setup setup-training setup-docs report reports test test-slow lint smoke docs bench bench-docs demo demo-training clean
 
 setup: .venv/installed
 
@@ -19,6 +19,13 @@ setup-training: .venv/installed-training
 
 .venv/installed-training: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,training,cluster]'
+	@touch $@
+
+# The documents read the docstrings of both packages, so they need what training needs.
+setup-docs: .venv/installed-docs
+
+.venv/installed-docs: .venv/installed-training
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,training,cluster,docs]'
 	@touch $@
 
 report: setup
@@ -42,25 +49,29 @@ lint: setup-training
 smoke: setup-training
 	tests/smoke_wheel.sh $(BIN)/python
 
-# What the README claims about speed and accuracy, and its tables: over an hour on two cores, of which backtest.py,
-# rules.py and each replay of next_runs.py take about ten minutes, public.py twenty. `make bench-readme` writes the table
+# The documents, their code executed, to build/docs/index.html. A warning is an error; nothing is fetched.
+docs: setup-docs
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet docs build/docs
+
+# What the documents claim about speed and accuracy, and their tables: over an hour on two cores, of which backtest.py,
+# rules.py and each replay of next_runs.py take about ten minutes, public.py twenty. `make bench-docs` writes the table
 # of back-tests from those in the package, in seconds.
 bench: setup-training
 	$(BIN)/python benchmarks/commands.py
 	$(BIN)/python benchmarks/speed.py
-	$(BIN)/python benchmarks/backtest.py --readme
-	$(BIN)/python benchmarks/public.py --readme
-	$(BIN)/python benchmarks/finite.py --readme
+	$(BIN)/python benchmarks/backtest.py --docs
+	$(BIN)/python benchmarks/public.py --docs
+	$(BIN)/python benchmarks/finite.py --docs
 	$(BIN)/python benchmarks/next_runs.py --seeds 0 1
 	$(BIN)/python benchmarks/next_runs.py atari-cnn --starts 100 --targets 1 10
-	$(BIN)/python benchmarks/shards.py --readme
+	$(BIN)/python benchmarks/shards.py --docs
 	$(BIN)/python benchmarks/rules.py
 	$(BIN)/python benchmarks/stepping.py
 	$(BIN)/python benchmarks/policies.py
 	$(BIN)/python benchmarks/expert.py
 
-bench-readme: setup
-	$(BIN)/python benchmarks/backtest.py --bundled --readme
+bench-docs: setup
+	$(BIN)/python benchmarks/backtest.py --bundled --docs
 
 # The loop closed: record, sweep, forecast, freeze, train the recommendation, score the forecast. Under half an hour.
 demo: setup-training

@@ -1,14 +1,15 @@
 """Back-test of the bundled tables: ours against the classical methods, and against what we promise.
 
-    python benchmarks/backtest.py [--bundle] [--ours | --bundled] [--readme]
+    python benchmarks/backtest.py [--bundle] [--ours | --bundled] [--docs]
 
 Fits at cut-offs spread over the compute of the NetHack table and of each of the five Atari games, and scores the
 near-frontier rows beyond (see `forecast.backtest`). `huber_lse_below_1` is the Huber fit of losses under 1, a cut-off
 that was chosen knowing the answer. A ratio is of mean CRPS at the cut-offs where both methods answered, geometric mean
 over the six tables. --bundle writes the back-tests into the package, where the reports take them from; --bundled reads
 them there in place of fitting, without the last method, which is not among them; --ours fits our own method anew and
-reads the others there, after a change of the model alone. --readme writes the table of the README; with the last two
-the row of the last method stays as it is. About ten minutes on two cores; three with --ours, seconds if bundled.
+reads the others there, after a change of the model alone. --docs writes the table of docs/how-it-was-tested.md and
+README.md; with the last two the row of the last method stays as it is. About ten minutes on two cores; three with
+--ours, seconds if bundled.
 """
 
 import argparse
@@ -21,8 +22,8 @@ import numpy as np
 import pandas as pd
 
 import forecast
+from documents import README, TESTED, block, replace_block
 from forecast.verify import backtest
-from readme import block, replace_block
 
 TABLES = ("nethack-transformer", "atari-cnn")
 METHODS = (*backtest.METHODS, backtest.BELOW_1)
@@ -34,7 +35,7 @@ NAMES = {
     backtest.BELOW_1: "the same, losses under 1 alone",
     "varpro": "variable projection",
 }
-"""Of the methods, in the README."""
+"""Of the methods, in the documents."""
 PARTS = ("forecasts", "choices", "paths", "refusals")
 """Tables of a back-test."""
 BUNDLED = Path(forecast.__file__).parent / "published" / "backtests"
@@ -82,7 +83,7 @@ def bundle(name: str, whole: backtest.Backtest) -> None:
     replace(whole, **shown).save(BUNDLED / name)
 
 
-def readme_table(scores: pd.DataFrame, before: str) -> str:
+def docs_table(scores: pd.DataFrame, before: str) -> str:
     """The scores to 30 times the cut-off over all tables, in Markdown; other methods keep their row of before."""
     pooled = backtest.pooled(scores)
     near = pooled[pooled["horizon"] == 30].set_index(["target", "method"])
@@ -135,7 +136,7 @@ def main() -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--ours", action="store_true", help="fit our method alone, read the others in the package")
     source.add_argument("--bundled", action="store_true", help="read the back-tests in the package")
-    parser.add_argument("--readme", action="store_true", help="write the table of the README")
+    parser.add_argument("--docs", action="store_true", help="write the table of the documents")
     options = parser.parse_args()
     make = bundled if options.bundled else ours_anew if options.ours else fitted
     tests = {name: make(name) for name in TABLES}
@@ -145,8 +146,9 @@ def main() -> None:
     scores = pd.concat([one.scores() for one in tests.values()])
     print_scores(scores)
     print_promises(scores, list(tests.values()))
-    if options.readme:
-        replace_block("backtest", readme_table(scores, block("backtest")))
+    if options.docs:
+        for file in (TESTED, README):
+            replace_block("backtest", docs_table(scores, block("backtest", file)), file)
 
 
 if __name__ == "__main__":

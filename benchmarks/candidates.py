@@ -1,6 +1,6 @@
 """Choosing among given runs: `forecast next --from` beside V-optimal and random choice, on tables whose rest is known.
 
-    python benchmarks/candidates.py [chinchilla nethack-transformer constant-rate FILE...] [--parts 0.03 0.1] [--readme]
+    python benchmarks/candidates.py [chinchilla nethack-transformer constant-rate FILE...] [--parts 0.03 0.1] [--docs]
 
 Of each table the rows up to a fortieth of the largest compute are shown; those up to a quarter of it are the
 candidates, each at its full cost, and a part of their cost may be spent. Each way of choosing pays for its rows, the
@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 
 import forecast
+from documents import replace_block
 from forecast.decide.candidates import choose
 from forecast.decide.next_runs import _Aim, _options, _views
-from readme import replace_block
 
 SETTINGS = {"chains": 2, "draws": 500, "max_draws": 1000, "warmup": 500}
 TABLES = ("chinchilla", "nethack-transformer", "constant-rate")
@@ -115,14 +115,14 @@ def main() -> None:
     parser.add_argument("tables", nargs="*", default=TABLES, help="names of bundled tables with one group, or files")
     parser.add_argument("--parts", type=float, nargs="+", default=[0.03, 0.1], help="of what all candidates cost")
     parser.add_argument("--draws", type=int, default=4, help="of random choice")
-    parser.add_argument("--readme", action="store_true", help="write the table of the README")
+    parser.add_argument("--docs", action="store_true", help="write the table of docs/how-it-was-tested.md")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     found = pd.DataFrame([row for name in given.tables for row in compared(name, given.parts, given.draws)])
     print(markdown(found))
     mean = found.groupby("way", sort=False)[["error", "regret"]].mean()
     print("\n" + mean.to_string())
-    if given.readme:
+    if given.docs:
         replace_block("candidates", markdown(found))
 
 

@@ -1,6 +1,6 @@
 """How good are forecasts where samples are seen again?
 
-    python benchmarks/finite.py [NAMES] [--seeds 0] [--readme]
+    python benchmarks/finite.py [NAMES] [--seeds 0] [--docs]
 
 Planted tables of four budgets and five sizes, with a noise of 0.3%, whose law of repeated samples is known. Each is
 fitted twice: with its column `unique_samples`, and without it, as if every sample were fresh. Both recommend a size for
@@ -25,8 +25,8 @@ import numpy as np
 import pandas as pd
 
 import forecast
+from documents import replace_block
 from forecast.verify.crps import LEVELS, crps_at_levels
-from readme import replace_block
 
 NOISE = 0.003
 BUDGETS = 1e18 * 4.0 ** np.arange(4)
@@ -129,13 +129,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=list(DISTINCT), help=f"of {', '.join(DISTINCT)}; all unless named")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the sampler and of the tables")
-    parser.add_argument("--readme", action="store_true", help="write the table of the README")
+    parser.add_argument("--docs", action="store_true", help="write the table of docs/how-it-was-tested.md")
     options = parser.parse_args()
     rows = [row for name in options.names for row in measured(name, options.seeds)]
     lines = ["| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
     lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
     print("\n" + "\n".join(lines))
-    if options.readme:
+    if options.docs:
         replace_block("finite", "\n".join(lines))
 
 

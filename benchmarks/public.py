@@ -1,6 +1,6 @@
 """Every table there is here: does the fit converge, how long does it take, and how good is the forecast?
 
-    python benchmarks/public.py [NAMES] [--seeds 0] [--cutoffs 5] [--readme]
+    python benchmarks/public.py [NAMES] [--seeds 0] [--cutoffs 5] [--docs]
 
 Published tables (NetHack, five Atari games, two of language models), planted ones whose law is known, and large ones.
 Each is fitted once a seed at the defaults; published ones are also back-tested beside a power law of minimal loss and
@@ -25,9 +25,9 @@ import numpy as np
 import pandas as pd
 
 import forecast
+from documents import replace_block
 from forecast.verify import backtest
 from forecast.verify.crps import LEVELS, crps_at_levels
-from readme import replace_block
 
 ATARI = ("BankHeist", "BattleZone", "Breakout", "NameThisGame", "Qbert")
 PUBLISHED = ("nethack-transformer", *ATARI, "chinchilla", "constant-rate")
@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=names, help=f"of {', '.join(names)}; all unless named")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the sampler, and of planted tables")
     parser.add_argument("--cutoffs", type=int, default=5, help="of each back-test")
-    parser.add_argument("--readme", action="store_true", help="write the table of the README")
+    parser.add_argument("--docs", action="store_true", help="write the table of docs/how-it-was-tested.md")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     rows = []
@@ -203,7 +203,7 @@ def main() -> None:
         ratios = [float(str(row[column])) for row in rows if column in row and row[column] == row[column]]
         if ratios:
             print(f"CRPS {COLUMNS[column]}, geometric mean: {np.exp(np.mean(np.log(ratios))):.2f}")
-    if options.readme:
+    if options.docs:
         replace_block("public", markdown(rows))
 
 

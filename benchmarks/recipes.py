@@ -1,6 +1,6 @@
 """Two recipes whose truth is known: is the compute that one saves forecast right?
 
-    python benchmarks/recipes.py [--pairs 12] [--ahead 1 10] [--readme]
+    python benchmarks/recipes.py [--pairs 12] [--ahead 1 10] [--docs]
 
 Recipe A is a planted law at the sizes and samples of a table of runs; B is the same law with each size and each sample
 worth a factor more or less, at other sizes and samples, both with 1% noise. `forecast.compare_recipes` is asked at the
@@ -18,7 +18,7 @@ import pandas as pd
 from public import additive, nested
 
 import forecast
-from readme import replace_block
+from documents import replace_block
 
 SETTINGS = {"draws": 500, "max_draws": 1000, "warmup": 600}
 NOISE = 0.01
@@ -97,12 +97,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=12, help="of recipes")
     parser.add_argument("--ahead", type=float, nargs="+", default=[1, 10], help="times the largest compute")
-    parser.add_argument("--readme", action="store_true", help="write the table of the README")
+    parser.add_argument("--docs", action="store_true", help="write the table of docs/how-it-was-tested.md")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     found = pd.DataFrame([row for number in range(given.pairs) for row in judged(number, given.ahead)])
     print(markdown(found))
-    if given.readme:
+    if given.docs:
         replace_block("recipes", markdown(found))
 
 

@@ -1,14 +1,14 @@
 """Frames/s of shards against nle's TtyrecDataset, by threads and by processes; what conversion costs; bytes a frame.
 
-    python benchmarks/shards.py [FOLDER] [--games 8] [--shards OUT] [--readme]
+    python benchmarks/shards.py [FOLDER] [--games 8] [--shards OUT] [--docs]
 
 FOLDER holds games in the layout of NLD-AA; without one the built-in player records some. Both loaders give batches of
 32 games × 32 frames; TtyrecDataset gives chars, colours, cursor, key, score and time, ours what a policy takes (chars,
 colours, cursor, actions, mask). The measurements take turns, and ratios are of the medians. Background work on the
 machine slows all of them alike; this process's CPU seconds are printed beside the wall's: with threads they are all of
 the work, with processes the part that does not scale. Conversion uses all cores, and its CPU seconds are those of all
-its processes. --readme writes the table of the README. About three minutes on two cores; with more of them 4, 8 and 16
-threads and processes are measured too.
+its processes. --docs writes the table of docs/how-it-was-tested.md. About three minutes on two cores; with more of
+them 4, 8 and 16 threads and processes are measured too.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from typing import Any
 from nle import dataset
 from nle.dataset import db as database
 
+from documents import replace_block
 from games import recorded
-from readme import replace_block
 from training.batches.training import training_batches
 from training.record.nethack.convert import convert
 from training.shards.reader import Shards
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--shards", type=Path, help="measure this folder of shards instead of converting")
     parser.add_argument("--seconds", type=float, default=5, help="length of one measurement")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--readme", action="store_true", help="write the table of the README")
+    parser.add_argument("--docs", action="store_true", help="write the table of docs/how-it-was-tested.md")
     options = parser.parse_args()
     options.folder = options.folder or recorded()
     with tempfile.TemporaryDirectory() as scratch:
@@ -96,11 +96,11 @@ def main() -> None:
         theirs = sum((options.folder / game.name).stat().st_size for game in shards.games)
         print(f"bytes a frame: ttyrec {theirs / frames:.1f}, shards {shards.bytes / frames:.1f}")
         medians = measure(options, file, shards)
-    if options.readme:
-        replace_block("shards", readme_table(medians))
+    if options.docs:
+        replace_block("shards", docs_table(medians))
 
 
-def readme_table(medians: dict[tuple[str, int], float]) -> str:
+def docs_table(medians: dict[tuple[str, int], float]) -> str:
     """Frames/s of both loaders by number of threads or processes, in Markdown."""
     counts = sorted({count for _, count in medians})
     lines = [f"| frames/s of batches of 32 × 32 | {' | '.join(map(str, counts))} |", "|---" * (len(counts) + 1) + "|"]

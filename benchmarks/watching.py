@@ -1,6 +1,6 @@
 """The end of a run under way, forecast from a quarter of it: how much do its own checkpoints tell?
 
-    python benchmarks/watching.py [constant-rate nethack-transformer FILE...] [--part 0.25] [--readme]
+    python benchmarks/watching.py [constant-rate nethack-transformer FILE...] [--part 0.25] [--docs]
 
 Of every training of a table that has checkpoints up to a quarter of its samples, the rest is hidden. Its last loss is
 forecast by `forecast.watch`, whose table has those checkpoints and all other trainings whole, and without them by the
@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 import forecast
+from documents import replace_block
 from forecast.bayes.residuals import end_of_run
 from forecast.verify.crps import LEVELS, crps_at_levels
-from readme import replace_block
 
 SETTINGS = {"draws": 500, "max_draws": 1000, "warmup": 600}
 SLACK = 1.1  # a checkpoint may lie so far after the part
@@ -68,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="*", default=TABLES, help="names of bundled tables with one group, or files")
     parser.add_argument("--part", type=float, default=0.25, help="of a run's samples that its checkpoints reach")
-    parser.add_argument("--readme", action="store_true", help="write the table of the README")
+    parser.add_argument("--docs", action="store_true", help="write the table of docs/how-it-was-tested.md")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     found = {
@@ -76,7 +76,7 @@ def main() -> None:
         for name in given.tables
     }
     print(markdown(found))
-    if given.readme:
+    if given.docs:
         replace_block("watching", markdown(found))
 
 

@@ -16,9 +16,10 @@ All raise ForecastError for arguments of a wrong type and for what the table doe
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import NoneType
+from typing import ParamSpec
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -59,9 +60,26 @@ __all__ = [
     "watched",
 ]
 _TEN = 10  # times the largest compute of the table: the budget that is shown where none is named
+Inputs = ParamSpec("Inputs")
 
 
-@house_style
+def _plot(draw: Callable[Inputs, Axes]) -> Callable[Inputs, Axes]:
+    """Draw in the house style.
+
+    matplotlib loads its backend first. Loaded inside the style's context, a notebook's would lose that it is
+    interactive, and no later figure would be shown.
+    """
+    styled = house_style(draw)
+
+    @functools.wraps(draw)
+    def plot(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Axes:
+        plt.draw_if_interactive()
+        return styled(*args, **kwargs)
+
+    return plot
+
+
+@_plot
 def headline(
     posterior: Posterior,
     *,
@@ -75,7 +93,7 @@ def headline(
     return axes
 
 
-@house_style
+@_plot
 def isoflop(
     posterior: Posterior,
     *,
@@ -89,7 +107,7 @@ def isoflop(
     return axes
 
 
-@house_style
+@_plot
 def frontier(
     posterior: Posterior,
     *,
@@ -103,7 +121,7 @@ def frontier(
     return axes
 
 
-@house_style
+@_plot
 def optimum(
     posterior: Posterior,
     *,
@@ -119,7 +137,7 @@ def optimum(
     return axes
 
 
-@house_style
+@_plot
 def regret(
     posterior: Posterior,
     *,
@@ -133,7 +151,7 @@ def regret(
     return axes
 
 
-@house_style
+@_plot
 def return_on_loss(
     posterior: Posterior,
     *,
@@ -151,7 +169,7 @@ def return_on_loss(
     return axes
 
 
-@house_style
+@_plot
 def outcome(posterior: Posterior, score: Score, *, target: str | None = None, ax: Axes | None = None) -> Axes:
     """A frozen forecast and what then happened, over the forecast of the posterior.
 
@@ -169,7 +187,7 @@ def outcome(posterior: Posterior, score: Score, *, target: str | None = None, ax
     return axes
 
 
-@house_style
+@_plot
 def backtest(
     found: Backtest,
     runs: Runs | str | Path | pd.DataFrame,
@@ -196,7 +214,7 @@ def backtest(
     return axes
 
 
-@house_style
+@_plot
 def watched(posterior: Posterior, found: Watched, *, ax: Axes | None = None) -> Axes:
     """The losses of a run under way and its forecast to the end; found: what `forecast.watch` returned."""
     of_kind("posterior", posterior, Posterior, "what forecast.fit returned")
@@ -206,7 +224,7 @@ def watched(posterior: Posterior, found: Watched, *, ax: Axes | None = None) -> 
     return axes
 
 
-@house_style
+@_plot
 def recipes(found: Recipes, *, of: str = "reached", ax: Axes | None = None) -> Axes:
     """What each recipe reaches against compute (of="reached"), or the compute that B needs over A's (of="saved").
 
@@ -219,7 +237,7 @@ def recipes(found: Recipes, *, of: str = "reached", ax: Axes | None = None) -> A
     return axes
 
 
-@house_style
+@_plot
 def plan(posterior: Posterior, found: Plan, *, ax: Axes | None = None) -> Axes:
     """Sizes and budgets of the runs to make among those of the table; found: what `forecast.next_runs` returned."""
     of_kind("posterior", posterior, Posterior, "what forecast.fit returned")

@@ -67,6 +67,7 @@ def test_importing_forecast_loads_nothing_heavy():
         (["recommend", "--help"], "drifting"),
         (["backtest", "--help"], "drifting"),
         (["--version"], "forecast 0"),
+        (["example"], "group,run,params,samples,flops,loss"),
         (["recommnd"], "Did you mean"),
         (["recommend", "--flop"], "No such option"),
     ],

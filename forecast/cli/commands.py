@@ -34,6 +34,7 @@ def _common(
 
 
 app.command(epilog="Example: forecast datasets")(fitting.datasets)
+app.command(epilog="Example: forecast example > runs.csv")(fitting.example)
 app.command(epilog="Example: forecast fit nethack-transformer --out posterior.nc")(fitting.fit)
 app.command(epilog="Example: forecast predict nethack-transformer --at points.csv --out predicted.csv")(fitting.predict)
 app.command(epilog="Example: forecast recommend nethack-transformer --flops 1e19 --max-samples 1e11")(

@@ -1,4 +1,4 @@
-"""Commands about what a table says: datasets, fit, predict."""
+"""Commands about what a table says: datasets, example, fit, predict."""
 
 import math
 import sys
@@ -34,6 +34,11 @@ def datasets(as_json: JsonOpt = False) -> None:
     for d in tables:
         terminal.out.print(f"{d['name']}: {d['rows']} rows, {d['sizes']} sizes, groups {', '.join(d['groups'])}")
         terminal.out.print(f"  {' '.join(d['description'].split())}\n  {d['source']}")
+
+
+def example() -> None:
+    """Print an example of a run table as CSV, to try the commands with and to see what columns they take."""
+    sys.stdout.write(forecast.datasets()["example"].path.read_text(encoding="utf-8"))
 
 
 @takes_fit_options

@@ -1,7 +1,8 @@
-"""Make the bundled tables from the figures aggregated out of the authors' result files.
+"""Make the bundled tables from the figures aggregated out of the authors' result files, and the planted example.
 
     python -m forecast.published.build nethack SRC.csv OUT.csv
     python -m forecast.published.build atari SRC.csv OUT.csv
+    python -m forecast.published.build example OUT.csv
 
 SRC of nethack has columns run, flops, params, samples, loss, loss_se, return_mean, return_se, episodes; SRC of atari
 has game, flops, params, samples, loss, return_mean, return_sets, return_sets_sd, with the authors' nominal flops.
@@ -15,6 +16,7 @@ import pandas as pd
 
 from forecast.errors import ForecastError
 from forecast.published import atari_flops
+from forecast.published.example import example
 
 # BattleZone lacks `samples` at two sizes; BankHeist has the same network (18 actions) and the same samples elsewhere.
 LENDER, BORROWER = "BankHeist", "BattleZone"
@@ -99,17 +101,26 @@ def compact(value: object) -> str:
     return min((s for s in spellings if float(s) == number), key=len)
 
 
-def main(arguments: list[str]) -> None:
-    """Run `build.py WHICH SRC.csv OUT.csv`; SystemExit with the usage if that is not what was asked."""
-    makers = {"nethack": nethack, "atari": atari}
-    if len(arguments) != 3 or arguments[0] not in makers:
-        raise SystemExit(f"usage: python -m forecast.published.build {{{','.join(makers)}}} SRC.csv OUT.csv")
-    which, source, out = arguments
-    # As text first: pandas before 3 rounds the last digit when it parses floats itself.
-    text = pd.read_csv(source, dtype=str)
-    table = makers[which](text.astype({c: float for c in text.columns if c not in ("run", "game")}))
+def written(table: pd.DataFrame, out: str) -> None:
+    """Write a table as CSV, each number in its shortest spelling."""
     lines = [",".join(table.columns), *(",".join(map(compact, row)) for row in table.itertuples(index=False))]
     Path(out).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main(arguments: list[str]) -> None:
+    """Run `build.py WHICH [SRC.csv] OUT.csv`; SystemExit with the usage if that is not what was asked."""
+    makers = {"nethack": nethack, "atari": atari}
+    match arguments:
+        case ["example", out]:
+            written(example(), out)
+        case [which, source, out] if which in makers:
+            # As text first: pandas before 3 rounds the last digit when it parses floats itself.
+            text = pd.read_csv(source, dtype=str)
+            numbers = {c: float for c in text.columns if c not in ("run", "game")}
+            written(makers[which](text.astype(numbers)), out)
+        case _:
+            usage = f"{{{','.join(makers)}}} SRC.csv OUT.csv, or ... build example OUT.csv"
+            raise SystemExit(f"usage: python -m forecast.published.build {usage}")
 
 
 if __name__ == "__main__":

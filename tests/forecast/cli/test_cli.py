@@ -56,8 +56,8 @@ def test_only_a_bug_shows_its_traceback(monkeypatch, capsys, error, code):
 
 def test_datasets_as_json():
     found = json.loads(run("datasets", "--json").stdout)
-    assert [d["name"] for d in found] == ["atari-cnn", "chinchilla", "constant-rate", "nethack-transformer"]
-    assert [d["rows"] for d in found] == [765, 240, 121, 186]
+    assert [d["name"] for d in found] == ["atari-cnn", "chinchilla", "constant-rate", "example", "nethack-transformer"]
+    assert [d["rows"] for d in found] == [765, 240, 121, 48, 186]
 
 
 def test_recommend_as_json_agrees_with_python(saved, nethack):

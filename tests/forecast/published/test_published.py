@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from forecast.published import atari_flops, datasets
+from forecast.published import example as planted
 from forecast.published.build import compact, main
 from forecast.runs.read import read_runs
 
@@ -21,11 +22,11 @@ def atari() -> pd.DataFrame:
 
 
 def test_datasets_have_provenance():
-    assert list(datasets()) == ["atari-cnn", "chinchilla", "constant-rate", "nethack-transformer"]
+    assert list(datasets()) == ["atari-cnn", "chinchilla", "constant-rate", "example", "nethack-transformer"]
     for name, dataset in datasets().items():
         assert dataset.name == name
-        assert "arXiv" in dataset.source
-        assert dataset.url.startswith("https://")
+        assert ("arXiv" in dataset.source) == (name != "example")
+        assert dataset.url.startswith("https://") == (name != "example")
         assert dataset.expert_return is None
         assert read_runs(name).notes[0].startswith(dataset.title)
         assert set(dataset.notes) < set(read_runs(name).notes)
@@ -178,6 +179,20 @@ def test_bundled_nethack_is_a_fixed_point_of_its_build(tmp_path: Path):
     source = datasets()["nethack-transformer"].path
     main(["nethack", str(source), str(tmp_path / "out.csv")])
     assert (tmp_path / "out.csv").read_bytes() == source.read_bytes()
+
+
+def test_the_example_is_what_its_generator_makes(tmp_path: Path):
+    main(["example", str(tmp_path / "out.csv")])
+    assert (tmp_path / "out.csv").read_bytes() == datasets()["example"].path.read_bytes()
+
+
+def test_the_example_follows_its_planted_law():
+    runs = read_runs("example")
+    table = runs.table
+    assert (len(table), runs.summary()["sizes"], runs.summary()["runs"]) == (48, 13, 13)
+    true = [planted.loss(n, d) for n, d in zip(table["params"], table["samples"], strict=True)]
+    assert np.abs(np.log(table["loss"] / true)).max() < 0.08
+    np.testing.assert_allclose(table["flops"], table["samples"] * planted.cost_of_a_sample(table["params"]), rtol=1e-5)
 
 
 @pytest.mark.parametrize("value", [0.1, 1e17, 409500385280.0, 2.0518094430797824e17, 1 / 3, 5e-324, -0.25])

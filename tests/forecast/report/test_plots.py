@@ -1,6 +1,10 @@
 """Public plots: each draws into the axes it is given and returns them, and what it draws is what the report shows."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -13,6 +17,8 @@ from forecast import plots
 from forecast.errors import ForecastError
 from forecast.report import figures
 from forecast.verify.scores import Backtest, bundled_backtest
+
+ROOT = Path(__file__).parents[3]
 
 OF_POSTERIOR = ("frontier", "headline", "isoflop", "optimum", "regret", "return_on_loss")
 
@@ -146,3 +152,20 @@ def test_two_recipes_are_drawn(posterior: forecast.Posterior, better: forecast.P
     assert saved[at] == pytest.approx(found.compute["median"])
     with pytest.raises(ForecastError, match="of 'more' does not exist"):
         plots.recipes(found, of="more")
+
+
+def test_a_notebook_stays_interactive_after_a_plot(tmp_path: Path) -> None:
+    """As a notebook's, this backend makes matplotlib interactive when it is loaded, which is when a figure is made."""
+    (tmp_path / "inline_backend.py").write_text(
+        "import matplotlib\n"
+        "from matplotlib.backends.backend_agg import FigureCanvasAgg as FigureCanvas\n"
+        "matplotlib.interactive(True)\n"
+    )
+    code = (
+        "import forecast\nfrom matplotlib import pyplot as plt\n"
+        f"forecast.plots.isoflop(forecast.load_posterior({str(ROOT / 'tests/data/posterior.nc')!r}))\n"
+        "print(plt.isinteractive())"
+    )
+    place = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}", "MPLBACKEND": "module://inline_backend"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=place)
+    assert done.stdout == "True\n", done.stderr

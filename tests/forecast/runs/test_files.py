@@ -97,7 +97,7 @@ def test_damaged_text_in_parquet_is_refused(tmp_path: Path):
 
 def test_directory_and_absent_file(tmp_path: Path):
     assert "directory" in message(tmp_path)
-    assert "atari-cnn, chinchilla, constant-rate, nethack-transformer" in message("no-such-table")
+    assert "atari-cnn, chinchilla, constant-rate, example, nethack-transformer" in message("no-such-table")
     assert "did you mean nethack-transformer?" in message("nethack-tranformer")
     assert "did you mean" not in message("no-such-table")
     assert message("a\0b.csv")

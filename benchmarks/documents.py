@@ -1,8 +1,9 @@
-"""Tables of the README between `<!-- bench:NAME -->` and `<!-- /bench:NAME -->`, written by what computes them."""
+"""Tables of the documents between `<!-- bench:NAME -->` and `<!-- /bench:NAME -->`, written by what computes them."""
 
 from pathlib import Path
 
 README = Path(__file__).parent.parent / "README.md"
+TESTED = README.parent / "docs" / "how-it-was-tested.md"
 
 
 def _split(text: str, name: str) -> tuple[str, str, str]:
@@ -15,12 +16,12 @@ def _split(text: str, name: str) -> tuple[str, str, str]:
     return before + begin, inside, end + after
 
 
-def block(name: str, file: Path = README) -> str:
+def block(name: str, file: Path = TESTED) -> str:
     """The lines between the marks of a name. Raises ValueError if they are not there."""
     return _split(file.read_text(encoding="utf-8"), name)[1].strip("\n")
 
 
-def replace_block(name: str, lines: str, file: Path = README) -> None:
+def replace_block(name: str, lines: str, file: Path = TESTED) -> None:
     """Put other lines between the marks of a name and leave the rest. Raises ValueError as `block` does."""
     before, _, after = _split(file.read_text(encoding="utf-8"), name)
     file.write_text(f"{before}\n{lines.strip()}\n\n{after}", encoding="utf-8")
