@@ -187,15 +187,15 @@ def test_a_saved_posterior_says_the_same(posterior, saved):
 
 
 def test_report_speaks_of_returns(posterior, recommendation, tmp_path):
-    text = write_report(posterior, [recommendation], tmp_path).read_text(encoding="utf-8")
+    page = write_report(posterior, [recommendation], tmp_path).read_text(encoding="utf-8")
+    text = page[: page.index("<script")]
     names = {p.name for p in (tmp_path / "figures").iterdir()}
-    assert names == {f"all-{n}.svg" for n in ("headline", "isoflop", "best_return", "optimum", "regret")} | {
-        "all-headline.png"
-    }
+    drawn = ("headline", "isoflop", "best_return", "optimum-params", "optimum-samples", "regret")
+    assert names == {f"all-{n}.svg" for n in drawn} | {"all-headline.png"}
     for word in ("nats", "least loss", "Return against loss", "loss of the new run", "set aside and"):
         assert word not in text
     assert recommendation.sentence in text
-    for heading in ("Return against size, budget by budget", "The best return that compute buys", "Diagnostics"):
+    for heading in ("Another size on the same budget", "What other budgets buy", "Diagnostics"):
         assert heading in text
     assert "power law of maxima" in text
 

@@ -10,7 +10,6 @@ from forecast import classical
 from forecast.errors import TableError
 from forecast.model.encode import encode
 from forecast.model.weights import weigh_rows
-from forecast.report.figures.style import EndLabel, blank, label_ends
 from forecast.runs.read import read_runs
 
 
@@ -140,11 +139,3 @@ def test_classical_lines_need_logarithms():
         classical.best_return(read_runs(pong(0)))
     with pytest.raises(ValueError, match="huber_lse"):
         classical.best_return(read_runs(played(0)), "huber_lse")
-
-
-def test_names_of_negative_lines_stand_where_the_lines_end():
-    figure, (axes,) = blank()
-    axes.set_ylim(-20, 20)
-    label_ends(axes, [EndLabel(-15.0, "low", "k"), EndLabel(0.0, "middle", "k"), EndLabel(10.0, "high", "k")])
-    assert [t.xy[1] for t in axes.texts] == pytest.approx([0.125, 0.5, 0.75])
-    assert figure.axes == [axes]
