@@ -1,5 +1,7 @@
 """Return: against loss, and against compute with what is recommended, the picture of the whole."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
@@ -36,6 +38,7 @@ from forecast.report.figures.view import View
 
 SIZES = ListedColormap(colormaps["viridis_r"](np.linspace(0.18, 0.82, 256)), "sizes")
 """Colours of model sizes, small to large: to be seen on white and on black."""
+_ROOM = 0.22  # of the height of the axes, that the words of the headline take
 _FAR = 2.0  # log return below the best that the same compute bought: without losses, an axis need not reach further
 
 
@@ -150,7 +153,7 @@ def draw_headline(axes: Axes, view: View, *, words: bool = True) -> list[Artist]
     assert chosen is not None
     interval(axes, recommendation.flops, chosen)
     if words:
-        _say(axes, view, target)
+        _say(axes, view, target, q)
     axes.set_xlabel("compute C (FLOPs)")
     axes.set_ylabel("return of a new run" if target == "return_mean" else f"loss of a new run ({view.unit})")
     return [*band_keys(), interval_key("recommended run"), *keys]
@@ -172,7 +175,7 @@ def hollow(axes: Axes, x: pd.Series, y: pd.Series, colour: ColorType = FAINT) ->
     axes.scatter(x, y, s=12, facecolors="none", edgecolors=[colour], linewidths=0.7, alpha=0.75, zorder=2)
 
 
-def _say(axes: Axes, view: View, target: str) -> None:
+def _say(axes: Axes, view: View, target: str, bands: np.ndarray) -> None:
     """The recommendation in words, in the corner that the bands leave free."""
     recommendation = view.recommendation
     q = recommendation.loss if target == "loss" else recommendation.returns
@@ -183,7 +186,21 @@ def _say(axes: Axes, view: View, target: str) -> None:
         f"on {count(recommendation.samples)} samples, for a {target.removesuffix('_mean')} of\n"
         f"{plain(q['median'])}  (90%: {plain(q['q05'])} to {plain(q['q95'])})"
     )
-    axes.text(
-        0.985, 0.05 if rising else 0.95, text, transform=axes.transAxes, ha="right", va="bottom" if rising else "top",
-        color=CHOSEN, linespacing=1.45, zorder=8,
-    )  # fmt: skip
+    x, y, aligned = _free_corner(axes, view.frontier.flops, bands, rising=rising)
+    axes.text(x, y, text, transform=axes.transAxes, color=CHOSEN, linespacing=1.45, zorder=8, **aligned)
+
+
+def _free_corner(axes: Axes, flops: np.ndarray, bands: np.ndarray, *, rising: bool) -> tuple[float, float, Any]:
+    """Where words hide least, as parts of the axes, and how they are aligned there.
+
+    bands: quantiles [5, T] at `flops`; they end above the lower right corner where they rise, below the upper right one
+    where they fall, or leave no room there, so that the corner on the left is taken.
+    """
+    right = flops > axes.get_xlim()[0] ** 0.4 * flops[-1] ** 0.6
+    edge = bands[0 if rising else 4, right]
+    to_axes = axes.transData + axes.transAxes.inverted()
+    heights = to_axes.transform(np.column_stack([flops[right], edge]))[:, 1]
+    room = heights.min() if rising else 1 - heights.max()
+    if room > _ROOM:
+        return 0.985, 0.05 if rising else 0.95, {"ha": "right", "va": "bottom" if rising else "top"}
+    return 0.015, 0.95 if rising else 0.05, {"ha": "left", "va": "top" if rising else "bottom"}
