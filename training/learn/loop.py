@@ -97,13 +97,16 @@ class Loop:
         return self._at_budget and self.learner.measured < self.learner.update
 
     def add_row(self, row: Mapping[str, Any]) -> None:
-        """Write the row of a checkpoint, and keep the checkpoint. Every process calls it; only the first has a row."""
+        """Write the row of a checkpoint, then keep the checkpoint. Every process calls it; only the first has a row.
+
+        What fails in between leaves a row whose checkpoint is there but not pinned: it is measured again, and the row
+        takes the place of its equal.
+        """
         if self.here.leads:
-            append_row(self.table, {**row, **self.monitor.speed})
+            append_row(self.table, {**row, **self.learner.speed})
             self.monitor.measured(self.learner.update, row)
             self.monitor.say(sentence_of(row))
-        self.learner.measured = self.learner.update
-        self.learner.save(self.checkpoints, keep=True)
+        self.learner.pin(self.checkpoints)
 
     def finish_update(self) -> None:
         """Count an update, and ask whether to stop after it."""
@@ -136,7 +139,9 @@ class Loop:
         Raises InterruptedRunError where a signal asked to stop.
         """
         if self._at_budget or self._stopping or self._any(time.monotonic() - self._saved > SAVE_EVERY):
-            self.learner.save(self.checkpoints, keep=False)
+            # A run that goes on and has not trained yet keeps what is known of the process before.
+            self.learner.speed = self.monitor.speed or self.learner.speed
+            self.learner.save(self.checkpoints)
             self._saved = time.monotonic()
         if self._stopping:
             raise InterruptedRunError(

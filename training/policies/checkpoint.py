@@ -55,14 +55,24 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> P
         os.replace(beside, final)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
-        raise MachineError(
-            f"{final}: the checkpoint cannot be written ({error.strerror}); make room and start the same command "
-            "again: it goes on from the checkpoint before."
-        ) from None
+        raise _not_written(final, error) from None
     unpinned = [path for path in _newest_first(folder) if not _read_state(path).get("keep")]
     for path in unpinned[keep:]:
         shutil.rmtree(path, ignore_errors=True)
     return final
+
+
+def pin_checkpoint(folder: Path, update: int, changes: Mapping[str, Any]) -> None:
+    """Never remove the checkpoint of this update below `folder`; changes: of its state. Its tensors are not written
+    again, so that neither a full disk nor a kill can cost it.
+
+    Raises MachineError if the disk does not take it; the checkpoint is then as it was.
+    """
+    path = folder / f"update-{update:010d}"
+    try:
+        write_atomically(path / _STATE, json.dumps({**_read_state(path), **changes, "keep": True}, indent=1))
+    except OSError as error:
+        raise _not_written(path, error) from None
 
 
 def export_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -145,6 +155,13 @@ def _write_all(folder: Path, checkpoint: Checkpoint) -> None:
         write_atomically(folder / f"{name}.safetensors", content)
     state = {**checkpoint.state, "update": checkpoint.update, "sha256": hashes}
     write_atomically(folder / _STATE, json.dumps(state, indent=1).encode())
+
+
+def _not_written(path: Path, error: OSError) -> MachineError:
+    return MachineError(
+        f"{path}: the checkpoint cannot be written ({error.strerror}); make room and start the same command again: it "
+        "goes on from the last one that was."
+    )
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -72,7 +72,7 @@ class Executor(Protocol):
         ...
 
     def start(self, job: Job) -> None:
-        """Start it."""
+        """Start it. Raises OSError where the machine does not let it begin."""
         ...
 
     def ended(self) -> list[tuple[Job, Ended]]:
@@ -121,11 +121,11 @@ class ThisMachine:
     def start(self, job: Job) -> None:
         """Start it, on the GPU with the most room."""
         gpu = self._gpu(job)
+        self._running[job] = begin(job, gpu), gpu
         if gpu is not None:
             self._free[gpu] -= job.memory
         if self._cards:
             self._cards[gpu or 0].begins(job)
-        self._running[job] = begin(job, gpu), gpu
 
     def ended(self) -> list[tuple[Job, Ended]]:
         """Jobs that ended since the last call."""

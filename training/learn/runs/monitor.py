@@ -99,13 +99,14 @@ class Monitor:
         return time.perf_counter() - self._last >= EVERY
 
     @property
-    def speed(self) -> dict[str, float | None]:
-        """Columns of the run table: the rate of training so far in this process, measuring left out."""
-        frames = self._frames / self._seconds if self._seconds else None
-        share = None if frames is None else frames * self._config.flops_per_sample / self._peak
-        columns = {"frames_per_second": frames, "share_of_peak": share}
+    def speed(self) -> dict[str, float]:
+        """Columns of the run table: the rate of training so far in this process, measuring left out; none before."""
+        if not self._seconds:
+            return {}
+        frames = self._frames / self._seconds
+        columns = {"frames_per_second": frames, "share_of_peak": frames * self._config.flops_per_sample / self._peak}
         if self._waited is not None:
-            columns["waiting_share"] = self._waited / self._seconds if self._seconds else None
+            columns["waiting_share"] = self._waited / self._seconds
         return columns
 
     def compiled(self, sentence: str, seconds: float) -> None:
