@@ -123,16 +123,21 @@ class Learner:
         parts = {"policy": self.policy, **({"critic": self.critic} if self.critic else {})}
         tensors, state = checkpoint.tensors, checkpoint.state
         path = folder / f"update-{checkpoint.update:010d}"
-        memory = [str(index) for index in range(len(self.memory))]
         whole = {*parts, "optimizer", "memory"} <= tensors.keys() and {"measured", "loss"} <= state.keys()
-        if not whole or tensors["memory"].keys() != set(memory):
+        memory = {str(i): (self.config.batch_size, *part.shape[1:]) for i, part in enumerate(self.memory)}
+        if not whole or {name: tuple(part.shape) for name, part in tensors["memory"].items()} != memory:
             raise DataError(f"{path}: the checkpoint lacks what training goes on from; choose another --out.")
+        if not 0 <= state["measured"] <= checkpoint.update <= self.config.updates:
+            raise DataError(f"{path}: the checkpoint is of no update of this run; choose another --out.")
         for name, module in parts.items():
             load_weights(module, tensors[name], path)
-        load_optimizer(self.optimizer, tensors["optimizer"])
+        try:
+            load_optimizer(self.optimizer, tensors["optimizer"])
+        except ValueError as error:
+            raise DataError(f"{path}: the checkpoint is of another run ({error}); choose another --out.") from None
         own = slice(self.here.rank, None, self.here.world)
         self.memory = tuple(tensors["memory"][part][own].contiguous().to(self.here.device) for part in memory)
-        self.update, self.measured = checkpoint.update, int(state["measured"])
+        self.update, self.measured = checkpoint.update, state["measured"]
         loss = state["loss"]
         self.loss = math.nan if loss is None else float(loss)
         self.speed = state.get("speed", {})  # of a version that wrote it

@@ -5,7 +5,6 @@ nothing trains on without a driver.
 """
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -22,7 +21,8 @@ from training.config.read import read_config
 from training.errors import MachineError, is_bug
 from training.files import write_atomically
 from training.interrupts import InterruptedRunError
-from training.learn.runs.monitor import PROGRESS
+from training.learn.runs.monitor import PROGRESS, Told
+from training.schema import misfit, read_json
 from training.sweeps.sharing import Card, Sharing
 
 PATIENCE = 300.0
@@ -172,7 +172,8 @@ class ThisMachine:
 def progress_of(folder: Path) -> Mapping[str, Any]:
     """Where the process of a job is, as `training.learn.runs.monitor` writes it; nothing before its first word."""
     with contextlib.suppress(OSError, ValueError):
-        return json.loads((folder / PROGRESS).read_text())
+        progress = read_json(folder / PROGRESS)
+        return {} if misfit(progress, Told) else progress
     return {}
 
 
