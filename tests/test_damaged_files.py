@@ -45,7 +45,7 @@ from training.shards.writer import ShardWriter
 WRITER = {"layout": LAYOUT, "env": "nethack", "actions": ["a", "b"], "source": "test", "file_bytes": 1}
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
-COUNTS = [int(os.environ.get("FUZZ", 30)), pytest.param(1000, marks=pytest.mark.slow)]
+COUNTS = [int(os.environ.get("FUZZ", 15)), pytest.param(1000, marks=pytest.mark.slow)]
 
 
 @dataclass(frozen=True, kw_only=True)
