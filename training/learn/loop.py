@@ -12,7 +12,7 @@ import torch
 
 from training.config.base import TrainingConfig
 from training.errors import DivergedError, MachineError
-from training.interrupts import InterruptedRunError, StopFlag
+from training.interrupts import InterruptedRunError, StopFlag, check_stop
 from training.learn.distributed import Place
 from training.learn.learner import Learner
 from training.learn.runs.folder import claim, resumed
@@ -51,12 +51,16 @@ def loop_of(
     with claim(config, out, here, patience), _out_of_memory():
         learner = Learner.begin(config, spec, here, checkpoints, critic=critic)
         dtype = precision(config, here.device)
+        if here.world == 1:  # nothing is begun yet, and what follows takes a second or two
+            check_stop(stop)
         peak = here.world * matrix_rate(here.device, dtype)
         with Monitor(config, out, start=learner.update, peak=peak, quiet=not here.leads, wandb=wandb) as monitor:
             for sentence in (*learner.passed_over, *resumed(config, out, learner.update, learner.measured)):
                 monitor.say(sentence)
             if learner.update < config.updates:
                 monitor.say(outlook(config, learner.update))
+            if here.world == 1:
+                check_stop(stop)
             learner.learning.tell = monitor.compiled
             yield Loop(
                 config=config, learner=learner, monitor=monitor, dtype=dtype, stop=stop, here=here, table=table,

@@ -20,6 +20,7 @@ from training.config.base import TrainingConfig, to_toml
 from training.config.read import read_config
 from training.errors import MachineError, is_bug
 from training.files import write_atomically
+from training.interrupts import EXIT_CODE as INTERRUPTED
 from training.interrupts import InterruptedRunError
 from training.learn.runs.monitor import PROGRESS, Told
 from training.schema import misfit, read_json
@@ -33,8 +34,6 @@ REFUSED = 2
 """Exit code of a run that cannot be trained, whoever tries it."""
 MACHINE = os.EX_TEMPFAIL
 """Exit code of a run whose machine failed, which may pass."""
-INTERRUPTED = 130
-"""Exit code of a run that was asked to stop."""
 _LOG = "log.txt"
 
 

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from small_sweeps import Here, plan
+from small_sweeps import Here, measured, plan
 
 from training.learn.runs.table import read_rows
 from training.sweeps.sweep import TABLE, Sweep
-
-MEASURED = ["run", "update", "flops", "loss", "heldout_frames", "train_loss"]
 
 
 def short(data):
@@ -22,20 +20,11 @@ def short(data):
     return plan(data, budgets=(4e7, 8e7), sizes=(1e4,)).runs
 
 
-def table_of(folder: Path) -> pd.DataFrame:
-    """What was measured; no row may be of a failed run, or lack a column that another has."""
-    rows = pd.read_csv(folder / TABLE)
-    whole = rows.drop(columns=["state", "reason"], errors="ignore")
-    assert (whole.notna().all() == whole.notna().any()).all(), whole
-    assert not rows.duplicated(["run", "update"]).any()
-    return rows[MEASURED].sort_values(["run", "update"], ignore_index=True)
-
-
 @pytest.fixture(scope="module")
 def undisturbed(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed") / "sweep"
     Sweep.of(short(data), folder).go(Here())
-    return table_of(folder)
+    return measured(folder)
 
 
 def test_whichever_write_fails_the_table_ends_with_its_rows(undisturbed, data, tmp_path, monkeypatch):
@@ -62,7 +51,7 @@ def test_whichever_write_fails_the_table_ends_with_its_rows(undisturbed, data, t
         again = Sweep.of(short(data), folder)
         again.go(Here())
         assert again.count("finished") == 1
-        pd.testing.assert_frame_equal(table_of(folder), undisturbed)
+        pd.testing.assert_frame_equal(measured(folder), undisturbed)
         shutil.rmtree(folder)
         failed = failed + 1 if "once" in calls else 0
     assert len(calls) > 12  # of config, rows, and files of checkpoints
@@ -137,4 +126,4 @@ def test_a_disk_too_small_and_then_enlarged_loses_nothing(data, tmp_path, small_
     again = Sweep.of(runs, place / "sweep")
     again.go(Here())
     assert again.count("finished") == 2
-    pd.testing.assert_frame_equal(table_of(place / "sweep"), table_of(tmp_path / "sweep"))
+    pd.testing.assert_frame_equal(measured(place / "sweep"), measured(tmp_path / "sweep"))
