@@ -33,7 +33,7 @@ Told = TypedDict(
     "Told",
     {
         "update": int,
-        "updates": int,
+        "updates": NotRequired[int],
         "doing": NotRequired[str],
         "loss": NotRequired[float],
         "return": NotRequired[float],
