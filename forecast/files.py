@@ -58,6 +58,11 @@ def with_checksum(content: bytes) -> bytes:
     return content + _MARK + hashlib.sha256(content).hexdigest().encode()
 
 
+def has_checksum(content: bytes) -> bool:
+    """Whether bytes have a checksum; those of earlier versions have none."""
+    return _MARK in content
+
+
 def is_damaged(content: bytes) -> bool:
     """Whether bytes with a checksum have changed; False where there is none."""
     before, mark, written = content.rpartition(_MARK)

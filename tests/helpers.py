@@ -1,6 +1,9 @@
 """What several test files need. Importing it loads no torch, so that forecast's tests run without it."""
 
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -80,3 +83,32 @@ def assert_refused(done: CompletedProcess[str] | tuple[int, str, str], *words: s
     assert "Traceback" not in err
     for word in words:
         assert word in err
+
+
+def interrupted(package: str, folder: Path, *arguments: object, after: str, seconds: float) -> tuple[int, str, float]:
+    """Exit code, output and seconds to the end of a command that gets SIGINT so long after a line of its output.
+
+    The first line is "here", when the command's own modules are about to load.
+    """
+    start = f"import {package}.cli as cli; print('here', flush=True); cli.main()"
+    command = [sys.executable, "-c", start, *map(str, arguments)]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            assert process.stdout
+            told = [process.stdout.readline()]
+            while after not in told[-1] and told[-1]:
+                told.append(process.stdout.readline())
+            time.sleep(seconds)
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            begun = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+            took = time.monotonic() - begun
+            told.append(process.stdout.read())
+        finally:
+            process.kill()
+    ends = time.monotonic() + 5
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < ends, "processes are left"
+        time.sleep(0.1)
+    return process.returncode, "".join(told), took

@@ -1,10 +1,15 @@
 """Asked to stop: finish the update, save, and say so."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any
+
+EXIT_CODE = 130
+"""The shell's code for a program that Ctrl-C ended."""
 
 
 class InterruptedRunError(Exception):
@@ -21,6 +26,12 @@ class StopFlag:
         self.raised = True
         if number == signal.SIGINT:  # whoever presses Ctrl-C twice does not want to wait
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def check_stop(stop: StopFlag) -> None:
+    """Raise InterruptedRunError where a run is asked to stop before it has trained."""
+    if stop.raised:
+        raise InterruptedRunError("stopped before it trained; start the same command again to go on.")
 
 
 @contextmanager
@@ -46,3 +57,30 @@ def terminate_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def ends_while_loading(sentence: str) -> Iterator[None]:
+    """While the block runs SIGINT ends a process that is importing something; else it raises KeyboardInterrupt.
+
+    An exception in the middle of loading torch aborts the process. Nothing is begun then that had to be saved.
+    sentence: printed on stderr before the end. Only in the main thread.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        while frame is not None:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                with suppress(OSError):
+                    os.write(2, f"{sentence}\n".encode())
+                os._exit(EXIT_CODE)
+            frame = frame.f_back
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

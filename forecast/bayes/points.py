@@ -1,5 +1,7 @@
 """Predictions at points that a file lists."""
 
+import io
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pandas as pd
 
 from forecast.bayes.posterior import Posterior
 from forecast.errors import Problem, TableError
+from forecast.runs.files import read_within
 from forecast.runs.table import Runs
 
 
@@ -18,8 +21,11 @@ def read_points(path: str | Path) -> pd.DataFrame:
     """
     example = "write a CSV with the columns params and samples, one point a row"
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:  # ValueError: not text, not a table
+        content = read_within(Path(path), str(path))
+        table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+    except TableError:
+        raise
+    except (OSError, EOFError, ValueError, zlib.error) as error:  # ValueError: not text, not a table
         raise TableError(str(path), [Problem((), "", f"cannot be read ({error})", example)]) from None
     table.columns = [str(c).strip() for c in table.columns]
     missing = [c for c in ("params", "samples") if c not in table]

@@ -1,7 +1,6 @@
 """A posterior read back from the file that `Posterior.save` wrote."""
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from forecast.bayes.diagnostics import Diagnostics
 from forecast.bayes.pace import Pace
 from forecast.bayes.posterior import Posterior
 from forecast.errors import SavedFileError
-from forecast.files import digest, is_damaged
+from forecast.files import digest, has_checksum, is_damaged
 from forecast.model.data import Spec
 from forecast.model.encode import encode
 from forecast.model.priors import site_shapes
@@ -40,10 +39,14 @@ def load_posterior(path: str | Path) -> Posterior:
         content = Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: not a path
         raise _no_posterior(path, error) from None
+    from forecast.bayes import container  # h5py takes a while to import
+
     if is_damaged(content):
         raise SavedFileError(f"{path} is damaged: its bytes do not match their checksum; fit again.")
+    if not has_checksum(content) and not container.ends(content):
+        raise SavedFileError(f"{path} is damaged: reading it does not come to an end; fit again.")
     try:
-        header, draws, diverging = _read(content)
+        header, draws, diverging = container.read(content)
     except Exception as error:  # h5py raises what it likes where bytes are damaged, or of another kind of file
         raise _no_posterior(path, error) from None
     _check_header(path, header)
@@ -64,20 +67,6 @@ def load_posterior(path: str | Path) -> Posterior:
 def _no_posterior(path: str | Path, error: Exception) -> SavedFileError:
     reason = " ".join(str(error).split())[:200]
     return SavedFileError(f"{path} is not a saved posterior ({reason}); write one with `forecast fit --out`.")
-
-
-def _read(content: bytes) -> tuple[Any, dict[str, np.ndarray], np.ndarray]:
-    """What a file says of itself, the draws by site, and whether NUTS diverged in each."""
-    import h5py  # netCDF is HDF5, and importing arviz to read it takes two seconds
-
-    with h5py.File(io.BytesIO(content), "r") as opened:
-        file: Any = opened
-        header = json.loads(np.asarray(file.attrs["forecast"]).item())
-        # The axes, chain and draw, are stored as scales.
-        sites = {k: v for k, v in file["posterior"].items() if v.attrs.get("CLASS") != b"DIMENSION_SCALE"}
-        draws = {k: np.asarray(v[...]) for k, v in sites.items()}
-        diverging = np.asarray(file["sample_stats"]["diverging"][...]).astype(bool)
-    return header, draws, diverging
 
 
 def _check_header(path: str | Path, header: Any) -> None:

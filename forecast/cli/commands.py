@@ -9,6 +9,7 @@ import typer
 
 import forecast
 from forecast.cli import deciding, fitting, reporting, terminal, verifying
+from forecast.cli.homes import lend_folder_to_matplotlib
 from forecast.errors import ForecastError, TableError
 
 app = typer.Typer(
@@ -53,6 +54,7 @@ app.command(epilog="Example: forecast report nethack-transformer --out reports/n
 
 def main() -> None:
     """Run the command: exit code 2 and one sentence for what the user can mend, 1 and a traceback for a bug of ours."""
+    lend_folder_to_matplotlib()
     try:
         app()
     except (ForecastError, OSError) as error:

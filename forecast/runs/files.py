@@ -115,6 +115,16 @@ def _bytes(path: Path, source: str, bundled: tuple[str, ...]) -> bytes:
     return data
 
 
+def read_within(path: Path, source: str) -> bytes:
+    """The bytes of a text file, unpacked where its name ends in .gz, up to the size of a table.
+
+    Raises TableError for more than that, OSError and what gzip raises where it cannot be read.
+    """
+    packed = path.name.lower().endswith(".gz")
+    with gzip.open(path) if packed else path.open("rb") as file:
+        return _within(file, source)
+
+
 def _within(file: io.BufferedIOBase, source: str) -> bytes:
     """What a file holds, if that is a table's size: one that never ends would take all memory."""
     data = file.read(MOST_BYTES + 1)

@@ -88,7 +88,7 @@ def read_frozen(path: str | Path) -> Frozen:
         raise SavedFileError(
             f"{path} is not a recommendation: it has no {error}; write one with `forecast recommend --out`."
         ) from None
-    except (TypeError, AttributeError, ValueError) as error:
+    except (TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise SavedFileError(
             f"{path} is not a recommendation ({error}); write one with `forecast recommend --out`."
         ) from None
@@ -97,7 +97,7 @@ def read_frozen(path: str | Path) -> Frozen:
             raise SavedFileError(f"{path} is damaged: its quantiles of the {target} do not rise with their levels.")
     if not quantiles:
         raise SavedFileError(f"{path} is not a recommendation: it forecasts neither loss nor return.")
-    if is_broken(content):
+    if is_broken(content) or ("level" in diagnostics and "seal" not in content):  # whoever writes a level, seals
         raise SavedFileError(
             f"{path} was changed after it was frozen: it is not what its seal says; score the file as it was written."
         )

@@ -1,5 +1,13 @@
 """The `training` command: what it takes, and what it prints."""
 
-from training.cli.commands import main
+from training.interrupts import ends_while_loading
 
 __all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command; Ctrl-C while modules load ends it at once, later as each command does it."""
+    with ends_while_loading("training: interrupted; start the same command again."):
+        from training.cli.commands import main as run
+
+        run()

@@ -9,7 +9,7 @@ import typer
 from training.cli import demonstrations, design, runs, sweeps
 from training.cli.terminal import say
 from training.errors import is_bug
-from training.interrupts import InterruptedRunError
+from training.interrupts import EXIT_CODE, InterruptedRunError
 
 app = typer.Typer(
     name="training",
@@ -19,8 +19,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-_INTERRUPTED = 130  # the shell's code for a program that Ctrl-C ended
 
 # Every command imports what it needs when it runs: torch takes seconds, and --help should not.
 
@@ -44,12 +42,12 @@ def main() -> None:
     try:
         app()
     except SystemExit as done:
-        if done.code == _INTERRUPTED:  # typer's answer to Ctrl-C
+        if done.code == EXIT_CODE:  # typer's answer to Ctrl-C
             say("training: interrupted; start the same command again.")
         raise
     except InterruptedRunError as error:
         say(f"training: {error}")
-        raise SystemExit(_INTERRUPTED) from None
+        raise SystemExit(EXIT_CODE) from None
     except Exception as error:
         if not is_bug(error):
             say(f"training: {error}")

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import sys
 from collections.abc import Collection
 from typing import Any
 
@@ -43,7 +44,8 @@ def one_of(name: str, value: Any, allowed: Collection[str] | Collection[int]) ->
 
 def positive(name: str, *values: Any) -> None:
     """Raise ConfigError unless there is a value and all are finite numbers above 0."""
-    refused = [v for v in values if isinstance(v, bool) or not isinstance(v, int | float) or not 0 < v < math.inf]
+    most = sys.float_info.max  # whole numbers of TOML go further
+    refused = [v for v in values if isinstance(v, bool) or not isinstance(v, int | float) or not 0 < v <= most]
     if refused or not values:
         raise ConfigError(f"{name} must be positive, got {', '.join(map(repr, refused)) or 'no number'}.")
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from training.config.base import ALGORITHMS, TrainingConfig, default_core
-from training.config.checks import known_key, one_of, positive
+from training.config.checks import known_key, one_of, positive, typed
 from training.config.cloning import CloningConfig
 from training.config.reinforcement import ReinforcementConfig
 from training.design import cloning, reinforcement
@@ -71,11 +71,12 @@ class RunGrid:
         cloning.check_rules(self.rules)
         one_of("device", self.device, cloning.DEVICES)
         one_of("algorithm", self.run.get("algorithm", "bc"), ALGORITHMS)
-        known = [f.name for f in dataclasses.fields(self.kind) if f.name not in _OWN]
-        for name in self.run:
+        known = {f.name: f.type for f in dataclasses.fields(self.kind) if f.name not in _OWN}
+        for name, value in self.run.items():
             if name in _OWN:
                 raise ConfigError(f"{name} of a run is settled by the grid; take it out of [run].")
             known_key(name, known, " in [run]")
+            typed(f"{name} in [run]", known[name], value)
 
     @property
     def kind(self) -> type[CloningConfig] | type[ReinforcementConfig]:

@@ -9,6 +9,7 @@ from typing import Any
 from training.config.cloning import CloningConfig
 from training.design.cloning import configure
 from training.errors import ConfigError
+from training.schema import content_hash
 from training.shards.reader import Shards
 from training.toml import read_toml
 
@@ -28,11 +29,18 @@ class Recommended:
 def read_recommendation(path: str | Path) -> Recommended | None:
     """The numbers of a recommendation.toml; None for a TOML file without a table [recommendation].
 
-    Further keys of the file are ignored. Raises ConfigError, naming the file, when a number is missing or not positive.
+    Further keys of the file are ignored. Raises ConfigError, naming the file, when a number is missing or not positive,
+    or the file is not what `forecast` sealed in it.
     """
-    section = read_toml(path).get("recommendation")
+    content = read_toml(path)
+    section = content.get("recommendation")
     if section is None:
         return None
+    if content.get("seal", sealed := {"sha256": content_hash(content, "seal")}) != sealed:
+        raise ConfigError(
+            f"{path} was changed after it was frozen: it is not what its seal says; write it again with `forecast "
+            "recommend --out`, or another run with `training configure`."
+        )
     if not isinstance(section, Mapping):
         raise ConfigError(f"{path}: recommendation is no table; write the file with `forecast recommend --out`.")
     params, samples = (_number(path, section, name, "recommended") for name in ("params", "samples"))

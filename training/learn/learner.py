@@ -1,7 +1,8 @@
 """What a run changes as it learns: weights, optimizer and recurrent memory; saved whole, restored bit for bit."""
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from training.policies.checkpoint import (
     latest_checkpoint,
     load_optimizer,
     optimizer_tensors,
+    pin_checkpoint,
     save_checkpoint,
 )
 from training.policies.compiled import LearningPolicy, compiles, graphed
@@ -50,6 +52,8 @@ class Learner:
     """The last update whose row is written."""
     loss: float = math.nan
     """Of the last batch that was looked at (nats a frame)."""
+    speed: Mapping[str, float] = field(default_factory=dict)
+    """How fast it trained, as columns of the run table: the row of a run that goes on where it is measured has them."""
     passed_over: tuple[str, ...] = ()
     """A sentence for each damaged checkpoint."""
 
@@ -91,8 +95,8 @@ class Learner:
         self.optimizer.step()
         return norm
 
-    def save(self, folder: Path, *, keep: bool) -> None:
-        """A checkpoint of the whole run; every process has to call it, the first one writes. keep: never remove it."""
+    def save(self, folder: Path) -> None:
+        """A checkpoint of the whole run; every process has to call it, the first one writes."""
         memory = self.here.slots(self.memory)
         if self.here.leads:
             tensors = {
@@ -102,9 +106,16 @@ class Learner:
             }
             if self.critic:
                 tensors["critic"] = self.critic.state_dict()
-            state = {"keep": keep, "policy": asdict(self.spec), "task": self.config.task, "measured": self.measured}
-            state |= {"loss": self.loss if math.isfinite(self.loss) else None}
+            state = {"keep": False, "policy": asdict(self.spec), "task": self.config.task, "measured": self.measured}
+            state |= {"loss": self.loss if math.isfinite(self.loss) else None, "speed": self.speed}
             save_checkpoint(folder, Checkpoint(update=self.update, tensors=tensors, state=state))
+        self.here.wait()
+
+    def pin(self, folder: Path) -> None:
+        """Note that the checkpoint of this update is measured and has its row, and never remove it; every process."""
+        self.measured = self.update
+        if self.here.leads:
+            pin_checkpoint(folder, self.update, {"measured": self.measured})
         self.here.wait()
 
     def _restore(self, checkpoint: Checkpoint, folder: Path) -> None:
@@ -112,15 +123,21 @@ class Learner:
         parts = {"policy": self.policy, **({"critic": self.critic} if self.critic else {})}
         tensors, state = checkpoint.tensors, checkpoint.state
         path = folder / f"update-{checkpoint.update:010d}"
-        memory = [str(index) for index in range(len(self.memory))]
         whole = {*parts, "optimizer", "memory"} <= tensors.keys() and {"measured", "loss"} <= state.keys()
-        if not whole or tensors["memory"].keys() != set(memory):
+        memory = {str(i): (self.config.batch_size, *part.shape[1:]) for i, part in enumerate(self.memory)}
+        if not whole or {name: tuple(part.shape) for name, part in tensors["memory"].items()} != memory:
             raise DataError(f"{path}: the checkpoint lacks what training goes on from; choose another --out.")
+        if not 0 <= state["measured"] <= checkpoint.update <= self.config.updates:
+            raise DataError(f"{path}: the checkpoint is of no update of this run; choose another --out.")
         for name, module in parts.items():
             load_weights(module, tensors[name], path)
-        load_optimizer(self.optimizer, tensors["optimizer"])
+        try:
+            load_optimizer(self.optimizer, tensors["optimizer"])
+        except ValueError as error:
+            raise DataError(f"{path}: the checkpoint is of another run ({error}); choose another --out.") from None
         own = slice(self.here.rank, None, self.here.world)
         self.memory = tuple(tensors["memory"][part][own].contiguous().to(self.here.device) for part in memory)
-        self.update, self.measured = checkpoint.update, int(state["measured"])
+        self.update, self.measured = checkpoint.update, state["measured"]
         loss = state["loss"]
         self.loss = math.nan if loss is None else float(loss)
+        self.speed = state.get("speed", {})  # of a version that wrote it

@@ -12,7 +12,7 @@ import torch
 
 from training.config.base import TrainingConfig
 from training.errors import DivergedError, MachineError
-from training.interrupts import InterruptedRunError, StopFlag
+from training.interrupts import InterruptedRunError, StopFlag, check_stop
 from training.learn.distributed import Place
 from training.learn.learner import Learner
 from training.learn.runs.folder import claim, resumed
@@ -51,12 +51,16 @@ def loop_of(
     with claim(config, out, here, patience), _out_of_memory():
         learner = Learner.begin(config, spec, here, checkpoints, critic=critic)
         dtype = precision(config, here.device)
+        if here.world == 1:  # nothing is begun yet, and what follows takes a second or two
+            check_stop(stop)
         peak = here.world * matrix_rate(here.device, dtype)
         with Monitor(config, out, start=learner.update, peak=peak, quiet=not here.leads, wandb=wandb) as monitor:
             for sentence in (*learner.passed_over, *resumed(config, out, learner.update, learner.measured)):
                 monitor.say(sentence)
             if learner.update < config.updates:
                 monitor.say(outlook(config, learner.update))
+            if here.world == 1:
+                check_stop(stop)
             learner.learning.tell = monitor.compiled
             yield Loop(
                 config=config, learner=learner, monitor=monitor, dtype=dtype, stop=stop, here=here, table=table,
@@ -97,13 +101,16 @@ class Loop:
         return self._at_budget and self.learner.measured < self.learner.update
 
     def add_row(self, row: Mapping[str, Any]) -> None:
-        """Write the row of a checkpoint, and keep the checkpoint. Every process calls it; only the first has a row."""
+        """Write the row of a checkpoint, then keep the checkpoint. Every process calls it; only the first has a row.
+
+        What fails in between leaves a row whose checkpoint is there but not pinned: it is measured again, and the row
+        takes the place of its equal.
+        """
         if self.here.leads:
-            append_row(self.table, {**row, **self.monitor.speed})
+            append_row(self.table, {**row, **self.learner.speed})
             self.monitor.measured(self.learner.update, row)
             self.monitor.say(sentence_of(row))
-        self.learner.measured = self.learner.update
-        self.learner.save(self.checkpoints, keep=True)
+        self.learner.pin(self.checkpoints)
 
     def finish_update(self) -> None:
         """Count an update, and ask whether to stop after it."""
@@ -136,7 +143,9 @@ class Loop:
         Raises InterruptedRunError where a signal asked to stop.
         """
         if self._at_budget or self._stopping or self._any(time.monotonic() - self._saved > SAVE_EVERY):
-            self.learner.save(self.checkpoints, keep=False)
+            # A run that goes on and has not trained yet keeps what is known of the process before.
+            self.learner.speed = self.monitor.speed or self.learner.speed
+            self.learner.save(self.checkpoints)
             self._saved = time.monotonic()
         if self._stopping:
             raise InterruptedRunError(

@@ -24,6 +24,7 @@ TOLERANCE = 0.10
 ENCODERS = ("scaled", "paper")
 _MIN_WIDTHS = {"lstm": 4, "transformer": 2, "cnn": 1}
 _MAX_WIDTH = 16_384
+_MOST = 2**16  # actions, and frames that are attended to: more are no policy that could be
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +57,8 @@ class PolicySpec:
         if not least <= self.width <= _MAX_WIDTH:
             raise ConfigError(f"width of a {self.core} must be {least} to {_MAX_WIDTH}, got {self.width}.")
         for name in ("actions", "context"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+            if not 1 <= getattr(self, name) <= _MOST:
+                raise ConfigError(f"{name} must be 1 to {_MOST}, got {getattr(self, name)}.")
 
     @property
     def features(self) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from training.errors import ConfigError, DataError
@@ -35,13 +36,22 @@ def load_policy(path: Path) -> LoadedPolicy:
     spec, task = _spec_in(checkpoint.state, path), checkpoint.state.get("task")
     if not isinstance(task, str):
         raise DataError(f"{path}: the checkpoint does not say which task its policy plays; use another.")
+    weights = checkpoint.tensors.get("policy", {})
+    with torch.device("meta"):
+        check_weights(build(spec), weights, path)  # before one is built that may not fit into the memory
     policy = build(spec)
-    load_weights(policy, checkpoint.tensors.get("policy", {}), path)
+    load_weights(policy, weights, path)
     return LoadedPolicy(policy=policy.eval(), spec=spec, task=task)
 
 
 def load_weights(module: Policy | nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     """Give a module the weights of a checkpoint. Raises DataError, naming `path`, where they are those of another."""
+    check_weights(module, weights, path)
+    module.load_state_dict(weights)
+
+
+def check_weights(module: Policy | nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raise DataError, naming `path`, where these are not the weights of such a module."""
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     stored = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name in sorted(wanted.keys() | stored.keys()):
@@ -50,7 +60,6 @@ def load_weights(module: Policy | nn.Module, weights: Mapping[str, Tensor], path
                 f"{path}: the checkpoint holds another kind of policy ({name} is {_shape(stored.get(name))} there, "
                 f"{_shape(wanted.get(name))} here); use another."
             )
-    module.load_state_dict(weights)
 
 
 def export_policy(path: Path, out: Path) -> None:

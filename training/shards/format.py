@@ -9,11 +9,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
+import numpy as np
 import pyarrow as pa
 
-from training.errors import DataError, MachineError
+from training.errors import ConfigError, DataError, MachineError
+from training.schema import content_hash, misfit, read_json
 from training.shards.blocks import Layout
 
 _OF_MACHINE = {errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
@@ -42,6 +44,68 @@ ATARI_LAYOUT = Layout(
 )
 
 
+class Split(TypedDict):
+    """Which games are held out."""
+
+    seed: int
+    """Of the order of games."""
+    below: str
+    """Games up to here in that order are held out (`split_key`)."""
+
+
+class DataFile(TypedDict):
+    """A data file and its table of games."""
+
+    bytes: int
+    """Of the data file."""
+    games: str
+    """SHA-256 of the table."""
+
+
+class Options(TypedDict):
+    """How the games were converted, in further keys."""
+
+    game: NotRequired[str]
+    """Atari game."""
+
+
+class Skipped(TypedDict):
+    """A game that was not converted."""
+
+    name: str
+    reason: str
+
+
+class StoredLayout(TypedDict):
+    """A Layout as JSON keeps it."""
+
+    shape: tuple[int, int]
+    planes: list[str]
+    columns: dict[str, tuple[str, list[int]]]
+
+
+class Header(TypedDict):
+    """What header.json says, its schema; further keys are free."""
+
+    format: str
+    version: int
+    env: str
+    """nethack or atari."""
+    layout: StoredLayout
+    actions: list[str]
+    """Their names, in order."""
+    source: str
+    """What was converted."""
+    options: Options
+    split: Split
+    files: list[DataFile]
+    left_out: list[Skipped]
+    identity: str
+    """Hash of what the games hold and which are held out."""
+    sha256: str
+    """Hash of the header without it."""
+
+
 def block_schema(layout: Layout) -> pa.Schema:
     """The columns of a data file."""
     numbers = [("frames", pa.int32()), ("total", pa.int32()), ("crc32", pa.uint32())]
@@ -55,8 +119,7 @@ def split_key(seed: int, digest: str) -> str:
 
 def header_hash(header: Mapping[str, Any]) -> str:
     """SHA-256 of a header, without the hash in it."""
-    content = {key: value for key, value in header.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return content_hash(header, "sha256")
 
 
 def layout_json(layout: Layout) -> dict[str, Any]:
@@ -64,13 +127,21 @@ def layout_json(layout: Layout) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(layout)))
 
 
-def read_header(path: Path) -> dict[str, Any]:
+def layout_of(header: Header) -> Layout:
+    """The layout that a header describes. Raises ConfigError or TypeError for one that cannot be."""
+    stored = header["layout"]
+    columns = {name: (np.dtype(dtype).name, tuple(shape)) for name, (dtype, shape) in stored["columns"].items()}
+    rows, cells = stored["shape"]
+    return Layout(shape=(rows, cells), planes=tuple(stored["planes"]), columns=columns)
+
+
+def read_header(path: Path) -> Header:
     """The header of the folder `path`. Raises DataError where it is missing, damaged, or of another version,
     and MachineError where the machine cannot read it.
     """
     file = path / "header.json"
     try:
-        header = json.loads(file.read_bytes())
+        header = read_json(file)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
             f"{path}: there is no header.json, so this is no finished folder of shards; make one with `training shard`."
@@ -86,7 +157,13 @@ def read_header(path: Path) -> dict[str, Any]:
         )
     if header.get("sha256") != header_hash(header):
         raise damaged(file, "it does not match its checksum")
-    return header
+    if wrong := misfit(header, Header):
+        raise damaged(file, wrong)
+    try:
+        layout_of(cast(Header, header))
+    except (ConfigError, TypeError) as error:
+        raise damaged(file, error) from None
+    return cast(Header, header)
 
 
 def damaged(path: Path, reason: object) -> DataError | MachineError:

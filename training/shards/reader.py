@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from training.errors import DataError
 from training.shards import blocks
 from training.shards.blocks import Deltas, Layout
-from training.shards.format import GAMES, block_schema, damaged, read_header, split_key
+from training.shards.format import GAMES, block_schema, damaged, layout_of, read_header, split_key
 
 _OPEN_FILES = 64
 
@@ -69,12 +69,7 @@ class Shards:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.header = read_header(self.path)
-        layout = self.header["layout"]
-        self.layout = Layout(
-            shape=tuple(layout["shape"]),
-            planes=tuple(layout["planes"]),
-            columns={name: (dtype, tuple(shape)) for name, (dtype, shape) in layout["columns"].items()},
-        )
+        self.layout = layout_of(self.header)
         self._files: dict[int, pa.ipc.RecordBatchFileReader] = {}
         self._lock = threading.Lock()
         self.games = self._read_games()
@@ -112,7 +107,7 @@ class Shards:
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
         """What could not be converted, and why."""
-        return tuple(LeftOut(**game) for game in self.header["left_out"])
+        return tuple(LeftOut(name=game["name"], reason=game["reason"]) for game in self.header["left_out"])
 
     @cached_property
     def bytes(self) -> int:
@@ -166,7 +161,7 @@ class Shards:
                 raise damaged(data, f"{size} bytes instead of {file['bytes']}")
             if hashlib.sha256(content).hexdigest() != file["games"]:
                 raise damaged(index, "it does not match its checksum")
-            for row in pq.read_table(pa.BufferReader(content), schema=GAMES).to_pylist():
+            for row in _table(index, content):
                 heldout = split_key(split["seed"], row["digest"]) <= split["below"]
                 games.append(RecordedGame(file=number, heldout=heldout, **row))
         return tuple(sorted(games, key=lambda game: game.digest))
@@ -228,6 +223,16 @@ class GameReader:
         if index != self._index:
             self._block = self._shards.block(self.game, self._rows, index)
             self._index = index
+
+
+def _table(path: Path, content: bytes) -> list[dict[str, Any]]:
+    """The rows of a table of games. Raises DataError for another table."""
+    try:
+        table = pq.read_table(pa.BufferReader(content), schema=GAMES)
+        table.validate(full=True)
+        return table.to_pylist()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise damaged(path, error) from None
 
 
 def _row(layout: Layout, rows: pa.RecordBatch, index: int) -> dict[str, Any]:

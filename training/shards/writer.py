@@ -162,7 +162,7 @@ class ShardWriter:
         settings = self._folder / "settings.json"
         expected = json.dumps(self._settings, indent=1)
         try:
-            if self._folder.exists() and settings.is_file() and settings.read_text() == expected:
+            if self._folder.exists() and settings.is_file() and settings.read_bytes() == expected.encode():
                 self._take_up()
                 self._report(f"{self._folder} was interrupted: goes on after the {len(self.done)} games already in it.")
                 return

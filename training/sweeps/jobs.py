@@ -5,7 +5,6 @@ nothing trains on without a driver.
 """
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -21,8 +20,10 @@ from training.config.base import TrainingConfig, to_toml
 from training.config.read import read_config
 from training.errors import MachineError, is_bug
 from training.files import write_atomically
+from training.interrupts import EXIT_CODE as INTERRUPTED
 from training.interrupts import InterruptedRunError
-from training.learn.runs.monitor import PROGRESS
+from training.learn.runs.monitor import PROGRESS, Told
+from training.schema import misfit, read_json
 from training.sweeps.sharing import Card, Sharing
 
 PATIENCE = 300.0
@@ -33,8 +34,6 @@ REFUSED = 2
 """Exit code of a run that cannot be trained, whoever tries it."""
 MACHINE = os.EX_TEMPFAIL
 """Exit code of a run whose machine failed, which may pass."""
-INTERRUPTED = 130
-"""Exit code of a run that was asked to stop."""
 _LOG = "log.txt"
 
 
@@ -72,7 +71,7 @@ class Executor(Protocol):
         ...
 
     def start(self, job: Job) -> None:
-        """Start it."""
+        """Start it. Raises OSError where the machine does not let it begin."""
         ...
 
     def ended(self) -> list[tuple[Job, Ended]]:
@@ -121,11 +120,11 @@ class ThisMachine:
     def start(self, job: Job) -> None:
         """Start it, on the GPU with the most room."""
         gpu = self._gpu(job)
+        self._running[job] = begin(job, gpu), gpu
         if gpu is not None:
             self._free[gpu] -= job.memory
         if self._cards:
             self._cards[gpu or 0].begins(job)
-        self._running[job] = begin(job, gpu), gpu
 
     def ended(self) -> list[tuple[Job, Ended]]:
         """Jobs that ended since the last call."""
@@ -172,7 +171,8 @@ class ThisMachine:
 def progress_of(folder: Path) -> Mapping[str, Any]:
     """Where the process of a job is, as `training.learn.runs.monitor` writes it; nothing before its first word."""
     with contextlib.suppress(OSError, ValueError):
-        return json.loads((folder / PROGRESS).read_text())
+        progress = read_json(folder / PROGRESS)
+        return {} if misfit(progress, Told) else progress
     return {}
 
 

@@ -18,19 +18,30 @@ class Cluster:
     def __init__(self, address: str = "auto", *, retries: int = 2, gpu_share: float | None = None) -> None:
         """Connect to a cluster.
 
-        address: of the cluster, or auto for the one that runs already.
+        address: of the cluster, auto for the one that runs already, or local to start one for this process, which
+        listens on this machine alone and sends no statistics.
         retries: how often Ray starts a task again whose node died.
         gpu_share: of a GPU for each job, where the cluster has any; by its memory if None.
 
         Raises ConfigError without ray, MachineError where no cluster answers.
         """
+        if address == "local":
+            # The switch that Ray itself uses where a cluster of one machine is all there can be: it binds the loopback.
+            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray
         except ImportError:
             raise ConfigError("--on ray needs Ray; install it with `pip install 'game-scaling[cluster]'`.") from None
         try:
             _knock(address)
-            ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.WARNING)
+            ray.init(
+                address=address,
+                ignore_reinit_error=True,
+                include_dashboard=False if address == "local" else None,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+            )
         except (OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise MachineError(

@@ -22,7 +22,7 @@ from training.errors import MachineError, TrainingError
 from training.files import locked
 from training.interrupts import InterruptedRunError, stop_on_signals
 from training.learn.runs.rows import failure_row
-from training.learn.runs.table import append_row, check_table, read_rows
+from training.learn.runs.table import append_row, check_table, drop_failures, read_rows
 from training.sweeps.jobs import (
     BUG,
     INTERRUPTED,
@@ -123,15 +123,19 @@ class Sweep:
         waiting = deque(run for run in self.runs if run.state != "finished")
         running: dict[Job, Run] = {}
         with self._alone(), stop_on_signals() as stop:
+            drop_failures(self.folder / TABLE)  # of runs that are tried again now, or that the plan has no more
             try:
                 while waiting or running:
+                    ended = []
                     while (run := self._next(waiting)) and executor.room(run.job):
                         waiting.remove(run)
                         run.state, run.starts, running[run.job] = "running", run.starts + 1, run
-                        executor.start(run.job)
-                    for job, ended in executor.ended():
+                        if refused := self._start(run, executor):
+                            ended.append((run.job, refused))
+                            break
+                    for job, how in [*ended, *executor.ended()]:
                         run = running.pop(job)
-                        self._settle(run, ended)
+                        self._settle(run, how)
                         if run.state == "waiting":
                             waiting.append(run)
                     watch()
@@ -144,6 +148,14 @@ class Sweep:
             finally:
                 executor.stop()
 
+    def _start(self, run: Run, executor: Executor) -> Ended | None:
+        """Start a run; how it ended where the machine does not let it begin, such as a full disk."""
+        try:
+            executor.start(run.job)
+        except OSError as error:
+            return Ended(code=MACHINE, words=str(error))
+        return None
+
     def _next(self, waiting: Iterable[Run]) -> Run | None:
         """The first of the waiting runs that may be started now."""
         return next((run for run in waiting if run.not_before <= time.monotonic()), None)
@@ -155,7 +167,7 @@ class Sweep:
     def _settle(self, run: Run, ended: Ended) -> None:
         """What becomes of a run whose process has ended: finished, to be started again, or failed."""
         config = run.job.config
-        if ended.code == 0 and is_finished(config, read_rows(run.job.table)):
+        if is_finished(config, read_rows(run.job.table)):  # whatever failed after its last row
             run.state = "finished"
             return
         if ended.code == 0:

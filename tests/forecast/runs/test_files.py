@@ -10,6 +10,8 @@ import pytest
 from helpers import frame
 from refusals import message, put, refused
 
+from forecast.bayes.points import read_points
+from forecast.errors import TableError
 from forecast.runs import files
 from forecast.runs.read import read_runs
 
@@ -165,3 +167,15 @@ def test_the_export_of_a_chart_says_what_to_export(tmp_path):
     path = tmp_path / "runs.csv"
     path.write_text("Step,a - loss,a - loss__MIN,a - loss__MAX\n1,2,2,2\n")
     assert "export the table of runs" in message(path)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_points_that_are_too_many_to_hold_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool):
+    monkeypatch.setattr("forecast.runs.files.MOST_BYTES", 1000)
+    path = tmp_path / ("points.csv.gz" if packed else "points.csv")
+    text = b"params,samples\n" + b"1e6,1e9\n" * 1000
+    path.write_bytes(gzip.compress(text) if packed else text)
+    with pytest.raises(TableError, match="the file holds more than"):
+        read_points(path)
+    with pytest.raises(TableError, match="cannot be read"):
+        read_points("https://example.org/points.csv")

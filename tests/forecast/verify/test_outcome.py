@@ -167,10 +167,15 @@ def test_a_forecast_that_has_seen_its_outcome_is_refused(frozen, nethack_runs, t
     assert forecast.score(path, fewer).outcomes
 
 
+def of_earlier(text):
+    """As versions wrote it that sealed nothing: the verdict had no level yet."""
+    return re.sub(r"(?m)^level = .*\n", "", text)
+
+
 def test_files_of_five_quantiles_are_scored_and_say_so(frozen, path):
     fine = forecast.score(path, table_of(outcome(frozen)))
     text = path.read_text(encoding="utf-8")
-    path.write_text(text[: text.index("[quantiles]")], encoding="utf-8")
+    path.write_text(of_earlier(text[: text.index("[quantiles]")]), encoding="utf-8")
     rough = forecast.score(path, table_of(outcome(frozen)))
     assert "five quantiles" in rough.sentence
     assert "five quantiles" not in fine.sentence
@@ -258,5 +263,8 @@ def test_a_frozen_forecast_with_two_other_digits_is_refused(frozen, path):
         forecast.score(path, table_of(outcome(frozen)))
     path.write_text("# a remark\n" + text, encoding="utf-8")
     assert forecast.score(path, table_of(outcome(frozen))).outcomes
-    path.write_text(text[: text.index("[seal]")], encoding="utf-8")  # as earlier versions wrote it
+    path.write_text(of_earlier(text[: text.index("[seal]")]), encoding="utf-8")
     assert forecast.score(path, table_of(outcome(frozen))).outcomes
+    path.write_text(text[: text.index("[quantiles]")], encoding="utf-8")  # cut short, with all that is needed
+    with pytest.raises(ValueError, match="was changed after it was frozen"):
+        forecast.score(path, table_of(outcome(frozen)))

@@ -1,6 +1,7 @@
 """Checkpoints are whole or absent, and what they hold goes on bit for bit."""
 
 import errno
+import json
 import os
 from dataclasses import asdict
 
@@ -14,6 +15,7 @@ from training.policies.checkpoint import (
     load_checkpoint,
     load_optimizer,
     optimizer_tensors,
+    pin_checkpoint,
     save_checkpoint,
 )
 from training.policies.family import PolicySpec, build
@@ -61,6 +63,40 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage
     assert found.update == 1
     assert len(passed_over) == 1
     assert path.name in passed_over[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"update": "abc"}, "update is 'abc'"),
+        ({"update": 10**30}, "update is 1000"),
+        ({"measured": [1]}, "measured is a list"),
+        ({"sha256": {"../policy": "0"}}, "names files that no checkpoint has"),
+        ({"sha256": {"policy": 3}}, r"sha256\.policy is 3"),
+        ({"sha256": None}, "sha256 is None"),
+        ({"loss": float("nan")}, "loss is nan"),
+        (None, "it is None"),
+    ],
+)
+def test_a_state_of_another_form_is_refused_by_name(tmp_path, changed, words):
+    path = save_checkpoint(tmp_path, checkpoint(7, measured=7, loss=1.5))
+    state = json.loads((path / "state.json").read_text())
+    del state["seal"]  # as earlier versions wrote it
+    (path / "state.json").write_text(json.dumps(state))
+    assert load_checkpoint(path).update == 7
+    (path / "state.json").write_text(json.dumps(changed and {**state, **changed}))
+    with pytest.raises(DataError, match=rf"state\.json: the file is damaged \(.*{words}"):
+        load_checkpoint(path)
+
+
+def test_a_state_that_was_changed_is_refused(tmp_path):
+    path = save_checkpoint(tmp_path, checkpoint(7, measured=7))
+    pin_checkpoint(tmp_path, 7, {"measured": 7})
+    assert load_checkpoint(path).state["keep"] is True
+    state = path / "state.json"
+    state.write_text(state.read_text().replace('"measured": 7', '"measured": 6'))
+    with pytest.raises(DataError, match="not what its seal says"):
+        load_checkpoint(path)
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):

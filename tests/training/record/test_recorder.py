@@ -113,9 +113,20 @@ def test_a_line_that_a_crash_cut_short_spoils_no_other(recorded, tmp_path):
     assert read_list(tmp_path) == [json.loads(line) for line in lines[:2]]
 
 
-def test_a_damaged_list_of_games_is_refused_by_line(tmp_path):
-    (tmp_path / "games.jsonl").write_text('{"stream": 0}\n{"stream\n')
-    with pytest.raises(DataError, match="line 2 is not JSON"):
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"stream', "it is not JSON"),
+        ("[" * 200_000, "it is not JSON"),
+        ("7", "it is 7"),
+        ('{"stream": 0}', "it has no counted"),
+        ('{"stream": "x", "task": "@", "seed": 0, "player": "", "counted": "", "number": 0, "steps": 1}', "'x'"),
+    ],
+)
+def test_a_damaged_list_of_games_is_refused_by_line(recorded, tmp_path, line, words):
+    first = (recorded[0] / "games.jsonl").read_text().splitlines()[0]
+    (tmp_path / "games.jsonl").write_text(f"{first}\n{line}\n")
+    with pytest.raises(DataError, match=f"line 2 is no game .*{words}"):
         read_list(tmp_path)
 
 

@@ -16,6 +16,7 @@ from random_shards import LAYOUT, random_game, read, write
 from training.errors import ConfigError, DataError, MachineError, TrainingError
 from training.shards import blocks
 from training.shards.blocks import Layout
+from training.shards.format import header_hash
 from training.shards.reader import Shards
 from training.shards.writer import ShardWriter
 
@@ -262,6 +263,25 @@ def test_every_flipped_byte_of_the_data_is_found_or_harmless(tmp_path):
                 assert_frames_equal(frames, games[game.name])
     assert refusals
     assert all("00000.arrow" in refusal for refusal in refusals)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"layout": None}, "layout is None"),
+        ({"layout": {"shape": [3, 5], "planes": ["a"], "columns": {"action": ["what", []]}}}, "what"),
+        ({"actions": "ab"}, "actions is 'ab'"),
+        ({"split": {"seed": 0}}, r"it has no split\.below"),
+        ({"files": [{"bytes": "many", "games": ""}]}, r"files\[0\]\.bytes is 'many'"),
+    ],
+)
+def test_a_header_of_another_form_is_refused_by_name(tmp_path, changed, words):
+    write(tmp_path / "s", {"a": random_game(0, 5), "b": random_game(1, 5)})
+    file = tmp_path / "s" / "header.json"
+    header = {**json.loads(file.read_text()), **changed}
+    file.write_text(json.dumps({**header, "sha256": header_hash(header)}))
+    with pytest.raises(DataError, match=rf"header\.json: the shard file is damaged \(.*{words}"):
+        Shards(tmp_path / "s")
 
 
 def test_shards_of_a_later_version_are_refused(tmp_path):

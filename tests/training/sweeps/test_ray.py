@@ -1,12 +1,19 @@
 """A sweep on a Ray cluster of two nodes, one of which is killed in mid-sweep: nothing lost, nothing run twice."""
 
+import contextlib
 import errno
 import os
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from letter_game import write_letters
+from small_sweeps import Here, measured, plan, workers_of
 
 from training.design.plan import RunGrid
 from training.errors import MachineError
@@ -14,7 +21,17 @@ from training.policies.checkpoint import latest_checkpoint
 from training.sweeps import jobs
 from training.sweeps.sweep import Sweep
 
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # what is started here listens on this machine alone
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 ray = pytest.importorskip("ray")
+LOCAL = """
+import os, sys
+from training.sweeps.ray import Cluster
+Cluster("local")
+import ray
+print(ray.get_runtime_context().gcs_address, os.environ["RAY_USAGE_STATS_ENABLED"], flush=True)
+sys.stdin.readline()
+"""
 
 
 @pytest.fixture
@@ -35,10 +52,10 @@ def test_a_node_that_dies_costs_no_run(cluster, tmp_path):
 
     data = write_letters(tmp_path / "shards")
     run = {"data": str(data), "batch_size": 2, "unroll_length": 8, "max_epochs": 1e4, "heldout_frames": 100}
-    plan = RunGrid(grid={3e8: [1e4, 2e4, 4e4], 6e10: [2e4], 6.2e10: [4e4]}, run=run)
+    runs = RunGrid(grid={3e8: [1e4, 2e4, 4e4], 6e10: [2e4], 6.2e10: [4e4]}, run=run).runs
     second = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
-    sweep = Sweep.of(plan.runs, tmp_path / "sweep", say=print)
+    sweep = Sweep.of(runs, tmp_path / "sweep", say=print)
     executor = Cluster(cluster.address, retries=3)
     assert "num_gpus" not in executor.options(sweep.runs[0].job)
     killed = []
@@ -62,6 +79,63 @@ def test_a_node_that_dies_costs_no_run(cluster, tmp_path):
     assert sum("goes on after update" in log for log in logs) <= 1
     for r in sweep.runs:
         assert latest_checkpoint(r.job.folder / "checkpoints")[0].update == r.job.config.updates
+
+
+@pytest.mark.slow
+def test_a_worker_on_ray_that_dies_at_any_moment_costs_nothing(cluster, data, tmp_path):
+    from training.sweeps.ray import Cluster
+
+    runs = plan(data, budgets=(3e9, 6e9), sizes=(1e4,)).runs
+    Sweep.of(runs, tmp_path / "undisturbed").go(Here())
+    for number, moment in enumerate(np.random.default_rng(0).uniform(0, 8, 6)):  # seconds after its start
+        sweep, begun, victims = Sweep.of(runs, tmp_path / str(number), say=print), [], []
+
+        def kill(sweep=sweep, moment=moment, begun=begun, victims=victims):
+            workers = workers_of(sweep.folder)
+            begun += [time.monotonic()] if workers and not begun else []
+            if begun and not victims and workers and time.monotonic() - begun[0] >= moment:
+                victims += workers
+                os.kill(workers[0], signal.SIGKILL)
+
+        sweep.go(Cluster(cluster.address), kill)
+        assert sweep.count("finished") == 1
+        pd.testing.assert_frame_equal(measured(sweep.folder), measured(tmp_path / "undisturbed"))
+
+
+def listening(pids: set[int]) -> set[str]:
+    """Addresses in hex, as the kernel lists them, on which these processes wait for connections."""
+    sockets = set()
+    for pid in pids:
+        for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                sockets.add(os.readlink(descriptor))
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            cells = line.split()
+            if cells[3] == "0A" and f"socket:[{cells[9]}]" in sockets:
+                found.add(cells[1].split(":")[0])
+    return found
+
+
+def test_ray_started_by_us_is_heard_on_this_machine_alone():
+    dropped = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USAGE_STATS_ENABLED", "RAY_ADDRESS")
+    environment = {name: value for name, value in os.environ.items() if name not in dropped}
+    with subprocess.Popen(
+        [sys.executable, "-c", LOCAL], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout
+        address, usage = process.stdout.readline().split()
+        pids, waiting = set(), [process.pid]
+        while waiting:
+            pids.add(pid := waiting.pop())
+            waiting += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        heard = listening(pids)
+        process.communicate("end\n")
+    assert address.startswith("127.0.0.1:")
+    assert usage == "0"
+    assert heard
+    assert heard <= {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
 
 def test_where_a_cluster_has_gpus_each_run_asks_for_its_share(cluster, tmp_path):

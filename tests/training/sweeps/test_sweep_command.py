@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
-from small_sweeps import plan
+from small_sweeps import plan, workers_of
 from typer.testing import CliRunner
 
 from training.cli.commands import app
@@ -42,18 +42,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def workers_of(folder: Path) -> list[int]:
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            arguments = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"training.sweeps.jobs" in arguments and any(str(folder).encode() in argument for argument in arguments):
-            found.append(int(entry.name))
-    return found
 
 
 def test_a_killed_driver_ends_its_workers_and_the_next_goes_on(data, tmp_path):

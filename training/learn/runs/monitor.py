@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NotRequired, Self, TypedDict
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -28,8 +28,21 @@ MEASURED = (
 )
 """Columns of the run table that are logged at checkpoints, where a row has them."""
 PROGRESS = "progress.json"
-"""Beside a run's checkpoints, once a second: update, updates, loss or return, frames_per_second, flops_per_second,
-seconds_left, doing."""
+"""Beside a run's checkpoints, once a second: where it is."""
+Told = TypedDict(
+    "Told",
+    {
+        "update": int,
+        "updates": NotRequired[int],
+        "doing": NotRequired[str],
+        "loss": NotRequired[float],
+        "return": NotRequired[float],
+        "frames_per_second": NotRequired[float],
+        "flops_per_second": NotRequired[float],
+        "seconds_left": NotRequired[float],
+    },
+)
+"""What that file says."""
 LINES = 10.0
 """Seconds between two lines where there is no terminal, at the least; of a long run a hundredth of it."""
 _KNOWN = 3.0  # seconds of training from which on its rate says how long the rest takes
@@ -99,13 +112,14 @@ class Monitor:
         return time.perf_counter() - self._last >= EVERY
 
     @property
-    def speed(self) -> dict[str, float | None]:
-        """Columns of the run table: the rate of training so far in this process, measuring left out."""
-        frames = self._frames / self._seconds if self._seconds else None
-        share = None if frames is None else frames * self._config.flops_per_sample / self._peak
-        columns = {"frames_per_second": frames, "share_of_peak": share}
+    def speed(self) -> dict[str, float]:
+        """Columns of the run table: the rate of training so far in this process, measuring left out; none before."""
+        if not self._seconds:
+            return {}
+        frames = self._frames / self._seconds
+        columns = {"frames_per_second": frames, "share_of_peak": frames * self._config.flops_per_sample / self._peak}
         if self._waited is not None:
-            columns["waiting_share"] = self._waited / self._seconds if self._seconds else None
+            columns["waiting_share"] = self._waited / self._seconds
         return columns
 
     def compiled(self, sentence: str, seconds: float) -> None:

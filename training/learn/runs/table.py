@@ -5,9 +5,10 @@ lock that several runs may wait for. A checkpoint that is measured again, after 
 place of its row. A run that failed has a row without an update, until it gets a whole one.
 """
 
+import contextlib
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from training.errors import DataError, MachineError
@@ -48,18 +49,37 @@ def append_row(path: str | Path, row: Row) -> None:
 
     Raises DataError for a file that is not a run table, MachineError where it cannot be written; it is then as it was.
     """
-    path = Path(path)
+    cells = {name: _cell(value) for name, value in row.items()}
+    with _changing(Path(path)) as (columns, rows):
+        rows[:] = [r for r in rows if r.get("run") != cells["run"] or r.get("update") not in ("", cells["update"])]
+        rows.append(cells)
+        columns += [name for name in cells if name not in columns]
+
+
+def drop_failures(path: str | Path) -> None:
+    """Take the rows of failed runs out of the table at `path`.
+
+    Raises as `append_row` does.
+    """
+    with _changing(Path(path)) as (_, rows):
+        rows[:] = [row for row in rows if row.get("update") or row.get("state") != "failed"]
+
+
+@contextlib.contextmanager
+def _changing(path: Path) -> Iterator[tuple[list[str], list[dict[str, str]]]]:
+    """The columns and rows of a table, under its lock; written when the block ends, where it changed them."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.with_name(f".{path.name}.lock")):
             columns, rows = _read(path)
-            cells = {name: _cell(value) for name, value in row.items()}
-            kept = [r for r in rows if r.get("run") != cells["run"] or r.get("update") not in ("", cells["update"])]
-            columns += [name for name in cells if name not in columns]
+            before = list(rows)
+            yield columns, rows
+            if rows == before:
+                return
             text = io.StringIO()
             writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
             writer.writeheader()
-            writer.writerows([*kept, cells])
+            writer.writerows(rows)
             write_atomically(path, text.getvalue().encode())
     except OSError as error:
         raise MachineError(

@@ -12,10 +12,11 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from training.errors import DataError
 from training.files import write_atomically
+from training.schema import misfit
 
 LIST = "games.jsonl"
 
@@ -51,8 +52,20 @@ def verify(out: str | Path) -> tuple[int, int]:
     return len(ids), sum(path.stat().st_size for path in out.glob("*/*.ttyrec3.bz2"))
 
 
-def read_list(out: Path) -> list[dict[str, Any]]:
-    """The lines of a folder's list of games; a line cut short by a crash is left out. Raises DataError for no JSON."""
+class ListedGame(TypedDict):
+    """A line of the list of games, as far as `collect` resumes by it; further keys are free."""
+
+    task: str
+    seed: int
+    player: str
+    counted: str
+    stream: int
+    number: int
+    steps: int
+
+
+def read_list(out: Path) -> list[ListedGame]:
+    """The lines of a folder's list of games; a line cut short by a crash is left out. Raises DataError for others."""
     path = out / LIST
     if not path.exists():
         return []
@@ -60,12 +73,16 @@ def read_list(out: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
         if line.endswith(b"\n"):
             try:
-                rows.append(json.loads(line))
-            except ValueError:
+                row = json.loads(line)
+                wrong = misfit(row, ListedGame)
+            except (ValueError, RecursionError):
+                wrong = "it is not JSON"
+            if wrong:
                 raise DataError(
-                    f"{path}: line {number} is not JSON, so the games recorded here are not known; record into a new "
-                    "folder, or delete that line to play its game again."
-                ) from None
+                    f"{path}: line {number} is no game ({wrong}), so the games recorded here are not known; record "
+                    "into a new folder, or delete that line to play its game again."
+                )
+            rows.append(row)
     return rows
 
 
