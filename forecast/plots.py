@@ -115,7 +115,7 @@ def frontier(
     group: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Least loss (best return) against compute: the fan of the law, the classical lines, and the rows."""
+    """Least loss (best return) against compute: the band of the law, the classical lines, and the rows."""
     view, axes = _seen(posterior, recommendation, group), _axes(ax)
     _keyed(axes, draw_frontier(axes, view))
     return axes

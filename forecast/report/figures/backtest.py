@@ -39,7 +39,7 @@ def side_by_side(backtest: Backtest, group: str) -> list[str]:
 
 
 def drawn_methods(backtest: Backtest, group: str) -> list[str]:
-    """The methods that have fans to draw."""
+    """The methods that have bands to draw."""
     return list(backtest.paths.loc[backtest.paths["group"] == group, "method"].unique())
 
 
