@@ -63,7 +63,7 @@ def draw_outcome(axes: Axes, view: View, score: Score, target: str) -> list[Arti
     for one, s in scored:
         _mark(axes, one, s)
     axes.set_xlabel("compute C (FLOPs)")
-    axes.set_ylabel("return of a new run" if target == "return" else f"loss of a new run ({view.unit})")
+    axes.set_ylabel("return" if target == "return" else f"loss ({view.unit})")
     stars = point_key("outcome" if len(scored) == 1 else "outcomes", OUTCOME, marker="*", size=10)
     return [*band_keys(), interval_key("frozen forecast"), stars, *keys]
 

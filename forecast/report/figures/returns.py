@@ -155,7 +155,7 @@ def draw_headline(axes: Axes, view: View, *, words: bool = True) -> list[Artist]
     if words:
         _say(axes, view, target, q)
     axes.set_xlabel("compute C (FLOPs)")
-    axes.set_ylabel("return of a new run" if target == "return_mean" else f"loss of a new run ({view.unit})")
+    axes.set_ylabel("return of a new run" if target == "return_mean" else f"loss ({view.unit})")
     return [*band_keys(), interval_key("recommended run"), *keys]
 
 
