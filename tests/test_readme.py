@@ -83,8 +83,9 @@ def reader(tmp_path):
     return run
 
 
-def test_blocks_of_the_documents_run_as_pasted(reader):
-    ran = {page: blocks(page) for page in PAGES}
+@pytest.mark.parametrize("pages", [PAGES[:1], pytest.param(PAGES, marks=pytest.mark.slow)], ids=["README", "all"])
+def test_blocks_of_the_documents_run_as_pasted(reader, pages):
+    ran = {page: blocks(page) for page in pages}
     assert all(ran.values())
     for language, lines, shown in (one for found in ran.values() for one in found):
         commands = [("bash", "-ec", line) for line in lines.splitlines()]

@@ -4,12 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
-
-from forecast.model import compiled
 
 ROOT = Path(__file__).parents[2]
 NOBODY = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "--inh-caps=+dac_read_search"]
@@ -22,6 +19,14 @@ import forecast.report.figures
 from forecast.model.compiled import keep_compilations
 keep_compilations()
 forecast.load_posterior({str(ROOT / "tests" / "data" / "posterior.nc")!r}).save("p.nc")
+"""
+COMPILES = """
+import jax
+import jax.numpy as jnp
+from forecast.model.compiled import keep_compilations
+keep_compilations()
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+print(float(jax.jit(lambda x: (x @ x.T).sum())(jnp.ones((5, 5)))))
 """
 TOLD = "Compiled programs are not kept for later"
 
@@ -69,40 +74,18 @@ def test_commands_run_without_a_home(nobody, home):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_damaged_entry_of_the_cache_is_made_anew(tmp_path, monkeypatch):
-    import jax
-    import jax.numpy as jnp
-    from jax._src import compilation_cache
-
-    def values():
-        jax.clear_caches()
-        return jax.jit(lambda x: (x @ x.T).sum())(jnp.ones((5, 5)))
-
-    def entries():
+def test_a_damaged_entry_of_the_cache_is_made_anew(tmp_path):
+    def compiled():
+        """Entries of the cache after a process that compiles a product; it fails at the first warning."""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "FORECAST_CACHE": str(tmp_path)}
+        done = subprocess.run([sys.executable, "-W", "error", "-c", COMPILES], env=environment, capture_output=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"125.0\n", b"")
         return {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
-    names = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
-    before = {name: jax.config.values.get(name) for name in names}
-    monkeypatch.setattr(compilation_cache, "get_executable_and_time", compilation_cache.get_executable_and_time)
-    monkeypatch.setenv("FORECAST_CACHE", str(tmp_path))
-    try:
-        jax.config.update("jax_compilation_cache_dir", None)
-        compilation_cache.reset_cache()
-        compiled.keep_compilations()
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        values()
-        cut = {name: content[:-9] for name, content in entries().items()}
-        assert cut
-        for name, content in cut.items():
-            (tmp_path / name).write_bytes(content)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            assert float(values()) == 125.0
-        made = entries()
-        assert made.keys() == cut.keys()
-        assert all(made[name] != content for name, content in cut.items())
-    finally:
-        for name, value in before.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-        jax.clear_caches()
+    cut = {name: content[:-9] for name, content in compiled().items()}
+    assert cut
+    for name, content in cut.items():
+        (tmp_path / name).write_bytes(content)
+    made = compiled()
+    assert made.keys() == cut.keys()
+    assert [name for name, content in cut.items() if made[name] == content] == []
