@@ -4,6 +4,7 @@ import csv
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,18 +162,22 @@ def test_pointer_shows_the_row_beneath_it(
 ) -> None:
     page = opened(browser, page_file, width)
     shape = "narrow" if width < 640 else "wide"
-    points = page.evaluate(
-        f"JSON.parse(document.getElementById('held').textContent).pictures['all-headline'].{shape}.points"
-    )
-    x, y, position = points[-1]
-    row = posterior.runs.table.iloc[position]
-    frame = page.locator("figure[data-picture=all-headline] .frame")
-    frame.scroll_into_view_if_needed()
-    box = frame.bounding_box()
-    page.mouse.move(box["x"] + x * box["width"], box["y"] + (1 - y) * box["height"])
+    row = hover(page, posterior, shape)
     told = page.locator("figure[data-picture=all-headline] .tip").inner_text()
     assert f"{count(row['params'])} parameters" in told
     assert f"return {digits(row['return_mean'])}" in told
+
+
+def test_names_are_shown_as_they_are_and_never_run(
+    browser: Any, posterior: forecast.Posterior, recommendation: forecast.Recommendation, tmp_path: Path
+) -> None:
+    name = "</script><img src=x onerror=\"document.title='run'\"> 'a' & b"
+    named = replace(posterior, runs=replace(posterior.runs, table=posterior.runs.table.assign(run=name)))
+    page = opened(browser, write_report(named, [recommendation], tmp_path, replicates=0))
+    hover(page, posterior, "wide")
+    assert page.locator("figure[data-picture=all-headline] .tip").inner_text().splitlines()[0] == name
+    assert page.title() != "run"
+    assert page.faults == []
 
 
 def test_rows_and_forecast_can_be_downloaded(browser: Any, page_file: Path, posterior: forecast.Posterior) -> None:
@@ -209,6 +214,20 @@ def test_page_is_small_and_ready_soon(browser: Any, page_file: Path) -> None:
     page = opened(browser, page_file)
     assert page.evaluate("performance.getEntriesByType('navigation')[0].domComplete") < 1000 * 3  # a busy machine
     assert page.evaluate("document.documentElement.scrollHeight") < 5000
+
+
+def hover(page: Any, posterior: forecast.Posterior, shape: str) -> Any:
+    """Point at the last row in the headline, drawn in one shape or the other; that row of the table."""
+    points = page.evaluate(
+        f"JSON.parse(document.getElementById('held').textContent).pictures['all-headline'].{shape}.points"
+    )
+    x, y, position = points[-1]
+    row = posterior.runs.table.iloc[position]
+    frame = page.locator("figure[data-picture=all-headline] .frame")
+    frame.scroll_into_view_if_needed()
+    box = frame.bounding_box()
+    page.mouse.move(box["x"] + x * box["width"], box["y"] + (1 - y) * box["height"])
+    return row
 
 
 def cells(page: Any) -> dict[str, list[str]]:
