@@ -64,6 +64,7 @@ def test_rows_beyond_a_cutoff_change_no_forecast_made_there(found, table):
     assert (after.loc[both, "observed"] < before.loc[both, "observed"]).all()
 
 
+@pytest.mark.slow
 def test_same_seed_same_forecasts(found, table):
     again = bt.backtest(read_runs(table.sample(frac=1, random_state=1)), methods=("ours",), cutoffs=2)
     keys = ["target", "cutoff", "params", "samples"]

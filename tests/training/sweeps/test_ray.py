@@ -47,6 +47,7 @@ def cluster():
         nodes.shutdown()
 
 
+@pytest.mark.slow
 def test_a_node_that_dies_costs_no_run(cluster, tmp_path):
     from training.sweeps.ray import Cluster
 
