@@ -5,14 +5,16 @@ smaller and larger, at several numbers of passes. `page.js` reads between the no
 """
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from forecast.bayes.posterior import Posterior
-from forecast.bayes.prediction import QUANTILES
+from forecast.bayes.prediction import QUANTILE_NAMES, QUANTILES
 from forecast.decide.checks import Limits
+from forecast.decide.recommend import Recommendation
 from forecast.decide.weigh import weigh
 from forecast.report.figures.view import View
 from forecast.runs.reach import FURTHEST
@@ -64,7 +66,7 @@ def grid(view: View, *, passes: bool) -> dict[str, Any]:
         "group": name,
         "objective": recommendation.objective,
         "flops": recommendation.flops,
-        "measured": recommendation.measured is not None,
+        "answer": _answer(recommendation),
         "largest": view.largest,
         "constraints": dict(recommendation.constraints),
         "budgets": np.log10(budgets).round(5).tolist(),
@@ -76,6 +78,22 @@ def grid(view: View, *, passes: bool) -> dict[str, Any]:
         "optimum": _optima(view, budgets),
         "score": vars(_packed(np.stack(scores))),
         "targets": {t: vars(_packed(np.stack(v))) for t, v in targets.items()},
+    }
+
+
+def _answer(rec: Recommendation) -> dict[str, Any]:
+    """The recommendation itself, which the page gives where nothing else is asked: quantiles ascending."""
+
+    def five(q: Mapping[str, float] | None) -> list[float]:
+        return [] if q is None else [float(f"{q[name]:.6g}") for name in QUANTILE_NAMES]
+
+    targets = {"loss": five(rec.loss), "return": five(rec.returns)}
+    return {
+        "params": rec.params,
+        "samples": rec.samples,
+        "spent": rec.flops_spent,
+        "optimum": [five(rec.optimum_params), five(rec.optimum_samples)],
+        "targets": {target: q for target, q in targets.items() if q},
     }
 
 

@@ -100,6 +100,12 @@
       }
       return best;
     }
+    /** The recommendation of the page, with its own quantiles. */
+    recommended() {
+      const { params, samples, spent, optimum, targets } = this.answer, unique = this.constraints.unique_samples;
+      const near = this.run(this.flops, params, { samples, unique });
+      return near && { ...near, params, samples, spent, optimum, targets };
+    }
     optimum(flops) {
       const [b, t] = Grid.place(Math.log10(flops), this.budgets);
       return this.optimumLogs.map((of) => of.map((q) => 10 ** ((1 - t) * q[b] + t * q[b + 1])));
@@ -134,7 +140,10 @@
         return;
       }
       const inside = Math.log10(flops) >= low - 1e-6 && Math.log10(flops) <= high + 1e-6;
-      const best = inside ? grid.best(flops, limits) : null;
+      const same = (a, b) => (a ?? null) === null ? (b ?? null) === null : Math.abs(a / b - 1) < 0.005;
+      const asFrozen = same(flops, grid.flops) && same(limits.params, given.max_params)
+        && same(limits.samples, given.max_samples) && same(limits.unique, given.unique_samples);
+      const best = inside ? (asFrozen && grid.recommended()) || grid.best(flops, limits) : null;
       if (!best) {
         body.innerHTML = "";
         message.textContent = inside
@@ -143,9 +152,9 @@
         mark(slug, null);
         return;
       }
-      const q = grid.quantilesOf(best), free = !limits.params && !limits.samples && !limits.unique;
+      const q = best.targets ?? grid.quantilesOf(best), free = !limits.params && !limits.samples && !limits.unique;
       const spread = (v, write) => [write(v[2]), between(v[1], v[3], write), between(v[0], v[4], write)];
-      const optima = free ? grid.optimum(flops).map((v) => spread(v, count)) : [["", "", ""], ["", "", ""]];
+      const optima = best.optimum || free ? (best.optimum ?? grid.optimum(flops)).map((v) => spread(v, count)) : [["", "", ""], ["", "", ""]];
       const rows = [["parameters N", count(best.params), ...optima[0]], ["samples D", count(best.samples), ...optima[1]]];
       for (const [name, v] of Object.entries(q)) rows.push([`${name} of the new run`, "", ...spread(v, digits)]);
       body.innerHTML = rows.map(row).join("");
@@ -179,7 +188,7 @@
     form.addEventListener("submit", (event) => event.preventDefault());
     form.answer = answer;
     form.hidden = false;
-    document.getElementById(`${slug}-recommended`).hidden = !grid.measured;
+    document.getElementById(`${slug}-recommended`).hidden = true;
   }
 
   // Over a picture: the budget of the slider, and the row under the pointer.

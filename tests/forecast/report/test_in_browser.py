@@ -126,6 +126,20 @@ def test_limits_say_what_recommend_says(
     check_answer(cells(page), forecast.recommend(posterior, flops=1e19, **limit), optimum=False)
 
 
+def test_at_first_it_says_what_the_page_says(
+    browser: Any, page_file: Path, recommendation: forecast.Recommendation
+) -> None:
+    told = cells(opened(browser, page_file))
+    assert told["parameters N"][0] == count(recommendation.params)
+    assert told["samples D"][0] == count(recommendation.samples)
+    for name, q in (("loss", recommendation.loss), ("return", recommendation.returns)):
+        assert q is not None
+        between = [f"{digits(q[low])} to {digits(q[high])}" for low, high in (("q25", "q75"), ("q05", "q95"))]
+        assert told[f"{name} of the new run"][1:] == [digits(q["median"]), *between]
+    optimum = recommendation.optimum_samples
+    assert told["samples D"][3] == f"{count(optimum['q05'])} to {count(optimum['q95'])}"
+
+
 def test_dragging_the_slider_changes_numbers_and_picture(browser: Any, page_file: Path) -> None:
     page = opened(browser, page_file)
     before = cells(page)
