@@ -223,11 +223,12 @@ def test_without_script_it_reads_as_before(
     assert count(recommendation.params) in page.inner_text("#all-recommended")
 
 
-def test_page_is_small_and_ready_soon(browser: Any, page_file: Path) -> None:
+def test_page_is_small_and_ready_within_a_second(browser: Any, page_file: Path) -> None:
     assert page_file.stat().st_size < 2e6
-    page = opened(browser, page_file)
-    assert page.evaluate("performance.getEntriesByType('navigation')[0].domComplete") < 1000 * 3  # a busy machine
-    assert page.evaluate("document.documentElement.scrollHeight") < 5000
+    pages = [opened(browser, page_file) for _ in range(3)]  # the machine may be busy with other tests
+    ready = [page.evaluate("performance.getEntriesByType('navigation')[0].domComplete") for page in pages]
+    assert min(ready) < 1000
+    assert pages[0].evaluate("document.documentElement.scrollHeight") < 5000
 
 
 def hover(page: Any, posterior: forecast.Posterior, shape: str) -> Any:
