@@ -24,6 +24,7 @@ from public import additive, nested
 
 import forecast
 from documents import replace_block
+from forecast.numbers import digits
 
 SETTINGS = {"draws": 500, "max_draws": 1000, "warmup": 600}
 NOISE = 0.01
@@ -129,7 +130,7 @@ def markdown(found: pd.DataFrame) -> str:
             f"{ahead:g}",
             f"{len(rows)}",
             f"{rows['inside'].mean():.0%}",
-            f"{rows['width'].median():,.3g}",
+            digits(float(rows["width"].median())),
         ]
         cells += [f"{np.exp(rows['error'].median()):.2f}", f"{rows['right'].mean():.0%}"]
         lines.append("| " + " | ".join(cells) + " |")
