@@ -111,7 +111,7 @@ def test_slider_says_what_recommend_says(
 ) -> None:
     page = opened(browser, page_file)
     page.fill("input[name=flops]", f"{flops:g}")
-    check_answer(cells(page), forecast.recommend(posterior, flops=flops))
+    assert_answer(cells(page), forecast.recommend(posterior, flops=flops))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_limits_say_what_recommend_says(
 ) -> None:
     page = opened(browser, page_file)
     page.fill(f"input[name={field}]", f"{next(iter(limit.values())):g}")
-    check_answer(cells(page), forecast.recommend(posterior, flops=1e19, **limit), optimum=False)
+    assert_answer(cells(page), forecast.recommend(posterior, flops=1e19, **limit), optimum=False)
 
 
 def test_at_first_it_says_what_the_page_says(
@@ -253,7 +253,7 @@ def cells(page: Any) -> dict[str, list[str]]:
     return {name: rest for name, *rest in rows}
 
 
-def check_answer(told: dict[str, list[str]], wanted: forecast.Recommendation, *, optimum: bool = True) -> None:
+def assert_answer(told: dict[str, list[str]], wanted: forecast.Recommendation, *, optimum: bool = True) -> None:
     """To 2% in what is read from between the nodes of the grid; sizes to a step of those that are weighed."""
     assert wanted.loss is not None
     assert wanted.returns is not None
