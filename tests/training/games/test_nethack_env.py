@@ -1,6 +1,8 @@
 """One game against NLE's own rules, and against NetHack's own log of it."""
 
 import os
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from nle import nethack
 from training.config.cloning import CloningConfig
 from training.errors import ConfigError
 from training.games.nethack.game import Game, NetHackTask, begin, make
+from training.games.nethack.library import share_code
 
 MOVES = [0, 1, 2, 3, 4, 5, 6, 7]
 ESCAPE = nethack.ACTIONS.index(nethack.Command.ESC)
@@ -166,3 +169,31 @@ def test_nothing_is_recorded_unless_asked(tmp_path) -> None:
         pass
     env.close()
     assert [path.name for path in (tmp_path / "games").glob("*.xlogfile")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libraries are shared on Linux alone")
+def test_games_of_a_process_share_the_code_of_nethack() -> None:
+    task = NetHackTask(name="NetHackScore")
+    first, second = Game(task), Game(task)
+    first.begin(1, 7)
+    begin(second.env, 1, 7)
+    assert share_code(first.env.nethack.dlpath) == share_code(second.env.nethack.dlpath) == 0, "it is shared already"
+    code = {line.split()[4] for line in Path("/proc/self/maps").read_text().splitlines() if " r-xp " in line}
+    assert str(os.stat(second.env.nethack.dlpath).st_ino) not in code
+    for action in np.random.default_rng(0).integers(0, task.actions, 300).tolist():
+        if first.step(action)[1]:
+            break
+    for game in (first, second):
+        game.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libraries are shared on Linux alone")
+def test_a_game_with_shared_code_goes_as_one_with_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, actions = NetHackTask(name="NetHackScore"), np.random.default_rng(3).integers(0, 23, 800)
+    Game(task).begin(9, 9)  # from now on others share its code
+    shared = frames_of_game(task, (5, 7), actions)
+    monkeypatch.setattr("training.games.nethack.game.share_code", lambda path: 0)
+    alone = frames_of_game(task, (5, 7), actions)
+    assert len(shared) == len(alone) > 100
+    for one, other in zip(shared, alone, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))

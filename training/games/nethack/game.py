@@ -16,6 +16,7 @@ from nle.env import base, tasks
 
 from training.config.base import CHARACTER
 from training.errors import ConfigError
+from training.games.nethack.library import share_code
 
 TASKS = {"NetHackChallenge": tasks.NetHackChallenge, "NetHackScore": tasks.NetHackScore}
 _MAX_STEPS = {"NetHackChallenge": 1_000_000, "NetHackScore": 5_000}
@@ -111,6 +112,7 @@ def begin(env: base.NLE, core: int, disp: int) -> dict[str, np.ndarray]:
     finally:
         # NLE starts a game afresh by unloading the library, which another open handle would prevent.
         _ctypes.dlclose(library._handle)
+    share_code(env.nethack.dlpath)
     return observation
 
 
