@@ -13,7 +13,7 @@ from training.toml import toml_value
 
 ENVS = ("nethack", "atari")
 ALGORITHMS = ("bc", "ppo", "vtrace")
-CORES = {"nethack": ("lstm", "transformer"), "atari": ("cnn",)}
+CORES = {"nethack": ("lstm", "transformer"), "atari": ("cnn", "nature")}
 """Cores of the policies of each environment; the first is the default."""
 FAMILIES = (1, 2)
 """Versions of the family of policies, the newest last; runs and checkpoints name their own, so that they keep it."""
@@ -71,7 +71,8 @@ class TrainingConfig(ABC):
     algorithm: str = "bc"
     """How the policy learns: bc (cloning of recorded experts), ppo or vtrace (reinforcement learning)."""
     core: str = "lstm"
-    """Sequence core: lstm or transformer in NetHack, cnn in Atari."""
+    """Sequence core in NetHack: lstm or transformer. Network in Atari: cnn, as in the paper, or nature, with a hidden
+    layer (Mnih et al., 2015)."""
     batch_size: int = 128
     """Sequences per batch."""
     unroll_length: int = 80
@@ -180,7 +181,9 @@ class TrainingConfig(ABC):
         if self.group:
             return self.group
         learned = "" if self.algorithm == "bc" else f"-{self.algorithm}"
-        return f"nethack-{self.core}{learned}" if self.env == "nethack" else f"{self.task}{learned}"
+        if self.env == "nethack":
+            return f"nethack-{self.core}{learned}"
+        return f"{self.task}{learned}" if self.core == CORES["atari"][0] else f"{self.task}-{self.core}{learned}"
 
     @property
     def name(self) -> str:

@@ -21,7 +21,7 @@ def typed(name: str, kind: Any, value: Any) -> Any:
         if isinstance(value, list | tuple):
             return tuple(sorted({typed(name, float, item) for item in value}))
         raise ConfigError(f"{name} must be a list of numbers, got {value!r}.")
-    if kind is str and isinstance(value, str):
+    if kind in (str, bool) and isinstance(value, kind):
         return value
     if kind is float and number:
         try:
@@ -32,7 +32,7 @@ def typed(name: str, kind: Any, value: Any) -> Any:
             return converted
     if kind is int and number and (isinstance(value, int) or value.is_integer()):
         return int(value)
-    wanted = {str: "text", float: "a finite number", int: "a whole number"}[kind]
+    wanted = {str: "text", bool: "true or false", float: "a finite number", int: "a whole number"}[kind]
     raise ConfigError(f"{name} must be {wanted}, got {value!r}.")
 
 

@@ -38,7 +38,7 @@ class CloningConfig(TrainingConfig):
         one_of("algorithm of a cloning run", self.algorithm, ("bc",))
         positive("max_epochs", self.max_epochs)
         at_least(0, "heldout_frames", self.heldout_frames)
-        if self.core == "cnn" and self.unroll_length != 1:
+        if self.env == "atari" and self.unroll_length != 1:
             raise ConfigError(
-                f"unroll_length must be 1 for the core cnn, which has no memory, got {self.unroll_length}."
+                f"unroll_length must be 1 in Atari, whose policies have no memory, got {self.unroll_length}."
             )

@@ -40,6 +40,8 @@ class ReinforcementConfig(TrainingConfig):
     """Bonus for entropy (nats)."""
     reward_clip: float = 0.0
     """Rewards are cut to this size for learning, never for what is reported; 0 leaves them as they are."""
+    life_loss: bool = dataclasses.field(default=False, metadata=LATER)
+    """Atari: what follows the loss of a life counts for nothing while learning, as if the game had ended there."""
     init: str = ""
     """Run or checkpoint whose policy to start from."""
     kl: float = 0.0
@@ -78,5 +80,7 @@ class ReinforcementConfig(TrainingConfig):
                 f"batch_size = {self.batch_size} does not divide the {sequences} sequences of an update (envs × "
                 "rollout / unroll_length); change one."
             )
+        if self.life_loss and self.env != "atari":
+            raise ConfigError("life_loss is of Atari games; leave it out in NetHack, where there is one life.")
         if self.kl and not self.init:
             raise ConfigError("kl needs a policy to stay like; give init, a run or a checkpoint.")

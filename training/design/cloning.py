@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from training.config.base import GAME_LIMIT, TrainingConfig, default_core, default_task
+from training.config.base import CORES, GAME_LIMIT, TrainingConfig, default_core, default_task
 from training.config.checks import one_of
 from training.config.cloning import CloningConfig
 from training.errors import ConfigError
@@ -75,7 +75,7 @@ def configure(
     checked = CloningConfig(
         env=env, core=core, task=choices["task"], family=choices["family"], flops=flops, samples=_MOST,
         params=round(params) if math.isfinite(params) else params,  # type: ignore[arg-type]
-        **{"batch_size": 1, "unroll_length": 1 if core == "cnn" else 32, **shape},
+        **{"batch_size": 1, "unroll_length": 1 if env == "atari" else 32, **shape},
     )  # fmt: skip
     spec = spec_for(env, core, checked.params, actions_of(env, shards), checked.family)
     small = core == "lstm" and rules > 1  # smaller batches and larger steps at small budgets
@@ -139,7 +139,7 @@ def spec_in(run: TrainingConfig, shards: Shards | None = None) -> PolicySpec:
 
 
 def _unroll(core: str, frames: int) -> int:
-    return 1 if core == "cnn" else min(frames // 8, 32) if frames < 2048 else 64
+    return 1 if core in CORES["atari"] else min(frames // 8, 32) if frames < 2048 else 64
 
 
 def _game(shards: Shards | None) -> str:

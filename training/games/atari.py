@@ -102,6 +102,7 @@ class AtariVector:
         self._playing = np.zeros(count, bool)
         self._scores = np.zeros(count)
         self._lengths = np.zeros(count, np.int64)
+        self._lives = np.zeros(count, np.int64)
         self._ready = self._sent = False
 
     def reset(self) -> Transition:
@@ -114,7 +115,7 @@ class AtariVector:
         everyone, nothing = np.ones(self.count, bool), np.zeros(self.count, bool)
         pixels = self._begin(everyone, seeded=True)
         return self._transition(
-            pixels, self._playing.copy(), np.zeros(self.count, np.float32), nothing, nothing, (), {}
+            pixels, self._playing.copy(), np.zeros(self.count, np.float32), nothing, nothing, nothing, (), {}
         )
 
     def step(self, actions: np.ndarray) -> Transition:
@@ -135,19 +136,21 @@ class AtariVector:
         self._check_open()
         if not self._sent:
             raise RuntimeError("Call send() before receive().")
-        pixels, reward, terminated, _, _ = self._env.recv()
+        pixels, reward, terminated, _, info = self._env.recv()
         self._sent = False
         reward = np.where(self._playing, reward, 0).astype(np.float32)
         terminated = terminated & self._playing
         self._scores += reward
         self._lengths += self._playing
+        life_lost = self._playing & ((info["lives"] < self._lives) | terminated)
+        self._lives = info["lives"].copy()
         truncated = self._playing & ~terminated & (self._lengths >= self.task.max_steps)
         ended = terminated | truncated
         results = tuple(self._result(int(slot), bool(truncated[slot])) for slot in np.flatnonzero(ended))
         final = {int(slot): {"pixels": pixels[slot].copy()} for slot in np.flatnonzero(truncated)}
         if results:
             pixels = self._begin(ended, seeded=self._games is not None)
-        return self._transition(pixels, ended & self._playing, reward, terminated, truncated, results, final)
+        return self._transition(pixels, ended & self._playing, reward, terminated, truncated, life_lost, results, final)
 
     def close(self) -> None:
         """Free the emulators; more than once is harmless."""
@@ -171,7 +174,8 @@ class AtariVector:
         self._scores[slots] = self._lengths[slots] = 0
         # The emulator would begin a finished game by itself at its next step; beginning it now takes the place of that.
         seed = seeds[slots] if seeded else None
-        pixels, _ = self._env.reset(seed=seed, options={"reset_mask": slots})
+        pixels, info = self._env.reset(seed=seed, options={"reset_mask": slots})
+        self._lives = np.where(slots, info["lives"], self._lives)
         return pixels
 
     def _result(self, slot: int, truncated: bool) -> GameResult:
@@ -184,7 +188,7 @@ class AtariVector:
             crashed=False,
         )
 
-    def _transition(self, pixels, start, reward, terminated, truncated, results, final) -> Transition:
+    def _transition(self, pixels, start, reward, terminated, truncated, life_lost, results, final) -> Transition:
         return Transition(
             fields={"pixels": pixels},
             start=start,
@@ -195,6 +199,7 @@ class AtariVector:
             truncated=truncated,
             results=results,
             final=final,
+            life_lost=life_lost,
         )
 
     def _check_open(self) -> None:

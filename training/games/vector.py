@@ -51,6 +51,8 @@ class Transition:
     """bool [count]: the game was cut off; its last state is not an end."""
     results: tuple[GameResult, ...]
     """The games that ended in this step, by slot."""
+    life_lost: np.ndarray | None = None
+    """bool [count]: the agent lost a life, or its game ended; None where games have no lives."""
     final: Mapping[int, Mapping[str, np.ndarray]] = field(default_factory=dict)
     """By slot, for a game that was cut off but not by a crash: its last frame, copies of what `fields` would have held
     had the game gone on. What a state is worth that was not an end is asked of this frame. A game that ended by its

@@ -37,9 +37,9 @@ class Rollout:
     reward: Tensor
     """Of the action, cut to `reward_clip` where the run asks for it."""
     done: Tensor
-    """The game ended with the action, by its rules or cut off."""
+    """The game ended with the action, by its rules or cut off; or, with `life_loss`, a life was lost."""
     terminated: Tensor
-    """The game ended by its rules."""
+    """The same, but for games cut off."""
     memory: tuple[Tensor, ...]
     """Before each sequence of `unroll_length` frames: [B, T / unroll_length, ...]."""
     imitated: Tensor | None
@@ -118,11 +118,10 @@ class Actor:
             begun = time.perf_counter()
             frame = self._vector.step(chosen)
             waited += time.perf_counter() - begun
-            reward[:, t], terminated[:, t], done[:, t] = (
-                frame.reward,
-                frame.terminated,
-                frame.terminated | frame.truncated,
-            )
+            ended = frame.terminated
+            if config.life_loss and frame.life_lost is not None:
+                ended = ended | frame.life_lost
+            reward[:, t], terminated[:, t], done[:, t] = frame.reward, ended, ended | frame.truncated
             for slot in np.flatnonzero(frame.truncated).tolist():
                 lasting[slot, t] = self._value_after(frame, slot, chosen, float(value[slot]))
             self._previous = np.where(frame.start, 0, chosen)

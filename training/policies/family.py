@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from training.config.base import CORES, FAMILIES, TrainingConfig
 from training.config.checks import one_of
 from training.errors import ConfigError
-from training.policies.networks.atari_cnn import SIDES, AtariCnn, channels
+from training.policies.networks.atari_cnn import HIDDEN, SIDES, AtariCnn, channels
 from training.policies.networks.cores import LstmCore, TransformerCore
 from training.policies.networks.nethack_screen import ResidualPair, ScreenEncoder, ScreenSizes
 from training.policies.policy import FamilyPolicy, Policy
@@ -22,7 +22,7 @@ MAX_PARAMS = 1e9
 TOLERANCE = 0.10
 """How far from the parameters asked for the nearest policy may be."""
 ENCODERS = ("scaled", "paper")
-_MIN_WIDTHS = {"lstm": 4, "transformer": 2, "cnn": 1}
+_MIN_WIDTHS = {"lstm": 4, "transformer": 2, "cnn": 1, "nature": 1}
 _MAX_WIDTH = 16_384
 _MOST = 2**16  # actions, and frames that are attended to: more are no policy that could be
 
@@ -34,7 +34,7 @@ class PolicySpec:
     env: str
     """nethack or atari."""
     core: str
-    """lstm or transformer in nethack, cnn in atari."""
+    """lstm or transformer in nethack, cnn or nature in atari."""
     width: int
     """Width of the core, from which every other width follows; of the first convolution in atari."""
     actions: int
@@ -63,6 +63,8 @@ class PolicySpec:
     @property
     def features(self) -> int:
         """What the head of the policy sees of a frame, and the critic."""
+        if self.core == "nature":
+            return HIDDEN * self.width
         return channels(self.width)[-1] * SIDES[-1] ** 2 if self.env == "atari" else self.width
 
     @property
@@ -139,7 +141,9 @@ class NetHackPolicy(nn.Module):
 
 def build(spec: PolicySpec) -> FamilyPolicy:
     """The policy with fresh weights from torch's global generator."""
-    return AtariCnn(spec.width, spec.actions) if spec.env == "atari" else NetHackPolicy(spec)
+    if spec.env == "atari":
+        return AtariCnn(spec.width, spec.actions, hidden=spec.core == "nature")
+    return NetHackPolicy(spec)
 
 
 @contextlib.contextmanager
@@ -191,8 +195,8 @@ def spec_of(config: TrainingConfig, actions: int) -> PolicySpec:
 
 
 def _widths(core: str) -> list[int]:
-    """Widths to choose from: all of a cnn, as published; else, where dense enough, multiples that tensor cores like."""
+    """Widths to choose from: all in Atari, as published; else, where dense enough, multiples that tensor cores like."""
     least = _MIN_WIDTHS[core]
-    if core == "cnn":
+    if core in CORES["atari"]:
         return list(range(least, 4096))
     return [*range(least, 128), *range(128, 1024, 8), *range(1024, _MAX_WIDTH + 1, 64)]

@@ -211,4 +211,6 @@ def _atari(spec: PolicySpec, nominal: bool) -> list[LayerCost]:
         positions = (sides[index] if nominal else sides[index + 1]) ** 2
         raw = index == 0 and not nominal
         layers.append(_conv(f"conv{index + 1}", channels[index], channels[index + 1], kernel**2, positions, raw))
-    return [*layers, _linear("policy", channels[-1] * sides[-1] ** 2, spec.actions)]
+    if spec.core == "nature":
+        layers.append(_linear("hidden", channels[-1] * sides[-1] ** 2, spec.features))
+    return [*layers, _linear("policy", spec.features, spec.actions)]

@@ -44,7 +44,7 @@ def configs(draw):
     )
     atari = st.from_regex(r"[A-Z][A-Za-z0-9]{0,20}", fullmatch=True)
     batch_size = draw(st.integers(1, 4096))
-    unroll_length = 1 if core == "cnn" else draw(st.integers(1, 512))
+    unroll_length = 1 if env == "atari" else draw(st.integers(1, 512))
     positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
     return CloningConfig(
         env=env,

@@ -1,4 +1,8 @@
-"""The paper's Atari policy: three convolutions and a linear head (Tuyls et al., arXiv 2307.09423)."""
+"""Atari policies: three convolutions, and what is made of them.
+
+Without a hidden layer as in the paper (Tuyls et al., arXiv 2307.09423); with one as the field has it (Mnih et al.,
+2015, "Human-level control through deep reinforcement learning", Nature 518).
+"""
 
 from collections.abc import Mapping
 from typing import cast
@@ -10,6 +14,8 @@ from torch.nn import functional as F  # noqa: N812
 FRAMES, SIDE = 4, 84
 KERNELS, STRIDES, SIDES = (8, 4, 3), (4, 2, 1), (20, 9, 7)
 """Kernel, stride and side of the output of each convolution."""
+HIDDEN = 16
+"""Units of the hidden layer for each channel of the first convolution, as 512 are for 32."""
 
 
 def channels(width: int) -> tuple[int, int, int, int]:
@@ -18,9 +24,16 @@ def channels(width: int) -> tuple[int, int, int, int]:
 
 
 class AtariCnn(nn.Module):
-    """Frames to logits; w, 2w and 2w channels. As published, nothing follows the last convolution but the head."""
+    """Frames to logits; w, 2w and 2w channels."""
 
-    def __init__(self, width: int, actions: int):
+    def __init__(self, width: int, actions: int, *, hidden: bool = False):
+        """Fresh weights.
+
+        width: w.
+        actions: to choose from.
+        hidden: a layer of 16w units between the last convolution and the head, and orthogonal weights (Engstrom et al.,
+            2020, arXiv 2005.12729). Without it nothing is between them, no nonlinearity either.
+        """
         super().__init__()
         self.actions = actions
         sizes = channels(width)
@@ -28,8 +41,20 @@ class AtariCnn(nn.Module):
             nn.Conv2d(i, o, kernel, stride)
             for i, o, kernel, stride in zip(sizes[:-1], sizes[1:], KERNELS, STRIDES, strict=True)
         )
-        self.policy = nn.Linear(sizes[-1] * SIDES[-1] ** 2, actions)
+        seen = sizes[-1] * SIDES[-1] ** 2
+        self.hidden = nn.Linear(seen, HIDDEN * width) if hidden else None
+        self.policy = nn.Linear(HIDDEN * width if hidden else seen, actions)
+        if hidden:
+            self._init_orthogonal()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _init_orthogonal(self) -> None:
+        """Small in the head, so that the first actions are drawn evenly."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.orthogonal_(layer.weight, 0.01 if layer is self.policy else 2**0.5)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
     def initial_state(self, batch_size: int, device: torch.device | str | None = None) -> tuple[Tensor, ...]:
         """Nothing: the policy has no memory."""
@@ -41,10 +66,12 @@ class AtariCnn(nn.Module):
         return self.policy(x).float(), state
 
     def features(self, batch: Mapping[str, Tensor], state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """What the head sees [B, T, 98 · width], of `pixels` scaled to 0..1, and the empty state."""
+        """What the head sees [B, T, features], of `pixels` scaled to 0..1, and the empty state."""
         pixels = batch["pixels"]
         x = pixels.flatten(0, 1).float().contiguous(memory_format=torch.channels_last)
         first, second, third = cast("list[nn.Conv2d]", list(self.convs))
         x = F.conv2d(x, first.weight / 255, first.bias, first.stride)  # the weights are fewer than the pixels
-        x = third(F.relu(second(F.relu(x, inplace=True)), inplace=True))
-        return x.flatten(1).unflatten(0, pixels.shape[:2]), state
+        x = third(F.relu(second(F.relu(x, inplace=True)), inplace=True)).flatten(1)
+        if self.hidden is not None:
+            x = F.relu(self.hidden(F.relu(x, inplace=True)), inplace=True)
+        return x.unflatten(0, pixels.shape[:2]), state
