@@ -20,7 +20,7 @@ from training.learn.runs.monitor import Monitor
 from training.learn.runs.outlook import outlook
 from training.learn.runs.rows import sentence_of
 from training.learn.runs.table import append_row, check_table
-from training.policies.arithmetic import matrix_rate, precision
+from training.policies.arithmetic import keep_memory, matrix_rate, precision
 from training.policies.family import PolicySpec
 
 SAVE_EVERY = 300.0
@@ -48,6 +48,7 @@ def loop_of(
     """
     checkpoints = out / "checkpoints"
     check_table(table)
+    keep_memory()
     with claim(config, out, here, patience), _out_of_memory():
         learner = Learner.begin(config, spec, here, checkpoints, critic=critic)
         dtype = precision(config, here.device)

@@ -201,11 +201,17 @@ def minibatches(
         on_device = to_device({"order": order}, device)["order"]
         for rows, there in zip(*(x.split(config.batch_size) for x in (order, on_device)), strict=True):
             yield Minibatch(
-                frames=to_device({name: x[rows] for name, x in frames.items()}, device),
+                frames=to_device({name: _taken(x, rows) for name, x in frames.items()}, device),
                 memory=tuple(part[there] for part in memory),
                 imitated=None if imitated is None else imitated[there],
                 **{name: x[there] for name, x in arrays.items()},
             )
+
+
+def _taken(x: Tensor, rows: Tensor) -> Tensor:
+    """x[rows], in the order that x has in memory: copied row by row, where indexing goes element by element."""
+    order = sorted(range(x.dim()), key=lambda axis: -x.stride(axis))
+    return x.permute(order).index_select(order.index(0), rows).permute([order.index(axis) for axis in range(x.dim())])
 
 
 def checked_spec(config: ReinforcementConfig, actions: int, begun: PolicySpec | None) -> PolicySpec:

@@ -16,6 +16,7 @@ from training.config.reinforcement import ReinforcementConfig
 from training.games.vector import GameResult, Transition, Vector
 from training.policies.arithmetic import autocast, to_device
 from training.policies.family import remembering
+from training.policies.networks.atari_cnn import as_read
 from training.policies.networks.critic import Critic
 from training.policies.policy import FamilyPolicy, Policy
 
@@ -136,8 +137,11 @@ class Actor:
         if config.reward_clip:
             reward = reward.clip(-config.reward_clip, config.reward_clip)
         flags = to_device({"reward": reward, "done": done, "terminated": terminated}, self._device)
+        tensors = {name: torch.from_numpy(seen) for name, seen in frames.items()}
+        if "pixels" in tensors:
+            tensors["pixels"] = as_read(tensors["pixels"])
         return Rollout(
-            frames={name: torch.from_numpy(seen) for name, seen in frames.items()},
+            frames=tensors,
             action=torch.stack(columns["action"], 1),
             log_prob=torch.stack(columns["log_prob"], 1),
             value=value,

@@ -1,5 +1,7 @@
 """Which device and number type a policy computes with, its batches there, and how fast products are."""
 
+import ctypes
+import sys
 import time
 from collections.abc import Mapping
 
@@ -8,6 +10,9 @@ import torch
 from torch import Tensor
 
 from training.config.base import TrainingConfig
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+"""Options of glibc's mallopt."""
 
 
 def precision(config: TrainingConfig, device: torch.device) -> torch.dtype:
@@ -27,7 +32,10 @@ def to_device(arrays: Mapping[str, np.ndarray | Tensor], device: torch.device) -
 
     `start` stays on the host: the LSTM asks for it there, where it need not wait either.
     """
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+    tensors = {
+        name: array if isinstance(array, Tensor) else torch.from_numpy(np.ascontiguousarray(array))
+        for name, array in arrays.items()
+    }
     if device.type == "cpu":
         return tensors
     if device.type == "cuda":  # from pinned memory alone a copy goes on beside what the host does
@@ -35,6 +43,18 @@ def to_device(arrays: Mapping[str, np.ndarray | Tensor], device: torch.device) -
     return {
         name: tensor if name == "start" else tensor.to(device, non_blocking=True) for name, tensor in tensors.items()
     }
+
+
+def keep_memory() -> None:
+    """Keep what is freed for what is allocated next, instead of giving large blocks back to the system each time.
+
+    A step frees and allocates the same hundreds of megabytes, and the system clears each page that it gives: a quarter
+    of a step of an Atari policy on a CPU (benchmarks/LOG.md). For the whole process, with the C library of Linux alone.
+    """
+    if sys.platform == "linux":
+        allocate = getattr(ctypes.CDLL(None), "mallopt", lambda option, value: 0)  # musl has none
+        for option, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1)):
+            allocate(option, value)
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.3) -> float:

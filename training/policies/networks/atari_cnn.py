@@ -23,6 +23,14 @@ def channels(width: int) -> tuple[int, int, int, int]:
     return FRAMES, width, 2 * width, 2 * width
 
 
+def as_read(pixels: Tensor) -> Tensor:
+    """The same `pixels` [..., 4, 84, 84], the frames of a stack beside each other in memory as the convolutions want it.
+
+    Done once for frames that are learned from several times, it spares each pass a reordering.
+    """
+    return torch.stack(pixels.unbind(-3), -1).movedim(-1, -3)
+
+
 class AtariCnn(nn.Module):
     """Frames to logits; w, 2w and 2w channels."""
 
