@@ -199,7 +199,7 @@ def ours(name: str, vector: Any, config: ReinforcementConfig, spec: PolicySpec) 
     with place() as here:
         learner = Learner.begin(config, spec, here, Path("nowhere"), critic=True)
     assert learner.critic is not None
-    rollouts = Rollouts(vector, config, learner.policy, learner.critic, here.device, torch.float32, config.seed)
+    rollouts = Rollouts([vector], config, learner.policy, learner.critic, here.device, torch.float32, config.seed)
     shuffle = torch.Generator().manual_seed(config.seed)
 
     def update() -> float:

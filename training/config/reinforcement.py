@@ -20,6 +20,8 @@ class ReinforcementConfig(TrainingConfig):
     """ppo (Schulman et al., arXiv 1707.06347) or vtrace (IMPALA, Espeholt et al., arXiv 1802.01561)."""
     envs: int = 16
     """Games played side by side."""
+    groups: int = dataclasses.field(default=1, metadata=LATER)
+    """Of games: one group is acted for while the others step; divides `envs`."""
     rollout: int = 128
     """Frames of each game in an update."""
     batch_size: int = 16
@@ -65,11 +67,13 @@ class ReinforcementConfig(TrainingConfig):
         positive("ratio_clip", self.ratio_clip)
         if self.lag not in (0, 1):
             raise ConfigError(f"lag must be 0 or 1 updates, got {self.lag}.")
-        for name in ("envs", "rollout", "epochs", "episodes"):
+        for name in ("envs", "groups", "rollout", "epochs", "episodes"):
             at_least(1, name, getattr(self, name))
         for name in ("value_cost", "entropy", "reward_clip", "kl"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name):g}.")
+        if self.envs % self.groups:
+            raise ConfigError(f"envs = {self.envs} must be a multiple of groups = {self.groups}; change one.")
         if self.rollout % self.unroll_length:
             raise ConfigError(
                 f"rollout = {self.rollout} must be a multiple of unroll_length = {self.unroll_length}; change one."

@@ -53,11 +53,13 @@ def train(config: ReinforcementConfig, *, out: Path, table: Path, wandb: bool = 
         # A run that goes on plays other games than those it has played already.
         seeds = np.random.SeedSequence((config.seed, learner.update)).generate_state(3)
         shuffle = torch.Generator().manual_seed(int(seeds[0]))
-        vector = held.enter_context(
-            vector_of(task, count=config.envs, workers=torch.get_num_threads(), seed=int(seeds[1]))
-        )
+        count, cores = config.envs // config.groups, torch.get_num_threads()
+        vectors = [
+            held.enter_context(vector_of(task, count=count, workers=cores, seed=seed))
+            for seed in group_seeds(int(seeds[1]), config.groups)
+        ]
         rollouts = Rollouts(
-            vector, config, learner.policy, learner.critic, here.device, loop.dtype, int(seeds[2]),
+            vectors, config, learner.policy, learner.critic, here.device, loop.dtype, int(seeds[2]),
             begun.policy.to(here.device) if begun and config.kl else None,
         )  # fmt: skip
         while True:
@@ -76,6 +78,11 @@ def train(config: ReinforcementConfig, *, out: Path, table: Path, wandb: bool = 
             loop.monitor.played(rollout.results, rollout.waited)
             loop.report(means.pop("loss"), means["norm"], rate, means)
             loop.save_if_due()
+
+
+def group_seeds(seed: int, groups: int) -> list[int]:
+    """Of the games of each group; one group has the seed itself."""
+    return [seed] if groups == 1 else np.random.SeedSequence(seed).generate_state(groups).tolist()
 
 
 def learn(
@@ -185,7 +192,7 @@ def minibatches(
     shuffle: torch.Generator,
     device: torch.device,
 ) -> Iterator[Minibatch]:
-    """Every sequence of a rollout once an epoch, in random order."""
+    """Every sequence of a rollout once an epoch, in random order; what lies on the host is copied batch by batch."""
 
     def cut(x: Tensor) -> Tensor:
         return x.unflatten(1, (-1, config.unroll_length)).flatten(0, 1)
@@ -201,7 +208,9 @@ def minibatches(
         on_device = to_device({"order": order}, device)["order"]
         for rows, there in zip(*(x.split(config.batch_size) for x in (order, on_device)), strict=True):
             yield Minibatch(
-                frames=to_device({name: _taken(x, rows) for name, x in frames.items()}, device),
+                frames=to_device(
+                    {name: _taken(x, rows if x.device.type == "cpu" else there) for name, x in frames.items()}, device
+                ),
                 memory=tuple(part[there] for part in memory),
                 imitated=None if imitated is None else imitated[there],
                 **{name: x[there] for name, x in arrays.items()},

@@ -3,9 +3,9 @@
 import contextlib
 import copy
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from training.config.reinforcement import ReinforcementConfig
 from training.games.vector import GameResult, Transition, Vector
 from training.policies.arithmetic import autocast, to_device
 from training.policies.family import remembering
-from training.policies.networks.atari_cnn import as_read
+from training.policies.networks.atari_cnn import room_for_pixels
 from training.policies.networks.critic import Critic
 from training.policies.policy import FamilyPolicy, Policy
 
@@ -51,12 +51,36 @@ class Rollout:
     """Seconds spent waiting for environments."""
 
 
+@dataclass(kw_only=True)
+class _Group:
+    """Games that step together, as far as they have come."""
+
+    vector: Vector
+    """The games."""
+    rows: slice
+    """Their rows in a rollout."""
+    frame: Transition
+    """What they show."""
+    previous: np.ndarray
+    """Action before the frame, int64 [games]."""
+    memory: tuple[Tensor, ...]
+    """Of the policy, before the frame."""
+    other: tuple[Tensor, ...]
+    """Of the policy that looks on."""
+    chosen: np.ndarray
+    """The last actions, int64 [games]."""
+    seen: dict[str, Any] = field(default_factory=dict)
+    """What the policy has read already and need not read again, see `remembering`."""
+    other_seen: dict[str, Any] = field(default_factory=dict)
+    """The same of the policy that looks on."""
+
+
 class Actor:
-    """Plays the games of a vector; the memory of each game goes on from rollout to rollout."""
+    """Plays groups of games: one is acted for while the others step. Each game's memory goes on over rollouts."""
 
     def __init__(
         self,
-        vector: Vector,
+        vectors: Sequence[Vector],
         config: ReinforcementConfig,
         policy: FamilyPolicy,
         critic: Critic,
@@ -67,7 +91,7 @@ class Actor:
     ) -> None:
         """The games begin.
 
-        vector: the games, B of them.
+        vectors: the games, B of them in all.
         config: the run.
         policy: what acts.
         critic: predicts the return from what the policy sees.
@@ -76,109 +100,166 @@ class Actor:
         seed: of the choice of actions.
         imitated: another policy, that looks on; None for none.
         """
-        self._vector, self._config, self._device, self._dtype = vector, config, device, dtype
+        self._config, self._device, self._dtype = config, device, dtype
         self._policy, self._critic, self._imitated = policy, critic, imitated
         self._generator = torch.Generator(device).manual_seed(seed)
-        self._frame = vector.reset()
-        self._previous = np.zeros(vector.count, np.int64)
-        self._memory: tuple[Tensor, ...] = policy.initial_state(vector.count, device)
-        self._other: tuple[Tensor, ...] = imitated.initial_state(vector.count, device) if imitated else ()
+        self._groups: list[_Group] = []
+        for vector in vectors:
+            first = self._groups[-1].rows.stop if self._groups else 0
+            self._groups.append(
+                _Group(
+                    vector=vector,
+                    rows=slice(first, first + vector.count),
+                    frame=vector.reset(),
+                    previous=np.zeros(vector.count, np.int64),
+                    memory=policy.initial_state(vector.count, device),
+                    other=imitated.initial_state(vector.count, device) if imitated else (),
+                    chosen=np.zeros(vector.count, np.int64),
+                )
+            )
 
     @torch.no_grad()
     def play(self) -> Rollout:
         """`rollout` frames of every game."""
-        with contextlib.ExitStack() as held:
-            for policy in filter(None, (self._policy, self._imitated)):
-                held.enter_context(remembering(policy))
-            return self._play()
+        config, groups = self._config, self._groups
+        for group in groups:  # the weights are others now
+            group.seen, group.other_seen = {}, {}
+        play = _Play(groups, config, self._device, self._imitated)
+        for t in range(config.rollout):
+            for group in groups:
+                if t > 0:
+                    self._receive(play, group, t - 1)
+                self._act(play, group, t)
+        for group in groups:
+            self._receive(play, group, config.rollout - 1)
+            # The memory is not advanced: the next rollout looks at this frame again, with other weights.
+            play.last[group.rows] = self._look(group, self._batch(_inputs(group)), group.memory)[1]
+        return play.rollout()
 
-    def _play(self) -> Rollout:
-        config, count = self._config, self._vector.count
-        steps, none = config.rollout, torch.empty(0, device=self._device)
-        frames = {name: np.empty((count, steps, *x.shape[1:]), x.dtype) for name, x in self._inputs().items()}
-        columns = {name: [none] * steps for name in ("action", "log_prob", "value", "imitated")}
-        reward, done, terminated = (np.empty((count, steps), kind) for kind in (np.float32, bool, bool))
-        lasting: dict[tuple[int, int], float] = {}  # values after games that were cut off
-        memory, results, waited = [], [], 0.0
-        for t in range(steps):
-            if t % config.unroll_length == 0:
-                memory.append(self._memory)
-            inputs = self._inputs()
-            for name, seen in frames.items():
-                seen[:, t] = inputs[name]
-            batch = self._batch(inputs)
-            log_probs, value, self._memory = self._look(batch, self._memory)
-            action = torch.multinomial(log_probs.exp(), 1, generator=self._generator)
-            chosen = action.squeeze(1).cpu().numpy()
-            columns["action"][t], columns["value"][t] = action.squeeze(1), value
-            columns["log_prob"][t] = log_probs.gather(1, action).squeeze(1)
-            if self._imitated is not None:  # before the games write their next frames over this one
-                with autocast(self._device, self._dtype):
-                    logits, self._other = self._imitated(batch, self._other)
-                columns["imitated"][t] = logits[:, 0].log_softmax(-1)
-            begun = time.perf_counter()
-            frame = self._vector.step(chosen)
-            waited += time.perf_counter() - begun
-            ended = frame.terminated
-            if config.life_loss and frame.life_lost is not None:
-                ended = ended | frame.life_lost
-            reward[:, t], terminated[:, t], done[:, t] = frame.reward, ended, ended | frame.truncated
-            for slot in np.flatnonzero(frame.truncated).tolist():
-                lasting[slot, t] = self._value_after(frame, slot, chosen, float(value[slot]))
-            self._previous = np.where(frame.start, 0, chosen)
-            self._frame = frame
-            results += frame.results
-        # The memory is not advanced: the next rollout looks at this frame again, with other weights.
-        _, last, _ = self._look(self._batch(self._inputs()), self._memory)
-        value = torch.stack(columns["value"], 1)
-        next_value = torch.cat((value[:, 1:], last[:, None]), 1)
-        for place, worth in lasting.items():
-            next_value[place] = worth
-        if config.reward_clip:
-            reward = reward.clip(-config.reward_clip, config.reward_clip)
-        flags = to_device({"reward": reward, "done": done, "terminated": terminated}, self._device)
-        tensors = {name: torch.from_numpy(seen) for name, seen in frames.items()}
-        if "pixels" in tensors:
-            tensors["pixels"] = as_read(tensors["pixels"])
-        return Rollout(
-            frames=tensors,
-            action=torch.stack(columns["action"], 1),
-            log_prob=torch.stack(columns["log_prob"], 1),
-            value=value,
-            next_value=next_value,
-            memory=tuple(torch.stack(parts, 1) for parts in zip(*memory, strict=True)),
-            imitated=torch.stack(columns["imitated"], 1) if self._imitated is not None else None,
-            results=tuple(results),
-            waited=waited,
-            **flags,
-        )
+    def _act(self, play: "_Play", group: _Group, t: int) -> None:
+        """Keep what the games of a group show, choose an action for each, and let them step."""
+        batch = self._batch(_inputs(group))
+        if t % self._config.unroll_length == 0:
+            play.memories[group.rows.start].append(group.memory)
+        log_probs, value, group.memory = self._look(group, batch, group.memory)
+        action = torch.multinomial(log_probs.exp(), 1, generator=self._generator)
+        kept = {"action": action.squeeze(1), "log_prob": log_probs.gather(1, action).squeeze(1), "value": value}
+        if self._imitated is not None:
+            with remembering(self._imitated, group.other_seen), autocast(self._device, self._dtype):
+                logits, group.other = self._imitated(batch, group.other)
+            kept["imitated"] = logits[:, 0].log_softmax(-1)
+        play.keep(group.rows, t, {name: part[:, 0] for name, part in batch.items()}, kept)
+        group.chosen = action.squeeze(1).cpu().numpy()
+        group.vector.send(group.chosen)
+
+    def _receive(self, play: "_Play", group: _Group, t: int) -> None:
+        """Wait for the games of a group, and keep what their actions earned."""
+        begun = time.perf_counter()
+        frame = group.vector.receive()
+        play.waited += time.perf_counter() - begun
+        play.earned(group.rows, t, frame)
+        for slot in np.flatnonzero(frame.truncated).tolist():
+            play.lasting[group.rows.start + slot, t] = self._value_after(play, group, frame, slot, t)
+        group.previous = np.where(frame.start, 0, group.chosen)
+        group.frame = frame
 
     def _look(
-        self, batch: Mapping[str, Tensor], memory: tuple[Tensor, ...]
+        self, group: _Group, batch: Mapping[str, Tensor], memory: tuple[Tensor, ...], seen: dict[str, Any] | None = None
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Log probabilities [B, actions], values [B] and the memory after a batch of single frames."""
-        with autocast(self._device, self._dtype):
+        """Log probabilities [games, actions], values [games] and the memory after a batch of single frames."""
+        with remembering(self._policy, group.seen if seen is None else seen), autocast(self._device, self._dtype):
             features, memory = self._policy.features(batch, memory)
             logits = self._policy.policy(features).float()
             normalised = self._critic(features)
         return logits[:, 0].log_softmax(-1), self._critic.value(normalised)[:, 0], memory
 
-    def _value_after(self, frame: Transition, slot: int, chosen: np.ndarray, before: float) -> float:
+    def _value_after(self, play: "_Play", group: _Group, frame: Transition, slot: int, t: int) -> float:
         """Value of the last frame of a game cut off; of a game whose process died, of the frame before."""
         last = frame.final.get(slot)
         if last is None:
-            return before
+            return float(play.kept["value"][group.rows.start + slot, t])
         fields = {name: values[None] for name, values in last.items()}
-        batch = self._batch({**fields, "start": np.zeros(1, bool), "previous": chosen[slot : slot + 1]})
-        return float(self._look(batch, tuple(part[slot : slot + 1] for part in self._memory))[1])
-
-    def _inputs(self) -> dict[str, np.ndarray]:
-        """Of the policy for the next action, [B, ...]."""
-        return {**self._frame.fields, "start": self._frame.start, "previous": self._previous}
+        batch = self._batch({**fields, "start": np.zeros(1, bool), "previous": group.chosen[slot : slot + 1]})
+        return float(self._look(group, batch, tuple(part[slot : slot + 1] for part in group.memory), {})[1])
 
     def _batch(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-        """Batches of single frames, [B, 1, ...]."""
+        """Batches of single frames, [games, 1, ...]."""
         return to_device({name: values[:, None] for name, values in inputs.items()}, self._device)
+
+
+def _inputs(group: _Group) -> dict[str, np.ndarray]:
+    """Of the policy for the next action, [games, ...]."""
+    return {**group.frame.fields, "start": group.frame.start, "previous": group.previous}
+
+
+class _Play:
+    """A rollout under way: arrays that fill frame by frame, on the device where the policy learns from them."""
+
+    def __init__(
+        self, groups: Sequence[_Group], config: ReinforcementConfig, device: torch.device, imitated: Policy | None
+    ) -> None:
+        self._config, self._device, self._shape = config, device, (groups[-1].rows.stop, config.rollout)
+        self.frames: dict[str, Tensor] = {}
+        kinds = {"action": torch.int64, "log_prob": torch.float32, "value": torch.float32}
+        self.kept = {name: torch.empty(self._shape, dtype=kind, device=device) for name, kind in kinds.items()}
+        if imitated is not None:
+            self.kept["imitated"] = torch.empty((*self._shape, imitated.actions), device=device)
+        self.last = torch.empty(self._shape[0], device=device)
+        """Value of the frame after the last."""
+        self.memories: dict[int, list[tuple[Tensor, ...]]] = {group.rows.start: [] for group in groups}
+        """By group, before each sequence."""
+        self.lasting: dict[tuple[int, int], float] = {}
+        """Values after games that were cut off, by row and time."""
+        self._flags = {
+            name: np.empty(self._shape, kind)
+            for name, kind in (("reward", np.float32), ("done", bool), ("terminated", bool))
+        }
+        self._results: list[GameResult] = []
+        self.waited = 0.0
+
+    def keep(self, rows: slice, t: int, frames: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> None:
+        """Frames of a group's games, and what the policy made of them."""
+        if not self.frames:
+            self.frames = {name: self._room(name, part) for name, part in frames.items()}
+        for parts, arrays in ((frames, self.frames), (kept, self.kept)):
+            for name, part in parts.items():
+                arrays[name][rows, t] = part
+
+    def earned(self, rows: slice, t: int, frame: Transition) -> None:
+        """What the actions of a group's games brought."""
+        ended = frame.terminated
+        if self._config.life_loss and frame.life_lost is not None:
+            ended = ended | frame.life_lost
+        self._flags["reward"][rows, t] = frame.reward
+        self._flags["terminated"][rows, t] = ended
+        self._flags["done"][rows, t] = ended | frame.truncated
+        self._results += frame.results
+
+    def rollout(self) -> Rollout:
+        """The whole, when every frame is there."""
+        value, clip = self.kept["value"], self._config.reward_clip
+        next_value = torch.cat((value[:, 1:], self.last[:, None]), 1)
+        for place, worth in self.lasting.items():
+            next_value[place] = worth
+        if clip:
+            self._flags["reward"].clip(-clip, clip, out=self._flags["reward"])
+        by_group = [[torch.stack(parts, 1) for parts in zip(*each, strict=True)] for each in self.memories.values()]
+        return Rollout(
+            frames=self.frames,
+            next_value=next_value,
+            memory=tuple(torch.cat(parts) for parts in zip(*by_group, strict=True)),
+            results=tuple(self._results),
+            waited=self.waited,
+            **{"imitated": None, **self.kept},
+            **to_device(self._flags, self._device),
+        )
+
+    def _room(self, name: str, part: Tensor) -> Tensor:
+        """For all frames of a field; pixels beside each other as the convolutions read them."""
+        shape = (*self._shape, *part.shape[1:])
+        if name == "pixels":
+            return room_for_pixels(shape, part.device)
+        return torch.empty(shape, dtype=part.dtype, device=part.device)
 
 
 class Rollouts:
@@ -190,7 +271,7 @@ class Rollouts:
 
     def __init__(
         self,
-        vector: Vector,
+        vectors: Sequence[Vector],
         config: ReinforcementConfig,
         policy: FamilyPolicy,
         critic: Critic,
@@ -200,7 +281,7 @@ class Rollouts:
         """rest: as of `Actor`."""
         self._lag, self._learning, self._device = config.lag, (policy, critic), device
         self._playing = copy.deepcopy(self._learning) if config.lag else self._learning
-        self._actor = Actor(vector, config, *self._playing, device, *rest)
+        self._actor = Actor(vectors, config, *self._playing, device, *rest)
         self._next: Rollout | None = None
 
     @contextlib.contextmanager

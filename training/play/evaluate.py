@@ -198,7 +198,7 @@ def _in_evaluation(policy: Policy) -> Iterator[None]:
     training = policy.training
     policy.eval()
     try:
-        with remembering(policy):
+        with remembering(policy, {}):
             yield
     finally:
         policy.train(training)

@@ -39,7 +39,7 @@ def to_device(arrays: Mapping[str, np.ndarray | Tensor], device: torch.device) -
     if device.type == "cpu":
         return tensors
     if device.type == "cuda":  # from pinned memory alone a copy goes on beside what the host does
-        tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
+        tensors = {name: tensor if tensor.is_cuda else tensor.pin_memory() for name, tensor in tensors.items()}
     return {
         name: tensor if name == "start" else tensor.to(device, non_blocking=True) for name, tensor in tensors.items()
     }

@@ -5,6 +5,7 @@ import functools
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -147,15 +148,16 @@ def build(spec: PolicySpec) -> FamilyPolicy:
 
 
 @contextlib.contextmanager
-def remembering(policy: Policy) -> Iterator[None]:
+def remembering(policy: Policy, seen: dict[str, Any]) -> Iterator[None]:
     """While a policy plays a frame of each game at a time: its weights stay as they are, and no gradient is wanted.
 
-    What it sees again it does not compute again, which it learns by comparing: results are the same but for rounding.
+    What it sees again it does not compute again, which it learns by comparing with what is in `seen`, empty at first:
+    results are the same but for rounding.
     """
     with contextlib.ExitStack() as held:
         for module in policy.modules():
             if isinstance(module, ScreenEncoder):
-                held.enter_context(module.remembering())
+                held.enter_context(module.remembering(seen))
         yield
 
 

@@ -20,7 +20,7 @@ def actor_of(vector, core: str = "lstm", **choices) -> tuple[Actor, torch.nn.Mod
     policy, critic = build(spec), Critic(spec.features)
     torch.nn.init.normal_(critic.head.weight)
     config = run_of(3, core=core, **choices)
-    return Actor(vector, config, policy, critic, torch.device("cpu"), torch.float32, seed=1), policy
+    return Actor([vector], config, policy, critic, torch.device("cpu"), torch.float32, seed=1), policy
 
 
 @pytest.mark.parametrize("core", ["lstm", "transformer"])
@@ -103,7 +103,7 @@ def test_what_plays_is_as_far_behind_what_learns_as_the_lag_says(lag, threads):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(acting, "Actor", Player)
-        rollouts = acting.Rollouts(None, run_of(3, lag=lag), policy, critic, torch.device("cpu"))  # type: ignore
+        rollouts = acting.Rollouts([], run_of(3, lag=lag), policy, critic, torch.device("cpu"))  # type: ignore
         learned = []
         for update in range(3):
             with rollouts.next(more=update < 2) as rollout, torch.no_grad():

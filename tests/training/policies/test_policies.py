@@ -144,14 +144,14 @@ def test_maps_seen_again_are_read_once_while_playing():
         return torch.stack(logits)
 
     with torch.no_grad():
-        with remembering(policy):
+        with remembering(policy, {}):
             first = played()
             other = {k: v[:2, :1] for k, v in data.items()}  # fewer games, as when one is over
             policy(other, policy.initial_state(2))
         assert read == [3, 2, 2, 1, 2, 2, 2]
         for weight in policy.screen.map.parameters():
             weight.add_(0.01)
-        with remembering(policy):
+        with remembering(policy, {}):
             assert (played() - first).abs().max() > 1e-3  # other weights, other features
         for weight in policy.screen.map.parameters():
             weight.sub_(0.01)

@@ -4,7 +4,7 @@ Without a hidden layer as in the paper (Tuyls et al., arXiv 2307.09423); with on
 2015, "Human-level control through deep reinforcement learning", Nature 518).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -23,12 +23,13 @@ def channels(width: int) -> tuple[int, int, int, int]:
     return FRAMES, width, 2 * width, 2 * width
 
 
-def as_read(pixels: Tensor) -> Tensor:
-    """The same `pixels` [..., 4, 84, 84], the frames of a stack beside each other in memory as the convolutions want it.
+def room_for_pixels(shape: Sequence[int], device: torch.device) -> Tensor:
+    """An empty uint8 tensor [..., 4, 84, 84] whose stacked frames lie beside each other, as the convolutions read them.
 
-    Done once for frames that are learned from several times, it spares each pass a reordering.
+    Filled once, it spares each pass over the same frames a reordering.
     """
-    return torch.stack(pixels.unbind(-3), -1).movedim(-1, -3)
+    *frames, stack, rows, columns = shape
+    return torch.empty((*frames, rows, columns, stack), dtype=torch.uint8, device=device).movedim(-1, -3)
 
 
 class AtariCnn(nn.Module):
