@@ -34,6 +34,8 @@ def test_the_cost_counts_acting_and_learning():
         ({"rollout": 10, "unroll_length": 4}, "multiple of unroll_length"),
         ({"batch_size": 3}, "does not divide the 8 sequences"),
         ({"kl": 0.1}, "kl needs a policy"),
+        ({"groups": 3}, "envs = 4 must be a multiple of groups = 3"),
+        ({"life_loss": True}, "life_loss is of Atari"),
         ({"episodes": 0}, "episodes must be between 1"),
         ({"lag": 2}, "lag must be 0 or 1"),
         ({"discount": 1.5}, "share from 0 to 1"),

@@ -1,5 +1,8 @@
 """What acting hands to learning, and that it may play while the policy learns."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import pytest
 import torch
 from helpers import same, weights
@@ -14,19 +17,19 @@ from training.policies.family import build, spec_for
 from training.policies.networks.critic import Critic
 
 
-def actor_of(vector, core: str = "lstm", **choices) -> tuple[Actor, torch.nn.Module]:
+def actor_of(*vectors, core: str = "lstm", **choices) -> tuple[Actor, torch.nn.Module]:
     torch.manual_seed(0)
     spec = spec_for("nethack", core, 2.1e4, ACTIONS)
     policy, critic = build(spec), Critic(spec.features)
     torch.nn.init.normal_(critic.head.weight)
     config = run_of(3, core=core, **choices)
-    return Actor([vector], config, policy, critic, torch.device("cpu"), torch.float32, seed=1), policy
+    return Actor(vectors, config, policy, critic, torch.device("cpu"), torch.float32, seed=1), policy
 
 
-@pytest.mark.parametrize("core", ["lstm", "transformer"])
-def test_learning_sees_what_acting_saw(core):
+@pytest.mark.parametrize(("core", "groups"), [("lstm", 1), ("transformer", 1), ("lstm", 2)])
+def test_learning_sees_what_acting_saw(core, groups):
     # The stored memory of each sequence gives the same probabilities and values again, across ends of games.
-    actor, policy = actor_of(MemoryGame(4), core)
+    actor, policy = actor_of(*(MemoryGame(4 // groups, seed=i) for i in range(groups)), core=core)
     actor.play()
     rollout = actor.play()
     config = run_of(3, core=core)
@@ -41,6 +44,49 @@ def test_learning_sees_what_acting_saw(core):
         seen += batch.action.numel()
     assert seen == config.epochs * rollout.action.numel()
     assert rollout.done.any()
+
+
+def test_a_group_is_acted_for_while_the_other_steps():
+    stepping = []
+
+    class Watched(MemoryGame):
+        def send(self, actions):
+            stepping.append(self)
+            super().send(actions)
+
+        def receive(self):
+            assert stepping[0] is self, "the group that waits longest is asked first"
+            if len(received) < last:  # the end of a rollout finds all games at rest
+                assert len(stepping) == 2, "another group steps meanwhile"
+            received.append(stepping.pop(0))
+            return super().receive()
+
+    actor, _ = actor_of(Watched(2), Watched(2, seed=1), rollout=10)
+    received, last = [], 2 * 10 - 1
+    rollout = actor.play()
+    assert not stepping
+    assert len(received) == 20
+    assert rollout.action.shape == (4, 10)
+    assert {result.score for result in rollout.results} <= {0.0, 1.0}
+
+
+class Lives(MemoryGame):
+    """Its games lose a life with the second action."""
+
+    def receive(self):
+        frame = super().receive()
+        return dataclasses.replace(frame, life_lost=self._age == 2)
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_the_loss_of_a_life_ends_what_is_learned_from(counts):
+    actor, _ = actor_of(Lives(4))
+    actor._config = SimpleNamespace(**{**vars(actor._config), "life_loss": counts})
+    rollout = actor.play()
+    ended = rollout.done[0].nonzero().flatten().tolist()
+    assert ended == ([1, 4, 6, 9] if counts else [4, 9])
+    assert torch.equal(rollout.terminated, rollout.done)
+    assert len(rollout.results) == 8  # whole games, as ever
 
 
 def test_the_next_value_is_that_of_the_same_game():
@@ -66,6 +112,14 @@ def test_a_game_cut_off_is_followed_by_its_own_last_frame():
     assert not seen[1].terminated.any()
     torch.testing.assert_close(values[0][:, 3], values[1][:, 3])
     assert not torch.allclose(values[1][:, 3], seen[1].value[:, 4])  # not the first frame of the next game
+
+
+def test_runs_in_groups_repeat_exactly_and_go_on(tmp_path, memory_game):
+    for name in "ab":
+        rl.train(run_of(3, groups=2, lag=1), out=tmp_path / name, table=tmp_path / "runs.csv")
+    rl.train(run_of(3, lag=1), out=tmp_path / "whole", table=tmp_path / "runs.csv")
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "whole"))
 
 
 @pytest.fixture(params=[1, 2])
