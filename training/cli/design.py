@@ -50,7 +50,8 @@ def configure(
         int | None, typer.Option(help="Version of the rules for widths, batch and step size, as in the sweep's plan.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="bc: what the batch is for, cpu or cuda, as in the sweep's plan; this machine.")
+        str | None,
+        typer.Option(help="What the rules are for, cpu or cuda, as in the sweep's plan; this machine."),
     ] = None,
     max_epochs: Annotated[float | None, typer.Option(help="bc: most passes over the demonstrations.")] = None,
     heldout_frames: Annotated[
@@ -114,7 +115,7 @@ def _design(
     from training.design import cloning, reinforcement
     from training.design.recommendation import recommended
 
-    others = ("init", "kl") if algorithm == "bc" else ("data", "device", "max_epochs", "heldout_frames")
+    others = ("init", "kl") if algorithm == "bc" else ("data", "max_epochs", "heldout_frames")
     foreign = [k for k in others if k in choices]
     if foreign:
         raise ConfigError(f"a run with algorithm {algorithm} takes no --{foreign[0].replace('_', '-')}; leave it out.")

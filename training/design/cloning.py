@@ -17,7 +17,7 @@ from training.shards.reader import Shards
 
 ACTIONS = {"nethack": 121, "atari": 18}
 """Where no demonstrations say otherwise."""
-RULES = (1, 2, 3, 4)
+RULES = (1, 2, 3, 4, 5)
 """Versions of the rules for widths, batch, step size and games, the newest last; a plan names its own, so that its
 runs stay its."""
 DEVICES = ("cpu", "cuda")
@@ -56,8 +56,8 @@ def configure(
       has the power -1/2 below 1e5 parameters, up to 4e-3;
     - games, where any are played, are cut off after `GAME_LIMIT` actions.
 
-    Of the rules before, 3 cuts no game off. 2 and 1 know no GPU and take family 1 of policies, and 1 makes no
-    exception of an lstm. Raises ConfigError for what cannot be built or run.
+    Rules 4 are the same. Of those before, 3 cuts no game off, 2 and 1 know no GPU and take family 1 of policies, and 1
+    makes no exception of an lstm. Raises ConfigError for what cannot be built or run.
     """
     check_rules(rules)
     device = device or device_here()

@@ -2,7 +2,7 @@
 
     seeds = [0]
     separate = false
-    rules = 4          # for widths, batch, step size and games, of `training configure`; 2 unless given
+    rules = 5          # for widths, batch, step size and games, of `training configure`; 2 unless given
     device = "cpu"     # for which they are; of a GPU "cuda"
 
     [run]              # fields of every run, in place of what `training configure` would choose
@@ -83,6 +83,13 @@ class RunGrid:
         """Of its runs."""
         return CloningConfig if self.run.get("algorithm", "bc") == "bc" else ReinforcementConfig
 
+    @property
+    def _schedule(self) -> str:
+        """Of the step size of its runs; unless it is constant, no checkpoint on the way is a run's end."""
+        if self.kind is CloningConfig:
+            return self.run.get("schedule", CloningConfig.schedule)
+        return self.run.get("schedule", reinforcement.schedule_of(self.run.get("env", "nethack"), self.rules))
+
     @cached_property
     def runs(self) -> tuple[TrainingConfig, ...]:
         """The trainings, the cheapest first; those that come out equal are one."""
@@ -90,7 +97,7 @@ class RunGrid:
 
     def spread(self, shards: Shards | None) -> tuple[TrainingConfig, ...]:
         """The same; shards: the demonstrations that `data` names, open already."""
-        shared = not self.separate and self.run.get("schedule", "constant") == "constant"
+        shared = not self.separate and self._schedule == "constant"
         stages: dict[tuple[float, ...], list[float]] = {}
         for flops in sorted(self.grid):
             for params in self.grid[flops]:
@@ -109,7 +116,7 @@ class RunGrid:
             if self.kind is CloningConfig:
                 return cloning.configure(rules=self.rules, device=self.device, shards=shards, **fields)
             # A run of a sweep has one core, on which nothing can be done meanwhile.
-            return reinforcement.configure(rules=self.rules, **{"lag": 0, **fields})
+            return reinforcement.configure(rules=self.rules, device=self.device, **{"lag": 0, **fields})
         except ConfigError as error:
             raise ConfigError(f"the run of {params:.4g} parameters at {budgets[-1]:.3g} FLOPs: {error}") from None
 

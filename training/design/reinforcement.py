@@ -6,8 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from training.config.base import default_core, default_task
+from training.config.checks import one_of
 from training.config.reinforcement import ReinforcementConfig
-from training.design.cloning import RULES, check_rules, family_of, game_limit, step_size
+from training.design.cloning import (
+    DEVICES,
+    RULES,
+    check_rules,
+    device_here,
+    family_of,
+    game_limit,
+    step_size,
+)
 from training.errors import ConfigError
 from training.games.tasks import task_of
 from training.policies.family import count_params, spec_for, spec_of
@@ -15,10 +24,18 @@ from training.policies.flops import reinforcement_flops
 from training.policies.loaded import load_policy
 
 _RULES: dict[str, dict[str, Any]] = {
-    "nethack": {"envs": 16, "rollout": 64, "unroll_length": 32, "batch_size": 8, "discount": 0.999},
-    "atari": {"envs": 16, "rollout": 64, "unroll_length": 1, "batch_size": 256, "reward_clip": 1.0, "clip": 0.5},
-}
+    "nethack": {"envs": 16, "rollout": 64, "unroll_length": 32, "batch_size": 8, "epochs": 2, "discount": 0.999},
+    "atari": {
+        "envs": 16, "rollout": 64, "unroll_length": 1, "batch_size": 256, "epochs": 3, "reward_clip": 1.0, "clip": 0.5
+    },
+}  # fmt: skip
 _SEQUENCES = {"unroll_length": 32, "batch_size": 8}  # V-trace looks along a sequence, whatever the policy remembers
+_ATARI_PPO: dict[str, Any] = {"rollout": 128, "epochs": 4, "ratio_clip": 0.1, "life_loss": True}
+_ANNEALED: dict[str, Any] = {"schedule": "wsd", "warmup": 0.0, "decay": 1.0}
+_MOST_GAMES = {("nethack", "cpu"): 64, ("nethack", "cuda"): 512, ("atari", "cpu"): 16, ("atari", "cuda"): 256}
+_FEWEST_GAMES = 16
+_UPDATES = {"nethack": 200, "atari": 1000}
+"""That more games than the fewest must leave a budget."""
 
 
 def configure(
@@ -29,30 +46,41 @@ def configure(
     flops: float,
     algorithm: str = "ppo",
     rules: int = RULES[-1],
+    device: str | None = None,
     **choices: Any,
 ) -> ReinforcementConfig:
     """The run of a model of about `params` parameters on a budget (FLOPs); `choices` are fields of the config.
 
-    With `init` among them, what is not given is that of the policy it names. Rules for the rest, of which
-    versions 1 and 2 differ from 3 in the family of policies alone, and 3 from 4 in the limit of games:
+    device: one of `DEVICES`; that of this machine unless given.
+    With `init` among the choices, what is not given is that of the policy it names. Rules for the rest:
 
-    - 16 games side by side, 64 frames of each in an update; gradients of 256 frames: single ones for PPO in Atari, else
-      sequences of 32. PPO passes over them three times in Atari and twice in NetHack, V-trace once;
-    - Adam's step size is 1e-3 · (N / 1e5)^(-1/4), between 1e-4 and 2e-3;
+    - 64 games of NetHack side by side, 512 with a GPU; 16 of Atari, whose emulator is what a CPU works on, 256 with a
+      GPU. Fewer, down to 16, where they would leave the budget less than 200 updates (Atari 1,000). More than 16 are
+      in two groups, of which one is acted for while the other steps;
+    - 64 frames of each game make an update, 128 in Atari. PPO learns from them twice in NetHack, in four batches of
+      sequences of 32 frames, and four times in Atari, in eight batches of single frames. V-trace learns once, from
+      sequences everywhere;
+    - Adam's step size is 1e-3 · (N / 1e5)^(-1/4), between 1e-4 and 2e-3; in Atari it falls to zero over the run;
     - the next rollout is played while one is learned from (`lag`);
-    - Atari's rewards are cut to 1 while learning; NetHack's discount is 0.999, its games being long;
+    - in Atari the policy is `nature`, rewards are cut to 1 and a lost life counts as an end while learning, and PPO's
+      ratios are clipped at 0.1 (Schulman et al., arXiv 1707.06347, as most implementations have it). NetHack's discount
+      is 0.999, its games being long;
     - games, those that are learned from too, are cut off after `GAME_LIMIT` actions, as NetHackScore's are by itself.
 
-    Raises ConfigError for what cannot be built or run.
+    Rules before 5 take 16 games in one group and gradients of 256 frames everywhere; for Atari the policy `cnn`, 64
+    frames and three passes, a constant step size, ratios clipped at 0.2 and lives that count for nothing. Those before
+    4 cut no game off, and those before 3 take family 1 of policies. Raises ConfigError for what cannot be built or run.
     """
     check_rules(rules)
+    device = device or device_here()
+    one_of("device", device, DEVICES)
     begun = load_policy(Path(choices["init"])) if choices.get("init") else None
     env = env or (begun.spec.env if begun else "nethack")
-    core = core or (begun.spec.core if begun else default_core(env))
-    task = begun.task if begun else default_task(env, algorithm)
-    family = begun.spec.family if begun else family_of(env, rules)
-    fields = {**_RULES[env], "task": task, "family": family, "lag": 1, "epochs": {"nethack": 2, "atari": 3}[env]}
-    fields["episode_steps"] = game_limit(rules)
+    core = core or (begun.spec.core if begun else _core(env, rules))
+    fields = {"task": begun.task if begun else default_task(env, algorithm), **_RULES[env], "lag": 1}
+    fields |= {"family": begun.spec.family if begun else family_of(env, rules), "episode_steps": game_limit(rules)}
+    if env == "atari" and rules > 4:
+        fields |= _ANNEALED | (_ATARI_PPO if algorithm == "ppo" else {"life_loss": True})
     if algorithm == "vtrace":
         fields |= {**_SEQUENCES, "epochs": 1}
     fields |= choices
@@ -66,12 +94,37 @@ def configure(
         **{name: value for name, value in fields.items() if name != "checkpoints"},
     )  # fmt: skip
     samples = math.floor(flops / reinforcement_flops(begun.spec if begun else spec_of(draft, actions), draft))
+    if rules > 4:
+        games = _games(draft, samples, device)
+        draft = dataclasses.replace(draft, **{name: games[name] for name in games.keys() - choices.keys()})
     if samples < draft.samples_per_update:
         raise ConfigError(
             f"flops = {flops:.3g} pays for {samples} frames of this policy, less than one update of {draft.envs} × "
             f"{draft.rollout}; raise flops or lower params."
         )
     return dataclasses.replace(draft, samples=samples, checkpoints=fields.get("checkpoints", ()))
+
+
+def schedule_of(env: str, rules: int) -> str:
+    """Of the step size, by these rules."""
+    return _ANNEALED["schedule"] if env == "atari" and rules > 4 else ReinforcementConfig.schedule
+
+
+def _core(env: str, rules: int) -> str:
+    return "nature" if env == "atari" and rules > 4 else default_core(env)
+
+
+def _games(run: ReinforcementConfig, samples: int, device: str) -> dict[str, int]:
+    """Games side by side, in how many groups, and sequences a batch, of a run on so many samples."""
+    envs = _MOST_GAMES[run.env, device]
+    while envs > _FEWEST_GAMES and envs * run.rollout * _UPDATES[run.env] > samples:
+        envs //= 2
+    sequences, batches = envs * run.rollout // run.unroll_length, 4 if run.unroll_length > 1 else 8
+    return {
+        "envs": envs,
+        "groups": 2 if envs > _FEWEST_GAMES else 1,
+        "batch_size": sequences // batches if sequences % batches == 0 else sequences,
+    }
 
 
 def going_on(run: ReinforcementConfig, **changes: Any) -> ReinforcementConfig:

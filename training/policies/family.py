@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 from training.config.base import CORES, FAMILIES, TrainingConfig
 from training.config.checks import one_of
 from training.errors import ConfigError
-from training.policies.networks.atari_cnn import HIDDEN, SIDES, AtariCnn, channels
+from training.policies.networks.atari_cnn import SIDES, AtariCnn, channels, channels_for
 from training.policies.networks.cores import LstmCore, TransformerCore
 from training.policies.networks.nethack_screen import ResidualPair, ScreenEncoder, ScreenSizes
 from training.policies.policy import FamilyPolicy, Policy
@@ -37,7 +37,8 @@ class PolicySpec:
     core: str
     """lstm or transformer in nethack, cnn or nature in atari."""
     width: int
-    """Width of the core, from which every other width follows; of the first convolution in atari."""
+    """Width of the core, from which every other width follows; of the first convolution of a cnn, of the hidden layer
+    of a nature."""
     actions: int
     """Actions to choose from."""
     encoder: str = "scaled"
@@ -64,9 +65,7 @@ class PolicySpec:
     @property
     def features(self) -> int:
         """What the head of the policy sees of a frame, and the critic."""
-        if self.core == "nature":
-            return HIDDEN * self.width
-        return channels(self.width)[-1] * SIDES[-1] ** 2 if self.env == "atari" else self.width
+        return channels(self.width)[-1] * SIDES[-1] ** 2 if self.core == "cnn" else self.width
 
     @property
     def screen(self) -> ScreenSizes:
@@ -142,8 +141,10 @@ class NetHackPolicy(nn.Module):
 
 def build(spec: PolicySpec) -> FamilyPolicy:
     """The policy with fresh weights from torch's global generator."""
-    if spec.env == "atari":
-        return AtariCnn(spec.width, spec.actions, hidden=spec.core == "nature")
+    if spec.core == "nature":
+        return AtariCnn(channels_for(spec.width), spec.actions, hidden=spec.width)
+    if spec.core == "cnn":
+        return AtariCnn(spec.width, spec.actions)
     return NetHackPolicy(spec)
 
 
@@ -197,8 +198,8 @@ def spec_of(config: TrainingConfig, actions: int) -> PolicySpec:
 
 
 def _widths(core: str) -> list[int]:
-    """Widths to choose from: all in Atari, as published; else, where dense enough, multiples that tensor cores like."""
+    """Widths to choose from: all of a cnn, as published; else, where dense enough, multiples that tensor cores like."""
     least = _MIN_WIDTHS[core]
-    if core in CORES["atari"]:
+    if core == "cnn":
         return list(range(least, 4096))
     return [*range(least, 128), *range(128, 1024, 8), *range(1024, _MAX_WIDTH + 1, 64)]

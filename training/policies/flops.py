@@ -204,7 +204,7 @@ def _transformer(spec: PolicySpec, unroll_length: int) -> list[LayerCost]:
 
 
 def _atari(spec: PolicySpec, nominal: bool) -> list[LayerCost]:
-    channels = network.channels(spec.width)
+    channels = network.channels(network.channels_for(spec.width) if spec.core == "nature" else spec.width)
     sides = (network.SIDE, *network.SIDES)
     layers = []
     for index, kernel in enumerate(network.KERNELS):

@@ -99,8 +99,8 @@ def test_a_proposal_stays_within_the_family():
         ("[[grid]]\nflops = 1e12\nparams = []", "params must be positive, got no number"),
         ("seeds = [-1]\n[[grid]]\nflops = 1e12\nparams = [2e4]", "seeds must be whole numbers"),
         ("seeds = 3\n[[grid]]\nflops = 1e12\nparams = [2e4]", "seeds must be a list"),
-        ("rules = 5\n[[grid]]\nflops = 1e12\nparams = [2e4]", "rules must be one of 1, 2, 3, 4, got 5"),
-        ("rules = true\n[[grid]]\nflops = 1e12\nparams = [2e4]", "rules must be one of 1, 2, 3, 4, got True"),
+        ("rules = 6\n[[grid]]\nflops = 1e12\nparams = [2e4]", "rules must be one of 1, 2, 3, 4, 5, got 6"),
+        ("rules = true\n[[grid]]\nflops = 1e12\nparams = [2e4]", "rules must be one of 1, 2, 3, 4, 5, got True"),
         ("device = 'tpu'\n[[grid]]\nflops = 1e12\nparams = [2e4]", "device must be cpu or cuda, got 'tpu'"),
         ("separate = 1\n[[grid]]\nflops = 1e12\nparams = [2e4]", "separate must be true or false"),
         ("[run]\nflops = 1e12\n[[grid]]\nflops = 1e12\nparams = [2e4]", "flops of a run is settled by the grid"),
@@ -147,7 +147,7 @@ def test_a_committed_plan_keeps_the_rules_of_its_table(tmp_path, name):
 
 
 def test_a_plan_names_its_rules():
-    assert 'rules = 4\ndevice = "cpu"\n' in to_toml(propose([1e12], run={"env": "nethack"}, actions=121))
+    assert 'rules = 5\ndevice = "cpu"\n' in to_toml(propose([1e12], run={"env": "nethack"}, actions=121))
     old, new = (RunGrid(grid={3.2e11: [2e4]}, rules=rules).runs[0] for rules in (1, 2))
     assert (old.batch_size, old.unroll_length, old.learning_rate) == (8, 32, 1.5e-3)
     assert (new.batch_size, new.unroll_length, new.learning_rate) == (8, 8, 2.3e-3)

@@ -46,6 +46,22 @@ def test_frames_are_those_of_a_single_emulator() -> None:
     assert steps > 50
 
 
+def test_each_life_lost_is_told_once() -> None:
+    lost, ended = 0, np.zeros(2, bool)
+    with AtariVector("Breakout", count=2, seed=1) as vector:
+        vector.reset()
+        for action in np.random.default_rng(0).integers(0, 4, (400, 2)):
+            frame = vector.step(action)
+            assert frame.life_lost is not None
+            assert (frame.life_lost >= frame.terminated).all()
+            lost += frame.life_lost * ~ended
+            ended |= frame.terminated
+            if ended.all():
+                break
+    assert ended.all()
+    assert lost.tolist() == [5, 5]
+
+
 def test_any_number_of_threads_plays_the_same_games() -> None:
     actions = np.random.default_rng(0).integers(0, 4, (220, 2))
     runs = []

@@ -10,16 +10,18 @@ from training.cli import commands as cli
 from training.config.base import to_toml
 from training.config.read import read_config
 from training.config.reinforcement import ReinforcementConfig
+from training.design.plan import RunGrid
 from training.design.reinforcement import configure
 from training.errors import ConfigError
 from training.learn import rl
+from training.learn.schedule import learning_rate
 from training.policies.family import PolicySpec, count_params
 from training.policies.flops import layer_costs, reinforcement_flops
 
 
 def test_the_cost_counts_acting_and_learning():
     spec = PolicySpec(env="atari", core="cnn", width=8, actions=6)
-    run = configure(env="atari", task="Pong", params=count_params(spec), flops=1e12)
+    run = configure(env="atari", core="cnn", task="Pong", params=count_params(spec), flops=1e12)
     layers = layer_costs(spec, 1)
     forward, backward = sum(x.forward for x in layers), sum(x.backward for x in layers)
     head = 2 * spec.features
@@ -45,6 +47,38 @@ def test_the_cost_counts_acting_and_learning():
 def test_what_cannot_be_run_is_refused(wrong, sentence):
     with pytest.raises(ConfigError, match=sentence):
         run_of(3, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("env", "device", "frames", "games"),
+    [
+        ("nethack", "cpu", 1e5, (16, 1, 8)),
+        ("nethack", "cpu", 1e6, (64, 2, 32)),
+        ("nethack", "cuda", 1e9, (512, 2, 256)),
+        ("atari", "cpu", 1e7, (16, 1, 256)),
+        ("atari", "cuda", 1e9, (256, 2, 4096)),
+    ],
+)
+def test_games_follow_from_the_device_and_the_budget(env, device, frames, games):
+    cost = configure(env=env, params=1e5, flops=1e15, device="cpu").flops_per_sample
+    run = configure(env=env, params=1e5, flops=cost * frames, device=device)
+    assert (run.envs, run.groups, run.batch_size) == games
+    assert run.updates >= 90
+    before = configure(env=env, params=1e5, flops=cost * frames, device=device, rules=4)
+    assert (before.envs, before.groups, before.life_loss, before.schedule) == (16, 1, False, "constant")
+    told = configure(env=env, params=1e5, flops=cost * frames, device=device, envs=8, unroll_length=1, batch_size=16)
+    assert (told.envs, told.batch_size) == (8, 16)
+
+
+def test_atari_is_learned_as_the_field_does():
+    run = configure(env="atari", task="Pong", params=1.7e6, flops=1e15)
+    assert (run.core, run.rollout, run.epochs, run.ratio_clip, run.life_loss) == ("nature", 128, 4, 0.1, True)
+    assert learning_rate(run, 0) == pytest.approx(run.learning_rate, rel=1e-2)
+    assert learning_rate(run, run.updates - 1) < 2 / run.updates * run.learning_rate
+    # A run whose step size falls to zero at its end is no run of a smaller budget on the way there.
+    plan = RunGrid(grid={1e13: [1e5], 1e14: [1e5]}, run={"env": "atari", "algorithm": "ppo", "task": "Pong"})
+    assert [run.budgets for run in plan.runs] == [(1e13,), (1e14,)]
+    assert all(run.group == "" and run.row_group == "Pong-nature-ppo" for run in plan.runs)
 
 
 def test_a_config_survives_its_file(tmp_path):

@@ -15,14 +15,16 @@ BATCH, STEPS = 2, 3
 
 
 def spec_of(core, width, **kwargs):
-    return PolicySpec(env="atari" if core == "cnn" else "nethack", core=core, width=width, actions=7, **kwargs)
+    return PolicySpec(
+        env="atari" if core in ("cnn", "nature") else "nethack", core=core, width=width, actions=7, **kwargs
+    )
 
 
 SPECS = [spec_of("lstm", 9), spec_of("lstm", 40), spec_of("lstm", 12, encoder="paper")]
 SPECS += [spec_of("transformer", 9, context=5), spec_of("transformer", 130, context=2)]
 SPECS += [spec_of("transformer", 16, encoder="paper", context=1)]
 SPECS += [spec_of("lstm", 300, family=2), spec_of("transformer", 600, family=2, context=2)]
-SPECS += [spec_of("cnn", 1), spec_of("cnn", 6)]
+SPECS += [spec_of("cnn", 1), spec_of("cnn", 6), spec_of("nature", 5), spec_of("nature", 150)]
 
 
 def executed(spec):

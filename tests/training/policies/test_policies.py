@@ -8,8 +8,10 @@ from torch.nn import functional as F  # noqa: N812
 
 from training.errors import ConfigError
 from training.policies.family import MAX_PARAMS, PolicySpec, build, count_params, remembering, spec_for
+from training.policies.networks.nethack_screen import pooled
 
 FAMILIES = [("nethack", "lstm", 121), ("nethack", "transformer", 121), ("atari", "cnn", 4), ("atari", "cnn", 18)]
+FAMILIES += [("atari", "nature", 4)]
 BATCH, STEPS = 2, 3
 
 
@@ -156,6 +158,16 @@ def test_maps_seen_again_are_read_once_while_playing():
         for weight in policy.screen.map.parameters():
             weight.sub_(0.01)
         torch.testing.assert_close(first, played(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [3, 8, 16])
+def test_acting_pools_as_learning_does(channels):
+    for shape in ((2, channels, 21, 80), (2, channels, 10, 39), (2, channels, 4, 19)):
+        x = torch.randn(shape).round()
+        with torch.no_grad():
+            assert torch.equal(pooled(x), F.max_pool2d(x, 3, stride=2))
+        learned = x.requires_grad_()
+        assert torch.equal(pooled(learned), pooled(x.detach()))
 
 
 @pytest.mark.parametrize(("core", "width"), [("lstm", 24), ("transformer", 16)])

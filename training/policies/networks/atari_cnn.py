@@ -14,13 +14,19 @@ from torch.nn import functional as F  # noqa: N812
 FRAMES, SIDE = 4, 84
 KERNELS, STRIDES, SIDES = (8, 4, 3), (4, 2, 1), (20, 9, 7)
 """Kernel, stride and side of the output of each convolution."""
-HIDDEN = 16
-"""Units of the hidden layer for each channel of the first convolution, as 512 are for 32."""
+_HIDDEN, _FEWEST_CHANNELS = 16, 8
+"""Hidden units for each channel of the first convolution, as 512 for 32 in the published network; and its fewest
+channels, with which small networks vary in their hidden units alone."""
 
 
 def channels(width: int) -> tuple[int, int, int, int]:
     """Channels before and after each convolution."""
     return FRAMES, width, 2 * width, 2 * width
+
+
+def channels_for(hidden: int) -> int:
+    """Channels of the first convolution of a network with so many hidden units."""
+    return max(_FEWEST_CHANNELS, round(hidden / _HIDDEN))
 
 
 def room_for_pixels(shape: Sequence[int], device: torch.device) -> Tensor:
@@ -35,13 +41,13 @@ def room_for_pixels(shape: Sequence[int], device: torch.device) -> Tensor:
 class AtariCnn(nn.Module):
     """Frames to logits; w, 2w and 2w channels."""
 
-    def __init__(self, width: int, actions: int, *, hidden: bool = False):
+    def __init__(self, width: int, actions: int, *, hidden: int = 0):
         """Fresh weights.
 
         width: w.
         actions: to choose from.
-        hidden: a layer of 16w units between the last convolution and the head, and orthogonal weights (Engstrom et al.,
-            2020, arXiv 2005.12729). Without it nothing is between them, no nonlinearity either.
+        hidden: units of a layer between the last convolution and the head, and orthogonal weights (Engstrom et al.,
+            2020, arXiv 2005.12729). With 0 nothing is between them, no nonlinearity either.
         """
         super().__init__()
         self.actions = actions
@@ -51,8 +57,8 @@ class AtariCnn(nn.Module):
             for i, o, kernel, stride in zip(sizes[:-1], sizes[1:], KERNELS, STRIDES, strict=True)
         )
         seen = sizes[-1] * SIDES[-1] ** 2
-        self.hidden = nn.Linear(seen, HIDDEN * width) if hidden else None
-        self.policy = nn.Linear(HIDDEN * width if hidden else seen, actions)
+        self.hidden = nn.Linear(seen, hidden) if hidden else None
+        self.policy = nn.Linear(hidden or seen, actions)
         if hidden:
             self._init_orthogonal()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -234,11 +234,11 @@ class MapNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[N, features, 21, 80] to [N, screen]."""
         for conv, residual in zip(self.convs, self.residuals, strict=True):
-            x = residual(_pooled(conv(x)))
+            x = residual(pooled(conv(x)))
         return F.elu(self.out(x.flatten(1)), inplace=True)
 
 
-def _pooled(x: Tensor) -> Tensor:
+def pooled(x: Tensor) -> Tensor:
     """`max_pool2d(x, 3, stride=2)` of x [N, channels, rows, columns].
 
     Torch's own takes as long for three channels as for sixteen on a CPU; comparing whole slices is up to ten times as
