@@ -1,16 +1,17 @@
 """Whether reinforcement learning learns: PPO on NetHackScore from nothing, against keys pressed at random.
 
-    python benchmarks/rl_learning.py [--frames 200000] [--seeds 0 1 2] [--games 100]
+    python benchmarks/rl_learning.py [--frames 200000] [--seeds 0 1 2] [--games 100] [--rules 5]
 
 Trains an LSTM policy of about 2e4 parameters for each seed in a temporary folder, with games cut off after 1,000
 actions, and plays the same games with keys at random and with each policy as it has become. Prints mean scores with
 their standard errors over games, the difference to random in standard errors of it, and the same for the mean over
-seeds, with its error over all games and over seeds. About seven minutes a seed on two quiet cores.
+seeds, with its error over all games and over seeds. About seven minutes a seed on two quiet cores. `--rules` are those
+of `training configure`, for games side by side and batches.
 """
 
 import argparse
 import csv
-import dataclasses
+import functools
 import math
 import tempfile
 import time
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 
 from training.config.reinforcement import ReinforcementConfig
+from training.design.cloning import RULES
 from training.design.reinforcement import configure
 from training.games.tasks import task_of
 from training.learn.rl import train
@@ -29,13 +31,13 @@ ACTIONS_A_GAME = 1_000
 PARAMS = 2.1e4
 
 
-def run_of(frames: int, seed: int, games: int) -> ReinforcementConfig:
+def run_of(frames: int, seed: int, games: int, rules: int) -> ReinforcementConfig:
     """The run that plays so many frames, by the rules of `training configure`."""
-    run = configure(
-        env="nethack", task="NetHackScore", params=PARAMS, flops=1e18, episodes=games, episode_steps=ACTIONS_A_GAME,
-        seed=seed,
+    made = functools.partial(
+        configure, env="nethack", task="NetHackScore", params=PARAMS, episodes=games, episode_steps=ACTIONS_A_GAME,
+        seed=seed, rules=rules,
     )  # fmt: skip
-    return dataclasses.replace(run, samples=frames, flops=frames * run.flops_per_sample)
+    return made(flops=(frames + 0.5) * made(flops=1e18).flops_per_sample)
 
 
 def main() -> None:
@@ -43,9 +45,11 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=200_000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--games", type=int, default=100)
+    parser.add_argument("--rules", type=int, default=RULES[-1])
     given = parser.parse_args()
     torch.set_num_threads(min(2, torch.get_num_threads()))
-    run = run_of(given.frames, 0, given.games)
+    run = run_of(given.frames, 0, given.games, given.rules)
+    print(f"{run.envs} games in {run.groups} groups, gradients of {run.batch_size} × {run.unroll_length} frames")
     task = task_of(run.env, run.task, 0, run.episode_steps)
     found = []
     for seed in given.seeds:
@@ -54,7 +58,7 @@ def main() -> None:
         begun = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             table = Path(folder) / "runs.csv"
-            train(run_of(given.frames, seed, given.games), out=Path(folder) / "run", table=table)
+            train(run_of(given.frames, seed, given.games, given.rules), out=Path(folder) / "run", table=table)
             with table.open() as file:
                 last = list(csv.DictReader(file))[-1]
         mean, error = float(last["return_mean"]), float(last["return_se"])

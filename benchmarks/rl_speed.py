@@ -2,13 +2,15 @@
 
     python benchmarks/rl_speed.py [--params 1e5] [--threads 2] [--workers 2] [--updates 1] [--repeats 3]
 
-An LSTM policy plays NetHackScore: 16 games, 64 frames of each in an update, gradients of 256 frames, two passes (the
-defaults of `training configure`). Against our loop over `NetHackVector` stand the same policy and learner fed by
-gymnasium's SyncVectorEnv and AsyncVectorEnv over NLE's own environments, and RecurrentPPO fed by stable-baselines3's
-DummyVecEnv and SubprocVecEnv over the same. RecurrentPPO is given all of our policy up to the LSTM as its features
-extractor, and one LSTM for policy and value: as many parameters as ours. Most of the time goes into that encoder, so a
-third RecurrentPPO has the same layers and weights written plainly: two embeddings, concatenated, channels first. Our
-loop plays the next rollout while it learns from the last (`lag`), with half of the threads each; also shown without.
+An LSTM policy plays NetHackScore by the rules of `training configure`: 64 games in two groups, 64 frames of each in an
+update, gradients of 1,024 frames, two passes; also shown by the rules before (16 games, gradients of 256 frames) and
+with learning after playing, where else the next rollout is played while the last is learned from (`lag`), with half of
+the threads each. Against our loop over `NetHackVector` stand the same policy and learner fed by gymnasium's
+SyncVectorEnv and AsyncVectorEnv over NLE's own environments, and RecurrentPPO fed by stable-baselines3's DummyVecEnv
+and SubprocVecEnv over the same. RecurrentPPO is given all of our policy up to the LSTM as its features extractor, and
+one LSTM for policy and value: as many parameters as ours. Most of the time goes into that encoder, so a third
+RecurrentPPO has the same layers and weights written plainly: two embeddings, concatenated, channels first; it has 16
+games and gradients of 256 frames, as a user would write it.
 
 RecurrentPPO is no dependency of the project. Install it beside, or be told the other ratios alone:
 
@@ -46,6 +48,7 @@ from training.learn.distributed import place
 from training.learn.learner import Learner
 from training.learn.rl import learn
 from training.learn.rollouts import Rollouts
+from training.policies.arithmetic import keep_memory
 from training.policies.family import PolicySpec, build, count_params, spec_of
 from training.policies.networks.nethack_screen import COLOURS, ScreenEncoder, ScreenSizes, cells_around
 
@@ -179,27 +182,30 @@ class PlainScreen(ScreenEncoder):
 class Contender:
     """Something that plays and learns; `update` does both once and says how long it waited for games, if it knows."""
 
-    def __init__(self, name: str, params: int, update: Callable[[], float | None], close: Callable[[], object]) -> None:
-        self.name, self.params, self.update, self.close = name, params, update, close
+    def __init__(
+        self, name: str, params: int, frames: int, update: Callable[[], float | None], close: Callable[[], object]
+    ) -> None:
+        """frames: of an update."""
+        self.name, self.params, self.frames, self.update, self.close = name, params, frames, update, close
         self.seconds: list[float] = []
         self.cpu: list[float] = []
         self.waited = 0.0
 
     def run(self, updates: int) -> None:
-        """So many timed updates."""
+        """So many timed updates; times are kept for each frame."""
         start, cpu = time.perf_counter(), cpu_seconds()
         for _ in range(updates):
             self.waited += self.update() or 0.0
-        self.seconds.append(time.perf_counter() - start)
-        self.cpu.append(cpu_seconds() - cpu)
+        self.seconds.append((time.perf_counter() - start) / (updates * self.frames))
+        self.cpu.append((cpu_seconds() - cpu) / (updates * self.frames))
 
 
-def ours(name: str, vector: Any, config: ReinforcementConfig, spec: PolicySpec) -> Contender:
-    """Our actor and learner over a vector."""
+def ours(name: str, vectors: list[Any], config: ReinforcementConfig, spec: PolicySpec) -> Contender:
+    """Our actor and learner over groups of games."""
     with place() as here:
         learner = Learner.begin(config, spec, here, Path("nowhere"), critic=True)
     assert learner.critic is not None
-    rollouts = Rollouts([vector], config, learner.policy, learner.critic, here.device, torch.float32, config.seed)
+    rollouts = Rollouts(vectors, config, learner.policy, learner.critic, here.device, torch.float32, config.seed)
     shuffle = torch.Generator().manual_seed(config.seed)
 
     def update() -> float:
@@ -208,11 +214,18 @@ def ours(name: str, vector: Any, config: ReinforcementConfig, spec: PolicySpec) 
         return rollout.waited
 
     parameters = sum(p.numel() for part in (learner.policy, learner.critic) for p in part.parameters())
-    return Contender(name, parameters, update, vector.close)
+    return Contender(
+        name, parameters, config.samples_per_update, update, lambda: [vector.close() for vector in vectors]
+    )
 
 
-def theirs(task: NetHackTask, config: ReinforcementConfig, spec: PolicySpec) -> list[Contender]:
-    """RecurrentPPO over both of stable-baselines3's vectors; nothing, and a sentence, where it is not installed."""
+def theirs(
+    task: NetHackTask, config: ReinforcementConfig, usual: ReinforcementConfig, spec: PolicySpec
+) -> list[Contender]:
+    """RecurrentPPO over both of stable-baselines3's vectors; nothing, and a sentence, where it is not installed.
+
+    usual: games and batches as a user would choose them.
+    """
     try:
         from sb3_contrib import RecurrentPPO  # pyright: ignore[reportMissingImports]
         from stable_baselines3.common.torch_layers import BaseFeaturesExtractor  # pyright: ignore[reportMissingImports]
@@ -239,7 +252,7 @@ def theirs(task: NetHackTask, config: ReinforcementConfig, spec: PolicySpec) -> 
             x = x + self.mix_previous.index_select(0, seen["previous"].long().flatten())
             return torch.relu(self.mix(torch.relu(x)))
 
-    def contender(name: str, games: Any, plain: bool = False) -> Contender:
+    def contender(name: str, config: ReinforcementConfig, games: Any, plain: bool = False) -> Contender:
         torch.manual_seed(config.seed)
         model = RecurrentPPO(
             "MultiInputLstmPolicy", games, learning_rate=config.learning_rate, n_steps=config.rollout,
@@ -257,20 +270,20 @@ def theirs(task: NetHackTask, config: ReinforcementConfig, spec: PolicySpec) -> 
         def update() -> None:
             model.learn(config.samples_per_update, log_interval=None, reset_num_timesteps=False)
 
-        return Contender(name, parameters, update, games.close)
+        return Contender(name, parameters, config.samples_per_update, update, games.close)
 
-    def games() -> list[Callable[[], gymnasium.Env]]:
-        return [lambda slot=slot: SeededGame(task, slot, previous=True) for slot in range(config.envs)]
+    def games(count: int) -> list[Callable[[], gymnasium.Env]]:
+        return [lambda slot=slot: SeededGame(task, slot, previous=True) for slot in range(count)]
 
     return [
-        contender("RecurrentPPO, SubprocVecEnv", SubprocVecEnv(games(), start_method=START)),
-        contender("RecurrentPPO, DummyVecEnv", DummyVecEnv(games())),
-        contender("RecurrentPPO, plain encoder", DummyVecEnv(games()), plain=True),
+        contender("RecurrentPPO, SubprocVecEnv", config, SubprocVecEnv(games(config.envs), start_method=START)),
+        contender("RecurrentPPO, DummyVecEnv", config, DummyVecEnv(games(config.envs))),
+        contender("RecurrentPPO, plain encoder", usual, DummyVecEnv(games(usual.envs)), plain=True),
     ]
 
 
-def contenders(config: ReinforcementConfig, workers: int) -> list[Contender]:
-    """Ours first. Those that fork are made before anything has used torch's threads."""
+def contenders(config: ReinforcementConfig, before: ReinforcementConfig, workers: int) -> list[Contender]:
+    """Ours first. Those that fork are made before anything has used torch's threads; before: by the rules before."""
     task = NetHackTask.of(config.task)
     spec = spec_of(config, task.actions)
     print(f"{count_params(spec):,} parameters of the policy (width {spec.width})")
@@ -279,16 +292,17 @@ def contenders(config: ReinforcementConfig, workers: int) -> list[Contender]:
         "ours, gymnasium AsyncVectorEnv": AsyncVectorEnv(games, context=START, autoreset_mode=AutoresetMode.SAME_STEP),
         "ours, gymnasium SyncVectorEnv": SyncVectorEnv(games, autoreset_mode=AutoresetMode.SAME_STEP),
     }
-    others = theirs(task, config, spec)
+    others = theirs(task, config, before, spec)
 
-    def vector() -> NetHackVector:
-        return NetHackVector(task, count=config.envs, workers=workers)
+    def vectors(run: ReinforcementConfig) -> list[NetHackVector]:
+        count = run.envs // run.groups
+        return [NetHackVector(task, count=count, workers=workers, seed=seed) for seed in range(run.groups)]
 
-    after = dataclasses.replace(config, lag=0)
     return [
-        ours("ours", vector(), config, spec),
-        ours("ours, learning after playing", vector(), after, spec),
-        *(ours(name, GymnasiumVector(envs), config, spec) for name, envs in fed.items()),
+        ours("ours", vectors(config), config, spec),
+        ours("ours, rules before", vectors(before), before, spec),
+        ours("ours, learning after playing", vectors(config), dataclasses.replace(config, lag=0), spec),
+        *(ours(name, [GymnasiumVector(envs)], config, spec) for name, envs in fed.items()),
         *others,
     ]
 
@@ -302,10 +316,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    config = configure(env="nethack", params=given.params, flops=1e18)
+    keep_memory()
+    config = configure(env="nethack", params=given.params, flops=1e18, device="cpu")
+    before = configure(env="nethack", params=given.params, flops=1e18, rules=4)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}, {given.threads} threads")
     print(f"{config.task}: {config.envs} games × {config.rollout} frames an update, {config.epochs} passes")
-    field = contenders(config, given.workers)
+    field = contenders(config, before, given.workers)
     try:
         for one in field:
             one.update()
@@ -315,11 +331,11 @@ def main() -> None:
     finally:
         for one in field:
             one.close()
-    tell(field, given.updates * config.samples_per_update)
+    tell(field, given.updates)
 
 
-def tell(field: list[Contender], frames: int) -> None:
-    """Print rates and ratios; frames: of a turn."""
+def tell(field: list[Contender], updates: int) -> None:
+    """Print rates and ratios; updates: of a turn."""
     best = field[0]
     print(
         f"{'':31s} {'parameters':>10s} {'frames/s':>9s} {'ours is':>8s} {'(turns)':>16s} "
@@ -329,12 +345,13 @@ def tell(field: list[Contender], frames: int) -> None:
         wall, cpu = statistics.median(one.seconds), statistics.median(one.cpu)
         turns = sorted(s / b for s, b in zip(one.seconds, best.seconds, strict=True))
         print(
-            f"{one.name:31s} {one.params:10,} {frames / wall:9,.0f} {wall / statistics.median(best.seconds):6.2f} x "
-            f"({turns[0]:5.2f} to {turns[-1]:5.2f}) {frames / cpu:9,.0f} {cpu / statistics.median(best.cpu):6.2f} x"
+            f"{one.name:31s} {one.params:10,} {1 / wall:9,.0f} {wall / statistics.median(best.seconds):6.2f} x "
+            f"({turns[0]:5.2f} to {turns[-1]:5.2f}) {1 / cpu:9,.0f} {cpu / statistics.median(best.cpu):6.2f} x"
         )
     for one in field:
         if one.waited:
-            print(f"{one.name}: waits for games {one.waited / sum(one.seconds):.1%} of the time")
+            spent = sum(one.seconds) * updates * one.frames
+            print(f"{one.name}: waits for games {one.waited / spent:.1%} of the time")
 
 
 if __name__ == "__main__":

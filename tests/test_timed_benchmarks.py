@@ -1,4 +1,4 @@
-"""The benchmarks for whoever has a GPU run here too, small, and stop in time."""
+"""The benchmarks that fill a time, on whatever machine, run here too, small, and stop in time."""
 
 import json
 import subprocess
@@ -40,6 +40,18 @@ def test_every_measurement_has_a_result(tmp_path):
     kept = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert {r["kind"] for r in kept} == {"step", "gradient", "shards", "bc", "rl", "loader", "side by side", "sweep"}
     assert not [r for r in kept if "error" in r]
+
+
+@pytest.mark.slow
+def test_a_player_is_trained_played_and_exported(tmp_path):
+    told, _ = run("atari_experts.py", tmp_path, 0.7, "Pong", "--seeds", "0", "--params", "5e4", "--episodes", "2")
+    card = json.loads((tmp_path / "Pong-0" / "card.json").read_text())
+    assert card["frames"] >= 2048
+    assert card["bytes"] < 1e6
+    assert f"{card['return_mean']:.1f} ± " in told
+    again, seconds = run("atari_experts.py", tmp_path, 0.7, "Pong", "--seeds", "0", "--episodes", "2")
+    assert again == told, "the run is over: it only plays"
+    assert seconds < 120
 
 
 @pytest.mark.slow
