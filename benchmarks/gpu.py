@@ -100,8 +100,10 @@ def planned(out: Path, reference: Path | None) -> Iterator[tuple[str, dict[str, 
     yield "shards", {"folder": shards, "steps": 400_000}
     for params, updates in ((5.7e7, 500), (1e6, 700), (2e8, 200)):
         yield "bc", {"params": params, "sequences": 128, "unroll": 64, "updates": updates, "shards": shards}
-    for envs in (16, 128):
+    for envs in (512, 128, 16):
         yield "rl", {"env": "nethack", "params": 1e6, "envs": envs, "updates": 8}
+    for envs in (256, 64):
+        yield "rl", {"env": "atari", "params": 1e6, "envs": envs, "updates": 4}
     if reference is not None:
         yield "reference", {"path": str(reference.resolve())}
     for processes in (1, 2, 4, 8):
@@ -112,7 +114,6 @@ def planned(out: Path, reference: Path | None) -> Iterator[tuple[str, dict[str, 
             yield "side by side", {"runs": runs, **small, "compile": compile}
     for by_rate in (True, False):
         yield "sweep", {"params": 1e6, "runs": 12, "updates": 3000, "by_rate": by_rate, "shards": shards}
-    yield "rl", {"env": "atari", "params": 1e6, "envs": 128, "updates": 8}
     for sequences in (32, 512):
         yield "step", {**large, **batch, "sequences": sequences}
     for core, params in itertools.product(("lstm", "transformer"), (1e6, 1e7, 5.7e7, 2e8)):

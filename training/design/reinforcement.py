@@ -95,7 +95,7 @@ def configure(
     )  # fmt: skip
     samples = math.floor(flops / reinforcement_flops(begun.spec if begun else spec_of(draft, actions), draft))
     if rules > 4:
-        games = _games(draft, samples, device)
+        games = _games(draft, choices.get("envs") or _side_by_side(draft, samples, device))
         draft = dataclasses.replace(draft, **{name: games[name] for name in games.keys() - choices.keys()})
     if samples < draft.samples_per_update:
         raise ConfigError(
@@ -114,15 +114,20 @@ def _core(env: str, rules: int) -> str:
     return "nature" if env == "atari" and rules > 4 else default_core(env)
 
 
-def _games(run: ReinforcementConfig, samples: int, device: str) -> dict[str, int]:
-    """Games side by side, in how many groups, and sequences a batch, of a run on so many samples."""
+def _side_by_side(run: ReinforcementConfig, samples: int, device: str) -> int:
+    """Games of a run on so many samples."""
     envs = _MOST_GAMES[run.env, device]
     while envs > _FEWEST_GAMES and envs * run.rollout * _UPDATES[run.env] > samples:
         envs //= 2
+    return envs
+
+
+def _games(run: ReinforcementConfig, envs: int) -> dict[str, int]:
+    """So many games, in how many groups, and how many sequences a batch."""
     sequences, batches = envs * run.rollout // run.unroll_length, 4 if run.unroll_length > 1 else 8
     return {
         "envs": envs,
-        "groups": 2 if envs > _FEWEST_GAMES else 1,
+        "groups": 2 if envs > _FEWEST_GAMES and envs % 2 == 0 else 1,
         "batch_size": sequences // batches if sequences % batches == 0 else sequences,
     }
 

@@ -68,6 +68,9 @@ def test_games_follow_from_the_device_and_the_budget(env, device, frames, games)
     assert (before.envs, before.groups, before.life_loss, before.schedule) == (16, 1, False, "constant")
     told = configure(env=env, params=1e5, flops=cost * frames, device=device, envs=8, unroll_length=1, batch_size=16)
     assert (told.envs, told.batch_size) == (8, 16)
+    many = configure(env=env, params=1e5, flops=cost * frames, device=device, envs=48)
+    assert (many.envs, many.groups) == (48, 2)
+    assert many.samples_per_update / (many.batch_size * many.unroll_length) == (4 if env == "nethack" else 8)
 
 
 def test_atari_is_learned_as_the_field_does():
