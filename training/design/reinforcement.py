@@ -55,8 +55,8 @@ def configure(
     With `init` among the choices, what is not given is that of the policy it names. Rules for the rest:
 
     - 64 games of NetHack side by side, 512 with a GPU; 16 of Atari, whose emulator is what a CPU works on, 256 with a
-      GPU. Fewer, down to 16, where they would leave the budget less than 200 updates (Atari 1,000). More than 16 are
-      in two groups, of which one is acted for while the other steps;
+      GPU. Fewer, down to 16, where they would leave the budget less than 200 updates (Atari 1,000). With a GPU they are
+      in two groups, of which one is acted for while the other steps; a CPU learns meanwhile;
     - 64 frames of each game make an update, 128 in Atari. PPO learns from them twice in NetHack, in four batches of
       sequences of 32 frames, and four times in Atari, in eight batches of single frames. V-trace learns once, from
       sequences everywhere;
@@ -95,7 +95,7 @@ def configure(
     )  # fmt: skip
     samples = math.floor(flops / reinforcement_flops(begun.spec if begun else spec_of(draft, actions), draft))
     if rules > 4:
-        games = _games(draft, choices.get("envs") or _side_by_side(draft, samples, device))
+        games = _games(draft, choices.get("envs") or _side_by_side(draft, samples, device), device)
         draft = dataclasses.replace(draft, **{name: games[name] for name in games.keys() - choices.keys()})
     if samples < draft.samples_per_update:
         raise ConfigError(
@@ -122,12 +122,12 @@ def _side_by_side(run: ReinforcementConfig, samples: int, device: str) -> int:
     return envs
 
 
-def _games(run: ReinforcementConfig, envs: int) -> dict[str, int]:
+def _games(run: ReinforcementConfig, envs: int, device: str) -> dict[str, int]:
     """So many games, in how many groups, and how many sequences a batch."""
     sequences, batches = envs * run.rollout // run.unroll_length, 4 if run.unroll_length > 1 else 8
     return {
         "envs": envs,
-        "groups": 2 if envs > _FEWEST_GAMES and envs % 2 == 0 else 1,
+        "groups": 2 if device == "cuda" and envs % 2 == 0 else 1,
         "batch_size": sequences // batches if sequences % batches == 0 else sequences,
     }
 
