@@ -2,14 +2,15 @@
 
     python benchmarks/rl_speed.py [--params 1e5] [--threads 2] [--workers 2] [--updates 1] [--repeats 3]
 
-An LSTM policy plays NetHackScore by the rules of `training configure`: 64 games, 64 frames of each in an update, gradients of 1,024 frames, two passes; also shown by the rules before (16 games, gradients of 256 frames) and
-with learning after playing, where else the next rollout is played while the last is learned from (`lag`), with half of
-the threads each. Against our loop over `NetHackVector` stand the same policy and learner fed by gymnasium's
-SyncVectorEnv and AsyncVectorEnv over NLE's own environments, and RecurrentPPO fed by stable-baselines3's DummyVecEnv
-and SubprocVecEnv over the same. RecurrentPPO is given all of our policy up to the LSTM as its features extractor, and
-one LSTM for policy and value: as many parameters as ours. Most of the time goes into that encoder, so a third
-RecurrentPPO has the same layers and weights written plainly: two embeddings, concatenated, channels first; it has 16
-games and gradients of 256 frames, as a user would write it.
+An LSTM policy plays NetHackScore by the rules of `training configure`: 64 games, 64 frames of each in an update,
+gradients of 1,024 frames, two passes; also shown by the rules before (16 games, gradients of 256 frames) and with
+learning after playing, where else the next rollout is played while the last is learned from (`lag`), with half of the
+threads each. Against our loop over `NetHackVector` stand the same policy and learner fed by gymnasium's SyncVectorEnv
+and AsyncVectorEnv over NLE's own environments, and RecurrentPPO fed by stable-baselines3's DummyVecEnv and
+SubprocVecEnv over the same. RecurrentPPO is given all of our policy up to the LSTM as its features extractor, and one
+LSTM for policy and value: as many parameters as ours. Most of the time goes into that encoder, so a third RecurrentPPO
+has the same layers and weights written plainly: two embeddings, concatenated, channels first; it has 16 games and
+gradients of 256 frames, as a user would write it.
 
 RecurrentPPO is no dependency of the project. Install it beside, or be told the other ratios alone:
 
