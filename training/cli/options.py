@@ -16,7 +16,7 @@ SeedOpt = Annotated[int, typer.Option(help="Same seed, same result.", min=0)]
 EnvOpt = Annotated[str, typer.Option(help="nethack or atari.")]
 TaskOpt = Annotated[str | None, typer.Option(help="NetHack character, NetHackScore[:character], or Atari game.")]
 ConfigArg = Annotated[Path, typer.Argument(help="A run config in TOML.", metavar="CONFIG.toml")]
-CoreOpt = Annotated[str | None, typer.Option(help="lstm or transformer (nethack), cnn (atari).")]
+CoreOpt = Annotated[str | None, typer.Option(help="lstm or transformer (nethack), cnn or nature (atari).")]
 AlgorithmOpt = Annotated[str, typer.Option(help="bc (cloning), ppo or vtrace (reinforcement learning).")]
 DataOpt = Annotated[str, typer.Option(help="bc: folder of shards.")]
 EpisodesOpt = Annotated[int | None, typer.Option(help="Games to play at each checkpoint.")]
@@ -25,7 +25,10 @@ CutOffOpt = Annotated[
 ]
 InitOpt = Annotated[str | None, typer.Option(help="ppo, vtrace: run or checkpoint to start from.")]
 KlOpt = Annotated[float | None, typer.Option(help="Weight of KL to the policy of --init (nats per frame).")]
-ScheduleOpt = Annotated[str, typer.Option(help="constant, cosine or wsd.")]
+ScheduleOpt = Annotated[
+    str | None,
+    typer.Option(help="constant, cosine or wsd; constant unless given, falling to zero for ppo and vtrace in atari."),
+]
 GroupOpt = Annotated[str | None, typer.Option(help="Group of its rows in the run table.")]
 ForceOpt = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 WorkersOpt = Annotated[int | None, typer.Option(help="Number of processes; one per core unless given.")]
@@ -39,7 +42,7 @@ class RunOptions:
     algorithm: AlgorithmOpt = "bc"
     task: TaskOpt = None
     data: DataOpt = ""
-    schedule: ScheduleOpt = "constant"
+    schedule: ScheduleOpt = None
     episodes: EpisodesOpt = None
     max_steps: CutOffOpt = None
     group: GroupOpt = None

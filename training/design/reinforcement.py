@@ -80,7 +80,8 @@ def configure(
     fields = {"task": begun.task if begun else default_task(env, algorithm), **_RULES[env], "lag": 1}
     fields |= {"family": begun.spec.family if begun else family_of(env, rules), "episode_steps": game_limit(rules)}
     if env == "atari" and rules > 4:
-        fields |= _ANNEALED | (_ATARI_PPO if algorithm == "ppo" else {"life_loss": True})
+        fields |= {"life_loss": True} if algorithm == "vtrace" else _ATARI_PPO
+        fields |= {} if "schedule" in choices else _ANNEALED
     if algorithm == "vtrace":
         fields |= {**_SEQUENCES, "epochs": 1}
     fields |= choices

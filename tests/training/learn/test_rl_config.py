@@ -78,6 +78,7 @@ def test_atari_is_learned_as_the_field_does():
     assert (run.core, run.rollout, run.epochs, run.ratio_clip, run.life_loss) == ("nature", 128, 4, 0.1, True)
     assert learning_rate(run, 0) == pytest.approx(run.learning_rate, rel=1e-2)
     assert learning_rate(run, run.updates - 1) < 2 / run.updates * run.learning_rate
+    assert configure(env="atari", params=1e5, flops=1e14, schedule="constant").warmup == ReinforcementConfig.warmup
     # A run whose step size falls to zero at its end is no run of a smaller budget on the way there.
     plan = RunGrid(grid={1e13: [1e5], 1e14: [1e5]}, run={"env": "atari", "algorithm": "ppo", "task": "Pong"})
     assert [run.budgets for run in plan.runs] == [(1e13,), (1e14,)]
