@@ -85,10 +85,18 @@ def assert_refused(done: CompletedProcess[str] | tuple[int, str, str], *words: s
         assert word in err
 
 
-def interrupted(package: str, folder: Path, *arguments: object, after: str, seconds: float) -> tuple[int, str, float]:
+def interrupted(
+    package: str,
+    folder: Path,
+    *arguments: object,
+    after: str,
+    seconds: float,
+    ready: Callable[[], object] = lambda: True,
+) -> tuple[int, str, float]:
     """Exit code, output and seconds to the end of a command that gets SIGINT so long after a line of its output.
 
-    The first line is "here", when the command's own modules are about to load.
+    The first line is "here", when the command's own modules are about to load. ready: waited for after the line, too.
+    No process that the command or its processes have started may be left.
     """
     start = f"import {package}.cli as cli; print('here', flush=True); cli.main()"
     command = [sys.executable, "-c", start, *map(str, arguments)]
@@ -98,8 +106,10 @@ def interrupted(package: str, folder: Path, *arguments: object, after: str, seco
             told = [process.stdout.readline()]
             while after not in told[-1] and told[-1]:
                 told.append(process.stdout.readline())
+            while process.poll() is None and not ready():
+                time.sleep(0.02)
             time.sleep(seconds)
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            started = descendants(process.pid)
             begun = time.monotonic()
             process.send_signal(signal.SIGINT)
             process.wait(30)
@@ -108,7 +118,25 @@ def interrupted(package: str, folder: Path, *arguments: object, after: str, seco
         finally:
             process.kill()
     ends = time.monotonic() + 5
-    while any(Path(f"/proc/{child}").exists() for child in children):
+    while any(map(alive, started)):
         assert time.monotonic() < ends, "processes are left"
         time.sleep(0.1)
     return process.returncode, "".join(told), took
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that a process has started, and those that they have."""
+    try:
+        text = "".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+    except OSError:
+        return []
+    children = [int(name) for name in text.split()]
+    return children + [one for child in children for one in descendants(child)]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

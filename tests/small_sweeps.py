@@ -45,7 +45,7 @@ class Here:
         done, self.done = self.done, []
         return done
 
-    def stop(self):
+    def stop(self, patience):
         pass
 
 

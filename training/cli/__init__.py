@@ -1,6 +1,6 @@
 """The `training` command: what it takes, and what it prints."""
 
-from training.interrupts import ends_while_loading
+from training.interrupts import EXIT_CODE, ends_while_loading, leave
 
 __all__ = ["main"]
 
@@ -10,4 +10,9 @@ def main() -> None:
     with ends_while_loading("training: interrupted; start the same command again."):
         from training.cli.commands import main as run
 
-        run()
+        try:
+            run()
+        except SystemExit as done:
+            if done.code == EXIT_CODE:
+                leave(EXIT_CODE)
+            raise

@@ -23,8 +23,10 @@ from training.learn.runs.table import append_row, check_table
 from training.policies.arithmetic import keep_memory, matrix_rate, precision
 from training.policies.family import PolicySpec
 
-SAVE_EVERY = 300.0
-"""Seconds between two checkpoints that no budget asks for."""
+SAVE_EVERY = 30.0, 300.0
+"""Seconds between two checkpoints that no budget asks for: the first where saving then takes no more than `SAVING` of
+the time, else as many as that asks for, up to the second. What is killed loses no more than that."""
+SAVING = 0.01
 
 
 @contextlib.contextmanager
@@ -91,6 +93,8 @@ class Loop:
     """Folder of the run's checkpoints."""
     _saved: float = field(default_factory=time.monotonic, init=False)
     """When the last checkpoint was written (seconds)."""
+    _saving: float = field(default=0.0, init=False)
+    """How long that took (seconds)."""
     _asks: bool = field(default=False, init=False)
     """Whether the processes speak with each other after this update."""
     _stopping: bool = field(default=False, init=False)
@@ -139,15 +143,18 @@ class Loop:
         self.monitor.training(learner.update, loss, rate, parts)
 
     def save_if_due(self) -> None:
-        """Write a checkpoint: at a budget, before it is measured; every `SAVE_EVERY` seconds; and to stop.
+        """Write a checkpoint: at a budget, before it is measured; as often as `SAVE_EVERY` says; and to stop.
 
         Raises InterruptedRunError where a signal asked to stop.
         """
-        if self._at_budget or self._stopping or self._any(time.monotonic() - self._saved > SAVE_EVERY):
+        begun, (least, most) = time.monotonic(), SAVE_EVERY
+        late = begun - self._saved > min(max(least, self._saving / SAVING), most)
+        if self._at_budget or self._stopping or self._any(late):
             # A run that goes on and has not trained yet keeps what is known of the process before.
             self.learner.speed = self.monitor.speed or self.learner.speed
             self.learner.save(self.checkpoints)
             self._saved = time.monotonic()
+            self._saving = self._saved - begun
         if self._stopping:
             raise InterruptedRunError(
                 f"stopped after update {self.learner.update} of {self.config.updates}, which is saved; start the same "

@@ -68,12 +68,14 @@ class Checkpoint:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> Path:
     """Write a checkpoint below `folder`, and remove all but the newest `keep` that are not pinned by `state["keep"]`.
 
-    Raises MachineError if the disk does not take it; the checkpoints before it are then untouched.
+    No other process may write there meanwhile: what one that was killed has left half written goes too. Raises
+    MachineError if the disk does not take it; the checkpoints before it are then untouched.
     """
     final = folder / f"update-{checkpoint.update:010d}"
     beside = folder / f".{final.name}.{os.getpid()}"
     try:
-        shutil.rmtree(beside, ignore_errors=True)
+        for half in folder.glob(".update-*"):
+            shutil.rmtree(half, ignore_errors=True)
         beside.mkdir(parents=True)
         _write_all(beside, checkpoint)
         if final.exists():

@@ -5,6 +5,7 @@ nothing trains on without a driver.
 """
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from training.config.read import read_config
 from training.errors import MachineError, is_bug
 from training.files import write_atomically
 from training.interrupts import EXIT_CODE as INTERRUPTED
-from training.interrupts import InterruptedRunError
+from training.interrupts import InterruptedRunError, leave
 from training.learn.runs.monitor import PROGRESS, Told
 from training.schema import misfit, read_json
 from training.sweeps.sharing import Card, Sharing
@@ -35,6 +36,8 @@ REFUSED = 2
 MACHINE = os.EX_TEMPFAIL
 """Exit code of a run whose machine failed, which may pass."""
 _LOG = "log.txt"
+_LOOK = 0.01  # seconds between two looks at processes that end
+_TIDYING = 0.2  # seconds in which what a job started may tidy up after it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +81,11 @@ class Executor(Protocol):
         """Jobs that ended since the last call."""
         ...
 
-    def stop(self) -> None:
-        """Ask all jobs to save and end, and wait until they have."""
+    def stop(self, patience: float) -> None:
+        """Ask all jobs to save and end, and wait until they have.
+
+        patience: seconds after which those that have not may be killed.
+        """
         ...
 
 
@@ -141,12 +147,18 @@ class ThisMachine:
                 results.append((job, Ended(code=code, words=last_words(job.folder))))
         return results
 
-    def stop(self) -> None:
-        """Ask all jobs to save and end, and wait until they have."""
-        for process, _ in self._running.values():
+    def stop(self, patience: float) -> None:
+        """Ask all jobs to save and end, and kill those that have not after `patience` seconds, or if interrupted."""
+        processes = [process for process, _ in self._running.values()]
+        for process in processes:
             process.terminate()
-        for process, _ in self._running.values():
-            process.wait()
+        try:
+            _wait(processes, patience)
+        finally:
+            for process in processes:
+                process.kill()
+            _wait(processes, math.inf)
+            _end_groups([process.pid for process in processes])
 
     def _gpu(self, job: Job) -> int | None:
         fitting = [
@@ -166,6 +178,24 @@ class ThisMachine:
                 card.look(
                     {job: progress_of(job.folder) for job, (_, gpu) in self._running.items() if (gpu or 0) == number}
                 )
+
+
+def _wait(processes: Sequence["subprocess.Popen[bytes]"], patience: float) -> None:
+    """Until all have ended, or so many seconds have passed."""
+    end = time.monotonic() + patience
+    while any(process.poll() is None for process in processes) and time.monotonic() < end:
+        time.sleep(_LOOK)
+
+
+def _end_groups(leaders: Sequence[int]) -> None:
+    """Wait until the processes that jobs started have tidied up and ended, as they do without a parent; kill others."""
+    end = time.monotonic() + _TIDYING
+    for leader in leaders:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            while time.monotonic() < end:
+                os.killpg(leader, 0)
+                time.sleep(_LOOK)
+            os.killpg(leader, signal.SIGKILL)
 
 
 def progress_of(folder: Path) -> Mapping[str, Any]:
@@ -259,4 +289,8 @@ def _end_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SystemExit as done:
+        leave(int(done.code or 0))
+    leave(0)

@@ -79,8 +79,8 @@ class Cluster:
         done, _ = self._ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
         return [(self._running.pop(task), self._result(task)) for task in done]
 
-    def stop(self) -> None:
-        """Cancel all tasks; their processes save and end."""
+    def stop(self, patience: float) -> None:
+        """Cancel all tasks; their processes save and end. However long they are to have, a minute is what Ray gets."""
         for task in self._running:
             self._ray.cancel(task, force=False)
         with contextlib.suppress(Exception):  # whatever a cancelled task says

@@ -7,6 +7,7 @@ trained, meets a bug, or dies too often, gets a row that says why, and is tried 
 """
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -38,6 +39,8 @@ from training.sweeps.jobs import (
 
 TABLE = "runs.csv"
 _EVERY = 0.3  # seconds between two looks at the jobs
+_PATIENCE = 0.6
+"""Seconds after Ctrl-C in which runs may finish their update and save it."""
 _TRACEBACK = 12  # last lines of a log that are shown after a bug
 
 
@@ -118,7 +121,8 @@ class Sweep:
         """Make the runs that are not finished, in their order; `watch` is called a few times a second.
 
         Raises MachineError where another driver is at work in the folder, InterruptedRunError after a signal, when all
-        jobs have saved and ended.
+        jobs have ended: they finish their update and save it, but after Ctrl-C for no longer than a person waits. What
+        did not get there goes on from the checkpoint before.
         """
         waiting = deque(run for run in self.runs if run.state != "finished")
         running: dict[Job, Run] = {}
@@ -144,9 +148,9 @@ class Sweep:
                             f"stopped with {self.count('finished')} of {len(self.runs)} runs finished; start the same "
                             "command again to go on."
                         )
-                    time.sleep(_EVERY)
+                    stop.wait(_EVERY)
             finally:
-                executor.stop()
+                executor.stop(_PATIENCE if stop.by_hand else math.inf)
 
     def _start(self, run: Run, executor: Executor) -> Ended | None:
         """Start a run; how it ended where the machine does not let it begin, such as a full disk."""

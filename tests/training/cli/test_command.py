@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import assert_refused, command
 
-from training.cli import main
+from training.cli import commands, main
 from training.config.cloning import CloningConfig
 from training.config.read import read_config
 from training.errors import DataError
@@ -182,11 +182,12 @@ def test_demonstrations_settle_the_game(run, tmp_path, monkeypatch):
     assert_refused(run(*asked), "demonstrations of atari", "'nethack'")
 
 
-def test_an_interrupted_command_says_so(run, monkeypatch):
+def test_an_interrupted_command_says_so(monkeypatch, capsys):
     def interrupt(*arguments, **settings):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("training.play.evaluate.evaluate", interrupt)
+    run = command(commands.main, "training", monkeypatch, capsys)  # the whole of it would leave this process, too
     code, out, err = run("evaluate", "random", "--episodes", 1)
     assert (code, out, err) == (130, "", "training: interrupted; start the same command again.\n")
 

@@ -1,4 +1,4 @@
-"""Runs that play the memory game."""
+"""Runs that play the memory game, or another one."""
 
 import dataclasses
 
@@ -9,11 +9,11 @@ from training.policies.flops import reinforcement_flops
 ACTIONS = 4
 
 
-def run_of(updates: int, **choices) -> ReinforcementConfig:
-    """A small LSTM that plays the memory game for some updates."""
+def run_of(updates: int, *, actions: int = ACTIONS, **choices) -> ReinforcementConfig:
+    """A small LSTM that plays for some updates; actions: of the memory game, unless it plays another."""
     settings = {"envs": 4, "rollout": 10, "unroll_length": 5, "batch_size": 4, "epochs": 2, "episodes": 2}
     settings |= {"env": "nethack", "core": "lstm", **choices}
-    spec = spec_for("nethack", settings["core"], 2.1e4, ACTIONS)
+    spec = spec_for("nethack", settings["core"], 2.1e4, actions)
     run = ReinforcementConfig(params=count_params(spec), samples=2**40, flops=1.0, **settings)
     samples = updates * run.samples_per_update
     return dataclasses.replace(run, samples=samples, flops=samples * reinforcement_flops(spec, run))

@@ -21,6 +21,7 @@ import forecast
 from training.config.base import to_toml
 from training.design.cloning import configure
 from training.errors import ConfigError, DataError, DivergedError, MachineError, TrainingError
+from training.learn import loop
 from training.learn.bc import train
 from training.learn.learner import Learner
 from training.learn.measure import heldout_loss
@@ -208,7 +209,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(straight, tmp_path, n
         from training.config.read import read_config
         from training.interrupts import InterruptedRunError
         from training.learn.learner import Learner
-        loop.SAVE_EVERY = 0.0
+        loop.SAVE_EVERY = 0.0, 0.0
         step = Learner.step
         def slow(self, *arguments):
             time.sleep(0.3)  # so that the signal comes in mid-run
@@ -255,6 +256,20 @@ def test_a_compiled_run_says_so_and_goes_on_to_the_same_weights(straight, tmp_pa
     # It is the same run compiled or not: the one without interruption is finished, whatever is asked now.
     train(run, out=folder / "run", table=tmp_path / "none.csv")
     assert not (tmp_path / "none.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("every", "share", "saves"),
+    [((0.0, 0.0), 1.0, 12), ((60.0, 60.0), 1.0, 3), ((0.0, 60.0), 1e-9, 4), ((0.0, 60.0), 1e9, 12)],
+    ids=["always", "at budgets", "not more than its share", "its share is large"],
+)
+def test_checkpoints_are_as_frequent_as_their_cost_allows(straight, tmp_path, monkeypatch, every, share, saves):
+    done, save = [], Learner.save
+    monkeypatch.setattr(loop, "SAVE_EVERY", every)
+    monkeypatch.setattr(loop, "SAVING", share)
+    monkeypatch.setattr(Learner, "save", lambda self, folder: done.append(self.update) or save(self, folder))
+    train(straight[0], out=tmp_path / "run", table=tmp_path / "runs.csv")
+    assert len(done) == saves
 
 
 def test_a_run_that_cannot_be_compiled_goes_on(straight, tmp_path, monkeypatch, capfd):

@@ -42,6 +42,15 @@ def test_old_ones_go_and_pinned_ones_stay(tmp_path):
     assert sorted(int(p.name[-3:]) for p in tmp_path.iterdir()) == [2, 4, 5]
 
 
+def test_what_a_killed_process_left_half_written_goes(tmp_path):
+    half = tmp_path / ".update-0000000001.12345"
+    half.mkdir()
+    (half / "policy.safetensors").write_bytes(b"half")
+    assert latest_checkpoint(tmp_path) == (None, [])
+    save_checkpoint(tmp_path, checkpoint(1))
+    assert [path.name for path in tmp_path.iterdir()] == ["update-0000000001"]
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "no state", "half a state", "missing"])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage):
     for update in (1, 2):

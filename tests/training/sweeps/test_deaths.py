@@ -34,7 +34,7 @@ def killed(data, folder, after=None):
 
 @pytest.mark.parametrize("moments", [3, pytest.param(100, marks=pytest.mark.slow)])
 def test_a_worker_that_dies_at_any_moment_costs_nothing(data, tmp_path, monkeypatch, moments):
-    monkeypatch.setattr(loop, "SAVE_EVERY", 0.1)
+    monkeypatch.setattr(loop, "SAVE_EVERY", (0.1, 0.1))
     monkeypatch.setattr("training.sweeps.sweep._EVERY", 0.01)
     monkeypatch.setattr(loop, "matrix_rate", lambda *given: 1e9)
     took, expected = killed(data, tmp_path / "undisturbed")

@@ -3,12 +3,11 @@
 import errno
 import os
 import shutil
-import subprocess
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from full_disks import full_at, small_disk
 from small_sweeps import Here, measured, plan
 
 from training.learn.runs.table import read_rows
@@ -32,29 +31,17 @@ def test_whichever_write_fails_the_table_ends_with_its_rows(undisturbed, data, t
     monkeypatch.setattr("training.learn.loop.matrix_rate", lambda *given: 1e9)
     monkeypatch.setattr("training.sweeps.sweep._EVERY", 0.0)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    replace, failed = os.replace, 1
+    k, failed = 0, [Path()]
     while failed:
-        calls = []
-
-        def full(source, target, calls=calls, k=failed):
-            if Path(target).name != "progress.json":  # which comes by the clock, and matters to nobody
-                calls.append(target)
-            if len(calls) == k:
-                calls.append("once")
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            replace(source, target)
-
-        folder = tmp_path / str(failed)
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "replace", full)
+        k, folder = k + 1, tmp_path / "sweep"
+        with full_at(k, once=True) as failed:
             Sweep.of(short(data), folder, retries=0).go(Here())
         again = Sweep.of(short(data), folder)
         again.go(Here())
         assert again.count("finished") == 1
         pd.testing.assert_frame_equal(measured(folder), undisturbed)
         shutil.rmtree(folder)
-        failed = failed + 1 if "once" in calls else 0
-    assert len(calls) > 12  # of config, rows, and files of checkpoints
+    assert k > 12  # of config, rows, and files of checkpoints
 
 
 def test_a_failed_row_goes_when_the_config_of_its_run_changes(data, tmp_path):
@@ -96,34 +83,17 @@ def test_a_disk_too_full_to_start_a_process_is_tried_again(data, tmp_path, monke
     assert (sweep.count("finished"), len(begun)) == (1, 2)
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 300 kB, and what makes it larger."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "none", str(place)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("a disk cannot be mounted here")
-    try:
-        yield place, lambda: subprocess.run(["mount", "-o", "remount,size=60m", str(place)], check=True)
-    finally:
-        for _ in range(50):  # a process that ends now may still have its log open
-            if not subprocess.run(["umount", str(place)], capture_output=True).returncode:
-                break
-            time.sleep(0.1)
-
-
-def test_a_disk_too_small_and_then_enlarged_loses_nothing(data, tmp_path, small_disk):
-    place, enlarge = small_disk
-    runs = plan(data).runs
+def test_a_disk_too_small_and_then_enlarged_loses_nothing(data, tmp_path):
+    runs, folder = plan(data).runs, tmp_path / "disk" / "sweep"
     Sweep.of(runs, tmp_path / "sweep").go(Here())
-    sweep, told = Sweep.of(runs, place / "sweep", retries=0), []
-    sweep.say = told.append
-    sweep.go(Here())
-    assert sweep.count("failed")
-    assert "No space left on device" in told[0]
-    enlarge()
-    again = Sweep.of(runs, place / "sweep")
-    again.go(Here())
-    assert again.count("finished") == 2
-    pd.testing.assert_frame_equal(measured(place / "sweep"), measured(tmp_path / "sweep"))
+    with small_disk(tmp_path / "disk", 300) as enlarge:
+        sweep, told = Sweep.of(runs, folder, retries=0), []
+        sweep.say = told.append
+        sweep.go(Here())
+        assert sweep.count("failed")
+        assert "No space left on device" in told[0]
+        enlarge()
+        again = Sweep.of(runs, folder)
+        again.go(Here())
+        assert again.count("finished") == 2
+        pd.testing.assert_frame_equal(measured(folder), measured(tmp_path / "sweep"))

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pytest
+from helpers import alive
 from rich.console import Console
-from small_sweeps import plan, workers_of
+from small_sweeps import Here, measured, plan, workers_of
 from typer.testing import CliRunner
 
 from training.cli.commands import app
@@ -35,13 +37,6 @@ def wait_for(what: Callable[[], object], seconds: float = 120.0) -> None:
 
 def command(plan_file: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "training.cli", "sweep", str(plan_file), *options]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_a_killed_driver_ends_its_workers_and_the_next_goes_on(data, tmp_path):
@@ -84,19 +79,30 @@ def test_a_killed_driver_ends_its_workers_and_the_next_goes_on(data, tmp_path):
     assert "goes on after update" in (folder / "runs" / long.runs[1].name / "log.txt").read_text()
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(data, tmp_path):
-    (tmp_path / "plan.toml").write_text(to_toml(plan(data, budgets=(2e10,), sizes=(1e4,))))
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_sweep_that_goes_on_undisturbed(data, tmp_path, number):
+    """What a scheduler ends has all its time to save; what a person ends is saved or goes on from what was."""
+    one = plan(data, budgets=(3e9, 6e9), sizes=(1e4,))
+    (tmp_path / "plan.toml").write_text(to_toml(one))
+    folder, (run,) = tmp_path / "sweep", one.runs
+    place = folder / "runs" / run.name
     driver = subprocess.Popen(
-        command(tmp_path / "plan.toml", "--out", str(tmp_path / "sweep")), stderr=subprocess.PIPE, text=True
+        command(tmp_path / "plan.toml", "--out", str(folder), "--threads", "1"), stderr=subprocess.PIPE, text=True
     )
-    wait_for(lambda: driver.poll() is not None or list(tmp_path.glob("sweep/runs/*/progress.json")))
-    driver.send_signal(signal.SIGINT)
+    wait_for(lambda: driver.poll() is not None or (place / PROGRESS).exists())
+    workers = workers_of(folder)
+    driver.send_signal(number)
     told = driver.communicate(timeout=60)[1]
     assert driver.returncode == 130, told
     assert "stopped with 0 of 1 runs finished; start the same command again to go on" in told
-    (folder,) = (tmp_path / "sweep" / "runs").iterdir()
-    assert "start the same command again" in last_words(folder)
-    assert latest_checkpoint(folder / "checkpoints")[0] is not None
+    assert workers
+    assert not any(alive(pid) for pid in workers)
+    if number == signal.SIGTERM:
+        assert "start the same command again" in last_words(place)
+        assert latest_checkpoint(place / "checkpoints")[0] is not None
+    for where in (folder, tmp_path / "undisturbed"):
+        Sweep.of(one.runs, where).go(Here())
+    pd.testing.assert_frame_equal(measured(folder), measured(tmp_path / "undisturbed"))
 
 
 def test_a_plan_says_what_it_costs(data, tmp_path):

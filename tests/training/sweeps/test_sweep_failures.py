@@ -4,10 +4,12 @@ import dataclasses
 import errno
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from small_sweeps import Here, plan
+from helpers import alive
+from small_sweeps import Here, plan, workers_of
 
 import forecast
 from training.config.base import to_toml as config_toml
@@ -15,7 +17,7 @@ from training.errors import ConfigError, DataError, DivergedError, MachineError
 from training.interrupts import InterruptedRunError
 from training.learn.runs.table import read_rows
 from training.sweeps import jobs
-from training.sweeps.jobs import ThisMachine
+from training.sweeps.jobs import ThisMachine, last_words
 from training.sweeps.sweep import Sweep
 
 
@@ -33,6 +35,17 @@ def plant(error: str, where: str, folder: Path, monkeypatch: pytest.MonkeyPatch)
     )
     root = str(Path(__file__).parents[3])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), root]))
+
+
+STUBBORN = """
+import subprocess, sys, types
+def train(*given, **settings):
+    import signal, time
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print(subprocess.Popen(["sleep", "60"]).pid, flush=True)
+    time.sleep(60)
+sys.modules["training.learn.bc"] = types.SimpleNamespace(train=train)
+"""
 
 
 def job_that_raises(error, data, folder, monkeypatch):
@@ -137,3 +150,18 @@ def test_a_bug_is_shown_at_once_and_stops_no_other(data, tmp_path, monkeypatch):
 def test_a_bug_in_a_job_is_no_refusal(data, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="a bug"):  # which ends the process with its traceback in the log, and code 1
         job_that_raises(ValueError("a bug"), data, tmp_path, monkeypatch)
+
+
+def test_a_process_that_does_not_end_is_killed_with_its_own(data, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(STUBBORN)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])]))
+    machine, (run, *_) = ThisMachine(1), Sweep.of(plan(data).runs, tmp_path / "sweep").runs
+    machine.start(run.job)
+    (worker,) = workers_of(tmp_path)
+    while not (helper := last_words(run.job.folder)):
+        time.sleep(0.05)
+    begun = time.monotonic()
+    machine.stop(0.2)
+    assert 0.2 < time.monotonic() - begun < 3
+    assert not alive(worker)
+    assert not alive(int(helper))

@@ -18,6 +18,7 @@ from training.config.base import TrainingConfig
 from training.errors import ConfigError, MachineError
 from training.files import write_atomically
 from training.games.vector import GameResult
+from training.learn.runs.curves import Curves
 from training.learn.runs.outlook import at_most, remaining, seconds_left
 
 EVERY = 1.0
@@ -69,7 +70,7 @@ class Monitor:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._bar: Progress | None = None
         self._measuring: TaskID | None = None
-        self._writer: Any = None
+        self._curves: Curves | None = None
         self._wandb: Any = None
         self._last, self._seen = time.perf_counter(), start
         self._last_written = -EVERY
@@ -81,9 +82,7 @@ class Monitor:
         self._told, self._line = False, time.perf_counter()
         if quiet:
             return
-        from torch.utils.tensorboard import SummaryWriter  # slow to import
-
-        self._writer = SummaryWriter(str(out / "tensorboard"), purge_step=start)
+        self._curves = Curves(out / "tensorboard", start=start, say=self.say)
         if wandb:
             self._wandb = _wandb_run(config, out)
         if self._console.is_terminal:
@@ -101,8 +100,8 @@ class Monitor:
     ) -> None:
         if self._bar:
             self._bar.stop()
-        if self._writer:
-            self._writer.close()
+        if self._curves:
+            self._curves.close()
         if self._wandb:
             self._wandb.finish(exit_code=0 if kind is None else 1)
 
@@ -223,9 +222,8 @@ class Monitor:
             write_atomically(self._progress, json.dumps(self._state).encode())
 
     def _log(self, values: dict[str, float], update: int) -> None:
-        if self._writer:
-            for name, value in values.items():
-                self._writer.add_scalar(name, value, update)
+        if self._curves:
+            self._curves.add(values, update)
         if self._wandb:
             self._wandb.log(values, step=update)
 
