@@ -19,7 +19,8 @@ from training.learn.distributed import place
 from training.learn.learner import Learner
 from training.learn.loop import Loop, loop_of
 from training.learn.measure import measured_return
-from training.learn.rollouts import Rollout, Rollouts
+from training.learn.rollout import Rollout
+from training.learn.rollouts import Rollouts
 from training.learn.runs.rows import row_of
 from training.learn.schedule import learning_rate
 from training.policies.arithmetic import autocast, to_device

@@ -1,4 +1,4 @@
-"""Playing to learn: rollouts of many games by the policy as it stands, with all that learning from them needs."""
+"""Playing to learn: many games by the policy as it stands, one rollout after the other."""
 
 import contextlib
 import copy
@@ -13,42 +13,12 @@ import torch
 from torch import Tensor
 
 from training.config.reinforcement import ReinforcementConfig
-from training.games.vector import GameResult, Transition, Vector
+from training.games.vector import Transition, Vector
+from training.learn.rollout import Recording, Rollout
 from training.policies.arithmetic import autocast, to_device
 from training.policies.family import remembering
-from training.policies.networks.atari_cnn import room_for_pixels
 from training.policies.networks.critic import Critic
 from training.policies.policy import FamilyPolicy, Policy
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rollout:
-    """T frames of each of B games; tensors [B, T, ...] unless said otherwise."""
-
-    frames: Mapping[str, Tensor]
-    """What the policy saw: the environment's fields, `start` and `previous`."""
-    action: Tensor
-    """What was chosen."""
-    log_prob: Tensor
-    """Of the action, when it was chosen (nats)."""
-    value: Tensor
-    """Of the frame, in units of reward."""
-    next_value: Tensor
-    """Of the frame that followed in the same game, in units of reward; of a game cut off, its last."""
-    reward: Tensor
-    """Of the action, cut to `reward_clip` where the run asks for it."""
-    done: Tensor
-    """The game ended with the action, by its rules or cut off; or, with `life_loss`, a life was lost."""
-    terminated: Tensor
-    """The same, but for games cut off."""
-    memory: tuple[Tensor, ...]
-    """Before each sequence of `unroll_length` frames: [B, T / unroll_length, ...]."""
-    imitated: Tensor | None
-    """Log probabilities (nats) [B, T, actions] of the policy to stay like."""
-    results: tuple[GameResult, ...]
-    """Games that ended."""
-    waited: float
-    """Seconds spent waiting for environments."""
 
 
 @dataclass(kw_only=True)
@@ -124,7 +94,9 @@ class Actor:
         config, groups = self._config, self._groups
         for group in groups:  # the weights are others now
             group.seen, group.other_seen = {}, {}
-        play = _Play(groups, config, self._device, self._imitated)
+        play = Recording(
+            [group.rows for group in groups], config, self._device, self._imitated.actions if self._imitated else 0
+        )
         for t in range(config.rollout):
             for group in groups:
                 if t > 0:
@@ -136,7 +108,7 @@ class Actor:
             play.last[group.rows] = self._look(group, self._batch(_inputs(group)), group.memory)[1]
         return play.rollout()
 
-    def _act(self, play: "_Play", group: _Group, t: int) -> None:
+    def _act(self, play: Recording, group: _Group, t: int) -> None:
         """Keep what the games of a group show, choose an action for each, and let them step."""
         batch = self._batch(_inputs(group))
         if t % self._config.unroll_length == 0:
@@ -152,7 +124,7 @@ class Actor:
         group.chosen = action.squeeze(1).cpu().numpy()
         group.vector.send(group.chosen)
 
-    def _receive(self, play: "_Play", group: _Group, t: int) -> None:
+    def _receive(self, play: Recording, group: _Group, t: int) -> None:
         """Wait for the games of a group, and keep what their actions earned."""
         begun = time.perf_counter()
         frame = group.vector.receive()
@@ -173,7 +145,7 @@ class Actor:
             normalised = self._critic(features)
         return logits[:, 0].log_softmax(-1), self._critic.value(normalised)[:, 0], memory
 
-    def _value_after(self, play: "_Play", group: _Group, frame: Transition, slot: int, t: int) -> float:
+    def _value_after(self, play: Recording, group: _Group, frame: Transition, slot: int, t: int) -> float:
         """Value of the last frame of a game cut off; of a game whose process died, of the frame before."""
         last = frame.final.get(slot)
         if last is None:
@@ -190,76 +162,6 @@ class Actor:
 def _inputs(group: _Group) -> dict[str, np.ndarray]:
     """Of the policy for the next action, [games, ...]."""
     return {**group.frame.fields, "start": group.frame.start, "previous": group.previous}
-
-
-class _Play:
-    """A rollout under way: arrays that fill frame by frame, on the device where the policy learns from them."""
-
-    def __init__(
-        self, groups: Sequence[_Group], config: ReinforcementConfig, device: torch.device, imitated: Policy | None
-    ) -> None:
-        self._config, self._device, self._shape = config, device, (groups[-1].rows.stop, config.rollout)
-        self.frames: dict[str, Tensor] = {}
-        kinds = {"action": torch.int64, "log_prob": torch.float32, "value": torch.float32}
-        self.kept = {name: torch.empty(self._shape, dtype=kind, device=device) for name, kind in kinds.items()}
-        if imitated is not None:
-            self.kept["imitated"] = torch.empty((*self._shape, imitated.actions), device=device)
-        self.last = torch.empty(self._shape[0], device=device)
-        """Value of the frame after the last."""
-        self.memories: dict[int, list[tuple[Tensor, ...]]] = {group.rows.start: [] for group in groups}
-        """By group, before each sequence."""
-        self.lasting: dict[tuple[int, int], float] = {}
-        """Values after games that were cut off, by row and time."""
-        self._flags = {
-            name: np.empty(self._shape, kind)
-            for name, kind in (("reward", np.float32), ("done", bool), ("terminated", bool))
-        }
-        self._results: list[GameResult] = []
-        self.waited = 0.0
-
-    def keep(self, rows: slice, t: int, frames: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> None:
-        """Frames of a group's games, and what the policy made of them."""
-        if not self.frames:
-            self.frames = {name: self._room(name, part) for name, part in frames.items()}
-        for parts, arrays in ((frames, self.frames), (kept, self.kept)):
-            for name, part in parts.items():
-                arrays[name][rows, t] = part
-
-    def earned(self, rows: slice, t: int, frame: Transition) -> None:
-        """What the actions of a group's games brought."""
-        ended = frame.terminated
-        if self._config.life_loss and frame.life_lost is not None:
-            ended = ended | frame.life_lost
-        self._flags["reward"][rows, t] = frame.reward
-        self._flags["terminated"][rows, t] = ended
-        self._flags["done"][rows, t] = ended | frame.truncated
-        self._results += frame.results
-
-    def rollout(self) -> Rollout:
-        """The whole, when every frame is there."""
-        value, clip = self.kept["value"], self._config.reward_clip
-        next_value = torch.cat((value[:, 1:], self.last[:, None]), 1)
-        for place, worth in self.lasting.items():
-            next_value[place] = worth
-        if clip:
-            self._flags["reward"].clip(-clip, clip, out=self._flags["reward"])
-        by_group = [[torch.stack(parts, 1) for parts in zip(*each, strict=True)] for each in self.memories.values()]
-        return Rollout(
-            frames=self.frames,
-            next_value=next_value,
-            memory=tuple(torch.cat(parts) for parts in zip(*by_group, strict=True)),
-            results=tuple(self._results),
-            waited=self.waited,
-            **{"imitated": None, **self.kept},
-            **to_device(self._flags, self._device),
-        )
-
-    def _room(self, name: str, part: Tensor) -> Tensor:
-        """For all frames of a field; pixels beside each other as the convolutions read them."""
-        shape = (*self._shape, *part.shape[1:])
-        if name == "pixels":
-            return room_for_pixels(shape, part.device)
-        return torch.empty(shape, dtype=part.dtype, device=part.device)
 
 
 class Rollouts:

@@ -21,7 +21,7 @@ from training.learn import bc, rl
 from training.learn.distributed import Place
 from training.learn.learner import Learner
 from training.learn.prefetch import prefetched
-from training.learn.rollouts import Rollout
+from training.learn.rollout import Rollout
 from training.learn.runs import monitor
 from training.policies.family import PolicySpec, build
 from training.policies.networks.cores import LstmCore
