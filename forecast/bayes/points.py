@@ -77,6 +77,6 @@ def predict_points(posterior: Posterior, points: pd.DataFrame, *, group: str | N
         ahead = predicted.flops / posterior.largest_flops(name or None)
         table["beyond_table"] = np.tile(ahead, len(table) // len(ahead))
         if len(posterior.groups) > 1:
-            table["group"] = name
+            table["group"] = posterior.group_name(name or None)
         frames.append(table)
     return pd.concat(frames, ignore_index=True)

@@ -15,12 +15,25 @@ import forecast
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.text import Text
 
     from forecast.bayes.provenance import Provenance
 
-# Without markup: names of a table are text, whatever brackets they have.
-out = Console(highlight=False, soft_wrap=True, markup=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+class _Plain(Console):
+    """Prints names and paths as they are, whatever brackets they have, and shows what would steer the terminal."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> "Text":
+        """The text with every character that is not printed as an escape, such as \\x1b; lines stay lines."""
+        plain = "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+        return super().render_str(plain, **options)
+
+
+out = _Plain()
+err = _Plain(stderr=True)
 _SECONDS = 10
 """Between two lines of progress where there is no terminal."""
 _NUMBER = re.compile(r"[−+<>]?\d.*|[–✓✗]?")

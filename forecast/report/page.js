@@ -188,7 +188,7 @@
     form.addEventListener("submit", (event) => event.preventDefault());
     form.answer = answer;
     form.hidden = false;
-    document.getElementById(`${slug}-recommended`).hidden = true;
+    document.getElementById(`${slug}~recommended`).hidden = true;
   }
 
   // Over a picture: the budget of the slider, and the row under the pointer.

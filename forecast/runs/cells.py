@@ -16,7 +16,7 @@ _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 
 def clean(value: object) -> str:
     """Stripped text that can be written as UTF-8, on one line and without characters that steer a terminal."""
-    return printable(str(value).strip())
+    return printable(str(value))
 
 
 def number(cell: object, factor: str) -> float:

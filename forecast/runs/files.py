@@ -264,13 +264,13 @@ def _same_width(width: int, records: list[list[str]], lines: list[int], source: 
 
 
 def printable(text: str) -> str:
-    """The text as UTF-8 can hold it, a blank for every character that is not printed."""
-    return "".join(c if c.isprintable() else " " for c in text.encode("utf-8", "replace").decode())
+    """The text as UTF-8 can hold it, a blank for every character that is not printed, and none at its ends."""
+    return "".join(c if c.isprintable() else " " for c in text.encode("utf-8", "replace").decode()).strip()
 
 
 def _names(header: Iterable[object], source: str) -> list[str]:
     """Stripped column names; a blank name (of a saved index) is numbered. Raises TableError on equal names."""
-    names = [printable(str(h).strip()) for h in header]
+    names = [printable(str(h)) for h in header]
     names = [n or f"column {i}" for i, n in enumerate(names, start=1)]
     double = sorted({n for n in names if names.count(n) > 1})
     if double:

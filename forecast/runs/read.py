@@ -109,6 +109,7 @@ def _read_cells(
         cells = sheet.cells[column]
         if name in TEXT:
             data[name] = _texts(cells, seed=name == "seed")
+            problems += _alike(name, cells, data[name]) if name != "seed" else []
             continue
         data[name], bad = _numbers(cells, factor)
         if bad:
@@ -130,6 +131,18 @@ def _texts(cells: pd.Series, *, seed: bool) -> pd.Series:
     if seed:
         text = [t and re.sub(r"^([+-]?\d+)\.0*$", r"\1", t) for t in text]
     return pd.Series(text, index=cells.index, dtype="string")
+
+
+def _alike(name: str, cells: pd.Series, texts: pd.Series) -> list[Problem]:
+    """A problem where names that differ in the file do not do so here, where blanks stand for what is not printed."""
+    known = texts.notna()
+    variants = cells[known].astype(str).str.strip().groupby(texts[known]).nunique()
+    mixed = variants.index[variants > 1]
+    if mixed.empty:
+        return []
+    what = f"holds names that differ only in characters that are not printed ({mixed[0]!r})"
+    rows = tuple(int(row) for row in texts.index[texts.isin(mixed)])
+    return [Problem(rows, name, what, "write one name for what is the same, and another one for each of the others")]
 
 
 def _numbers(cells: pd.Series, factor: str) -> tuple[pd.Series, dict[int, object]]:

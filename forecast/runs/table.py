@@ -24,6 +24,7 @@ from forecast.arguments import of_kind
 from forecast.errors import ForecastError
 from forecast.numbers import count, digits, scientific
 from forecast.runs.checks import CANONICAL, count_budgets, required
+from forecast.runs.files import printable
 from forecast.shown import html_table, names
 
 # The run name of a row in a table without a `run` column; in a saved table it still means that.
@@ -106,14 +107,20 @@ class Runs:
         return self.table.loc[self.table["group"] == name]
 
     def group_name(self, group: str | None) -> str:
-        """The name of the group; None is allowed where there is one. Raises ForecastError for an unknown group."""
+        """The name of the group; None is allowed where there is one.
+
+        group: as in this table, or as in the file, where it may have characters that are not printed.
+
+        Raises ForecastError for an unknown group.
+        """
         of_kind("group", group, (str, NoneType), f"the name of one: {', '.join(self.groups)}")
         if group is None and len(self.groups) == 1:
             return self.groups[0]
-        if group not in self.groups:
+        name = next((name for name in (group, printable(group or "")) if name in self.groups), None)
+        if name is None:
             problem = f"has no group {group!r}" if group else "has several groups"
             raise ForecastError(f"{self.source} {problem}; name one of {', '.join(self.groups)}.")
-        return group
+        return name
 
     def largest_flops(self, group: str | None = None) -> float:
         """The largest compute among the rows of a group."""

@@ -8,14 +8,14 @@ from typing import Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from training.learn.runs.console import PlainConsole
 from training.learn.runs.outlook import at_most
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = PlainConsole()
+err = PlainConsole(stderr=True)
 _SECONDS = 10
 """Between two lines of progress where there is no terminal."""
 Bar = Callable[..., None]
@@ -24,7 +24,7 @@ Bar = Callable[..., None]
 
 def say(sentence: str) -> None:
     """A sentence for the user, on stderr."""
-    err.print(sentence, markup=False)
+    err.print(sentence)
 
 
 def show(values: Mapping[str, Any], as_json: bool, title: str) -> None:

@@ -129,7 +129,9 @@ class TrainingConfig(ABC):
         if not 0 <= self.seed <= _MAX_SEED:
             raise ConfigError(f"seed must be between 0 and 2^32 - 1, got {self.seed}.")
         if self.group != self.group.strip() or not self.group.isprintable():
-            raise ConfigError(f"group must be one line without spaces around it, got {self.group!r}.")
+            raise ConfigError(
+                f"group must be one line of letters that are printed, without spaces around it, got {self.group!r}."
+            )
         self._check_algorithm()
         if self.samples < self.samples_per_update:
             raise ConfigError(

@@ -29,6 +29,7 @@ from forecast.report.figures.style import (
     line_key,
     paint,
     point_key,
+    written,
 )
 from forecast.report.figures.ticks import label_log
 
@@ -76,7 +77,7 @@ def draw_reached(axes: Axes, found: Recipes) -> list[Artist]:
     both = [_quantiles(found.reached, side) for side in ("a", "b")]
     for q, name, colour in zip(both, found.names, (FORECAST, CHOSEN), strict=True):
         bands(axes, flops, q, colour)
-        keys.append(line_key(name, colour))
+        keys.append(line_key(written(name), colour))
     if found.objective == "return":
         return_axis(axes, np.concatenate([q[2] for q in both]), np.concatenate([q[[0, 4]].ravel() for q in both]))
     else:
@@ -99,8 +100,8 @@ def draw_saved(axes: Axes, found: Recipes) -> list[Artist]:
     axes.axhline(1, color=QUIET, linewidth=1.0, zorder=2)
     label_log(axes.xaxis, flops[0], flops[-1], power, 5)
     label_log(axes.yaxis, min(q[0].min(), 0.5) / 1.1, max(q[4].max(), 2.0) * 1.1, _times, 6)
-    axes.set_xlabel(f"compute of {found.names[0]} (FLOPs)")
-    axes.set_ylabel(f"times the compute, {found.names[1]}")
+    axes.set_xlabel(f"compute of {written(found.names[0])} (FLOPs)")
+    axes.set_ylabel(f"times the compute, {written(found.names[1])}")
     return [*band_keys(), line_key("as much", QUIET, linewidth=1.0)]
 
 

@@ -27,6 +27,7 @@ METHOD_NAMES = {
 }
 RETURN_NAMES = {"power_law": "power law of maxima"}
 WIDTH, HEIGHT = 8.2, 4.5  # inches, of a plot in axes of its own
+_END = 12  # characters of a long name that are shown, of its beginning and of its end
 
 
 class Size(NamedTuple):
@@ -114,6 +115,12 @@ def paint(size: Size, draw: Callable[[Axes], Sequence[Artist]]) -> Figure:
         if keys and size is not TILE:
             figure.legend(handles=list(keys), loc="outside lower left", ncols=size.columns)
     return figure
+
+
+def written(name: str) -> str:
+    """A name as a figure can show it: no formula, and not too long."""
+    short = name if len(name) <= 2 * _END + 1 else f"{name[:_END]}…{name[-_END:]}"
+    return short.replace("$", r"\$")
 
 
 def line_key(label: str, colour: Any, **line: Any) -> Line2D:

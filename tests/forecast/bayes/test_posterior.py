@@ -13,6 +13,7 @@ from scipy import stats
 
 from forecast import load_posterior, read_runs
 from forecast.bayes import fit
+from forecast.bayes.points import predict_points
 from forecast.decide import recommend
 from forecast.errors import SavedFileError
 
@@ -127,6 +128,11 @@ def test_group_must_be_named_among_several(two_groups, additive):
         with pytest.raises(ValueError, match="DataFrame has no group 'third'; name one of one, other"):
             call(1e7, 1e9, group="third")
     assert np.array_equal(additive.predict(1e7, 1e9).loss, additive.predict(1e7, 1e9, group="all").loss)
+
+
+def test_points_name_their_group_as_the_file_does(two_groups):
+    points = pd.DataFrame({"params": [1e7, 1e7], "samples": [1e9, 1e9], "group": ["other\x1b", "one"]})
+    assert list(predict_points(two_groups, points)["group"].unique()) == ["other", "one"]
 
 
 def test_each_group_has_its_own_law(two_groups):

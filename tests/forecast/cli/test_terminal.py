@@ -1,5 +1,7 @@
 """What the command shows while its user waits."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -30,9 +32,21 @@ def test_nothing_is_shown_where_a_machine_reads(capsys, monkeypatch):
 
 def test_names_with_brackets_are_printed_as_they_are(capsys):
     terminal.print_table(pd.DataFrame({"group": ["[/b] x", "[red]y"], "loss": [1.0, 2.0]}), "[/i] title")
-    terminal.out.print("group [/b] x")
-    shown = capsys.readouterr().out
-    assert all(text in shown for text in ("[/b] x", "[red]y", "[/i] title", "group [/b] x"))
+    terminal.out.print("group [/b] x :warning:")
+    terminal.wrote("the report", Path("rep[v2]"))
+    shown = "".join(capsys.readouterr())
+    assert all(text in shown for text in ("[/b] x", "[red]y", "[/i] title", "group [/b] x :warning:", "to rep[v2]."))
+
+
+def test_what_would_steer_the_terminal_is_shown_and_not_sent(capsys):
+    name = "\x1b[31mred\x07 \x9bm\r\u202e"
+    terminal.print_table(pd.DataFrame({name: [name], "loss": [1.0]}), name)
+    terminal.out.print(f"one line\n{name}")
+    terminal.say(f"{name}\udcff")
+    out, err = capsys.readouterr()
+    assert out.count(r"\x1b[31mred\x07 \x9bm\r\u202e") == 4
+    assert err == "\\x1b[31mred\\x07 \\x9bm\\r\\u202e\\udcff\n"
+    assert all(c.isprintable() or c == "\n" for c in out)
 
 
 def test_true_and_false_are_marks_and_nothing_is_empty(capsys):

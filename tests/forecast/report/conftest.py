@@ -1,11 +1,16 @@
 """A forecast of the published table, its recommendation and its outcome, sampled once for all files here."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import forecast
+from forecast.model.encode import encode
+from forecast.report.page import write_report
+from forecast.runs.cost import group_costs
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +21,21 @@ def posterior() -> forecast.Posterior:
 @pytest.fixture(scope="session")
 def recommendation(posterior: forecast.Posterior) -> forecast.Recommendation:
     return forecast.recommend(posterior, flops=1e19)
+
+
+@pytest.fixture(scope="session")
+def report_of_two(two_groups: forecast.Posterior) -> Callable[..., Path]:
+    """The page of two games that are called so, the first name being the lesser one, in a folder."""
+
+    def written(first: str, second: str, out: Path) -> Path:
+        table = two_groups.runs.table.replace({"group": {"one": first, "other": second}})
+        runs = replace(two_groups.runs, table=table)
+        renamed = replace(two_groups, runs=runs, encoding=encode(runs), cost=group_costs(runs), paces={})
+        assert renamed.groups == (first, second)
+        both = [forecast.recommend(renamed, flops=1e19, group=group) for group in renamed.groups]
+        return write_report(renamed, both, out, replicates=0)
+
+    return written
 
 
 @pytest.fixture

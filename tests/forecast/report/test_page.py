@@ -1,6 +1,7 @@
 """The page: whole, true to the numbers, and the same twice."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -82,6 +83,18 @@ def test_page_is_self_contained(page: _Page) -> None:
 
 def test_ids_are_unique(page: _Page) -> None:
     assert len(page.ids) == len(set(page.ids))
+
+
+@pytest.mark.parametrize(("first", "second"), [("diagnostics", "diagnostics-sure"), ("a b", "a-b")])
+def test_no_name_of_a_group_breaks_the_page(
+    report_of_two: Callable[..., Path], tmp_path: Path, first: str, second: str
+) -> None:
+    page = _Page(report_of_two(first, second, tmp_path))
+    assert len(page.ids) == len(set(page.ids))
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    assert {first, second} <= set(page.cells)
+    pictures = [path.name for path in (tmp_path / "figures").glob("*-headline.svg")]
+    assert len(pictures) == 2
 
 
 def test_page_holds_the_recommendation(page: _Page, recommendation: forecast.Recommendation) -> None:

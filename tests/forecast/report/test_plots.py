@@ -154,6 +154,19 @@ def test_two_recipes_are_drawn(posterior: forecast.Posterior, better: forecast.P
         plots.recipes(found, of="more")
 
 
+@pytest.mark.parametrize("name", ["$x$", "$\\frac$", "L" * 300, "{x} %s"])
+def test_a_recipe_of_any_name_is_drawn(posterior: forecast.Posterior, better: forecast.Posterior, name: str) -> None:
+    found = replace(forecast.compare_recipes(posterior, better), names=(name, "b"))
+    for of in ("reached", "saved"):
+        axes = plots.recipes(found, of=of)
+        axes.figure.canvas.draw()
+    assert axes.xaxis.label.get_window_extent().width < axes.figure.bbox.width
+    legend = plots.recipes(found).get_legend()
+    assert legend is not None
+    shown = legend.get_texts()[0].get_text().replace(r"\$", "$")
+    assert shown == (name if len(name) < 25 else "LLLLLLLLLLLL…LLLLLLLLLLLL")
+
+
 def test_a_notebook_stays_interactive_after_a_plot(tmp_path: Path) -> None:
     """As a notebook's, this backend makes matplotlib interactive when it is loaded, which is when a figure is made."""
     (tmp_path / "inline_backend.py").write_text(

@@ -33,6 +33,9 @@ def test_bad_required_cell_is_named_by_row_and_column(column: str, value: object
         ("unique_samples", ["many"] + [1.0] * 8, (2,)),
         ("group", ["a", " ", "a", None] + ["a"] * 5, (3, 5)),
         ("run", ["a", "", "b", "nan"] + ["a"] * 5, (3, 5)),
+        ("group", ["a"] * 7 + ["\u200b", "\x1b"], (9, 10)),
+        ("group", ["a"] * 6 + ["b c", "b\x1bc", "b\x1bc"], (8, 9, 10)),
+        ("run", ["a"] * 7 + ["b", "\u202eb"], (9, 10)),
     ],
 )
 def test_bad_optional_cell(column: str, values: list[object], expected: tuple[int, ...]):

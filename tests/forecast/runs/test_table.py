@@ -81,6 +81,17 @@ def test_group_table_and_summary():
     }
 
 
+@pytest.mark.parametrize("name", ["\x1b[31mx", "\u200bx ", "two\nlines", " a\tb", "\u202eevil\x07", "..", "-lead"])
+def test_a_group_is_found_by_its_name_here_and_in_the_file(name: str):
+    runs = read_runs(pd.concat([frame(group=name), frame(group="other")]))
+    (shown,) = set(runs.groups) - {"other"}
+    assert shown.isprintable()
+    assert shown == shown.strip() != ""
+    assert runs.group_name(name) == runs.group_name(shown) == shown
+    with pytest.raises(ForecastError, match="has no group"):
+        runs.group_name("\u200b")
+
+
 def test_runs_is_frozen():
     runs = read_runs(frame())
     assert isinstance(runs, Runs)

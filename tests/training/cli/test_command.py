@@ -182,6 +182,21 @@ def test_demonstrations_settle_the_game(run, tmp_path, monkeypatch):
     assert_refused(run(*asked), "demonstrations of atari", "'nethack'")
 
 
+def test_names_are_printed_as_they_are_and_steer_no_terminal(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path, options = "run[v2]\x1b[31m :warning:.toml", ("--params", "3e4", "--flops", "1e12", "--algorithm", "ppo")
+    code, out, err = run("configure", *options, "--group", "[/red] <b> $x$", "--out", path)
+    assert code == 0, err
+    assert out.startswith(r"run[v2]\x1b[31m :warning:.toml: 3")
+    assert Path(path).exists()
+    code, out, err = run("check", path)
+    assert code == 0, err
+    assert "[/red] <b> $x$" in out
+    assert out.startswith(r"run[v2]\x1b[31m :warning:.toml")
+    assert_refused(run("check", "no[v2]\x1b\udcff.toml"), r"training: no[v2]\x1b\udcff.toml: ")
+    assert_refused(run("configure", *options, "--group", "\x1b[31m"), "letters that are printed", r"'\x1b[31m'")
+
+
 def test_an_interrupted_command_says_so(monkeypatch, capsys):
     def interrupt(*arguments, **settings):
         raise KeyboardInterrupt

@@ -75,6 +75,13 @@ def test_a_full_disk_leaves_the_table_as_it_was(tmp_path, monkeypatch):
     assert {p.name for p in tmp_path.iterdir()} == {"runs.csv", ".runs.csv.lock"}
 
 
+def test_a_cell_of_any_text_is_read_back(tmp_path):
+    path, note = tmp_path / "runs.csv", 'a\rb, "c"\r\nd \u2028 [red]'
+    append_row(path, {**row("a", 1), "note": note})
+    append_row(path, row("b", 1))
+    assert [found["note"] for found in rows(path)] == [note, ""]
+
+
 @pytest.mark.parametrize("content", [b"\x00\xff\xfe", b"a,b\n1,2\n", b"run,update\n1,2,3\n", b'run,update\n"1\n'])
 def test_a_file_that_is_no_run_table_is_refused_and_kept(tmp_path, content):
     path = tmp_path / "runs.csv"

@@ -39,7 +39,7 @@ def games_of(out):
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
-    out = tmp_path_factory.mktemp("recorded") / "games"
+    out = tmp_path_factory.mktemp("recorded") / "games [v2]"  # brackets, which nle.dataset takes for a pattern
     return out, collect(out, games=3, player="bot", workers=1, seed=7, max_episode_steps=150)
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NotRequired, Self, TypedDict
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from training.config.base import TrainingConfig
 from training.errors import ConfigError, MachineError
 from training.files import write_atomically
 from training.games.vector import GameResult
+from training.learn.runs.console import PlainConsole
 from training.learn.runs.curves import Curves
 from training.learn.runs.outlook import at_most, remaining, seconds_left
 
@@ -67,7 +67,7 @@ class Monitor:
         """
         self._config, self._peak, self._quiet = config, peak, quiet
         self._progress, self._state = out / PROGRESS, dict[str, Any](update=start, updates=config.updates)
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = PlainConsole(stderr=True)
         self._bar: Progress | None = None
         self._measuring: TaskID | None = None
         self._curves: Curves | None = None
@@ -209,7 +209,7 @@ class Monitor:
     def say(self, sentence: str) -> None:
         """A sentence for the user, on stderr."""
         if not self._quiet:
-            self._console.print(sentence, markup=False)
+            self._console.print(sentence)
             sys.stderr.flush()
 
     def _write(self, **news: Any) -> None:

@@ -77,7 +77,9 @@ def _changing(path: Path) -> Iterator[tuple[list[str], list[dict[str, str]]]]:
             if rows == before:
                 return
             text = io.StringIO()
-            writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+            # Python before 3.13 leaves a carriage return by itself without quotes, and readers take it for a line end.
+            quoted = csv.QUOTE_ALL if any("\r" in cell for row in rows for cell in row.values()) else csv.QUOTE_MINIMAL
+            writer = csv.DictWriter(text, columns, restval="", lineterminator="\n", quoting=quoted)
             writer.writeheader()
             writer.writerows(rows)
             write_atomically(path, text.getvalue().encode())

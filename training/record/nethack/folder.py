@@ -31,10 +31,11 @@ def verify(out: str | Path) -> tuple[int, int]:
     out = Path(out)
     listed = sum(len(rows) for _, rows in sessions(out))
     with tempfile.TemporaryDirectory() as scratch, open(os.devnull, "w") as silence:
-        file = os.path.join(scratch, "games.db")
+        file, link = os.path.join(scratch, "games.db"), Path(scratch, "games")
+        link.symlink_to(out.resolve())  # nle.dataset takes brackets in a path for a pattern
         db.create(filename=file)
         with contextlib.redirect_stdout(silence):
-            add_nledata_directory(str(out), "games", filename=file)
+            add_nledata_directory(str(link), "games", filename=file)
         with sqlite3.connect(file) as connection:
             ids = [row[0] for row in connection.execute("SELECT gameid FROM datasets ORDER BY gameid")]
         if len(ids) != listed:
