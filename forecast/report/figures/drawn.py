@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from typing import Any
 from xml.etree import ElementTree
 
@@ -127,6 +128,8 @@ def _dark() -> str:
 
 def _bytes(figure: Figure, **how: Any) -> bytes:
     buffer = io.BytesIO()
-    with in_style(8.5), rc_context():
+    with in_style(8.5), rc_context(), warnings.catch_warnings():
+        # Of a name in other letters; browsers have them.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(buffer, **how)
     return buffer.getvalue()

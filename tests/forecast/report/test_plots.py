@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import forecast
 from forecast import plots
 from forecast.errors import ForecastError
 from forecast.report import figures
+from forecast.report.figures import asked
 from forecast.verify.scores import Backtest, bundled_backtest
 
 ROOT = Path(__file__).parents[3]
@@ -165,6 +167,13 @@ def test_a_recipe_of_any_name_is_drawn(posterior: forecast.Posterior, better: fo
     assert legend is not None
     shown = legend.get_texts()[0].get_text().replace(r"\$", "$")
     assert shown == (name if len(name) < 25 else "LLLLLLLLLLLL…LLLLLLLLLLLL")
+
+
+def test_letters_that_the_font_lacks_warn_nobody(posterior: forecast.Posterior, better: forecast.Posterior) -> None:
+    found = replace(forecast.compare_recipes(posterior, better), names=("日本", "b"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "日本" in figures.svg(asked.reached(found)).decode()
 
 
 def test_a_notebook_stays_interactive_after_a_plot(tmp_path: Path) -> None:
