@@ -45,6 +45,9 @@ def main() -> None:
         if done.code == EXIT_CODE:  # typer's answer to Ctrl-C
             say("training: interrupted; start the same command again.")
         raise
+    except KeyboardInterrupt:  # before typer takes care of it, or after
+        say("training: interrupted; start the same command again.")
+        raise SystemExit(EXIT_CODE) from None
     except InterruptedRunError as error:
         say(f"training: {error}")
         raise SystemExit(EXIT_CODE) from None

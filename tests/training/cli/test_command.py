@@ -197,11 +197,12 @@ def test_names_are_printed_as_they_are_and_steer_no_terminal(run, tmp_path, monk
     assert_refused(run("configure", *options, "--group", "\x1b[31m"), "letters that are printed", r"'\x1b[31m'")
 
 
-def test_an_interrupted_command_says_so(monkeypatch, capsys):
+@pytest.mark.parametrize("where", ["training.play.evaluate.evaluate", "training.cli.commands.app"])
+def test_an_interrupted_command_says_so(monkeypatch, capsys, where):
     def interrupt(*arguments, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("training.play.evaluate.evaluate", interrupt)
+    monkeypatch.setattr(where, interrupt)
     run = command(commands.main, "training", monkeypatch, capsys)  # the whole of it would leave this process, too
     code, out, err = run("evaluate", "random", "--episodes", 1)
     assert (code, out, err) == (130, "", "training: interrupted; start the same command again.\n")
