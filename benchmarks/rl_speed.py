@@ -44,6 +44,7 @@ from training.design.reinforcement import configure
 from training.games.nethack.game import NetHackTask, begin, make
 from training.games.nethack.vector import NetHackVector
 from training.games.vector import GameResult, Transition, checked_actions, game_seeds
+from training.interrupts import StopFlag
 from training.learn.distributed import place
 from training.learn.learner import Learner
 from training.learn.rl import learn
@@ -205,7 +206,9 @@ def ours(name: str, vectors: list[Any], config: ReinforcementConfig, spec: Polic
     with place() as here:
         learner = Learner.begin(config, spec, here, Path("nowhere"), critic=True)
     assert learner.critic is not None
-    rollouts = Rollouts(vectors, config, learner.policy, learner.critic, here.device, torch.float32, config.seed)
+    rollouts = Rollouts(
+        vectors, config, learner.policy, learner.critic, here.device, torch.float32, config.seed, StopFlag()
+    )
     shuffle = torch.Generator().manual_seed(config.seed)
 
     def update() -> float:

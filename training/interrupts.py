@@ -5,13 +5,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
 EXIT_CODE = 130
 """The shell's code for a program that Ctrl-C ended."""
+PATIENCE = 0.6
+"""Seconds after Ctrl-C in which a command may end by itself and save; a person waits for no longer than one."""
 _LOOK = 0.02  # seconds between two looks at a flag while waiting
 
 
@@ -22,10 +24,25 @@ class InterruptedRunError(Exception):
 class StopFlag:
     """Raised by a signal, read between updates."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, hurry: bool = False) -> None:
+        """hurry: end the process `PATIENCE` seconds after Ctrl-C, wherever it is, unless it is `writing`."""
         self.raised = False
         self.by_hand = False
         """Whether Ctrl-C did it: somebody waits for the end."""
+        self.parting: Callable[[], None] = lambda: None
+        """Called before the process is ended: says what is kept."""
+        self._hurry, self._over, self._whole = hurry, False, threading.RLock()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """What the block writes is written to its end."""
+        with self._whole:
+            yield
+
+    def answered(self) -> None:
+        """The run stops by itself now."""
+        with self._whole:
+            self._over = True
 
     def wait(self, seconds: float) -> None:
         """Sleep so long, or until the flag is raised; a signal does not end a sleep by itself."""
@@ -37,6 +54,16 @@ class StopFlag:
         self.raised, self.by_hand = True, self.by_hand or number == signal.SIGINT
         if number == signal.SIGINT:  # whoever presses Ctrl-C twice does not want to wait
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            if self._hurry:
+                threading.Thread(target=self._end, daemon=True).start()
+
+    def _end(self) -> None:
+        """End the process, in a thread beside an update that takes long."""
+        time.sleep(PATIENCE)
+        with self._whole:
+            if not self._over:
+                self.parting()
+                leave(EXIT_CODE)
 
 
 def check_stop(stop: StopFlag) -> None:
@@ -54,13 +81,17 @@ def leave(code: int) -> NoReturn:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopFlag]:
-    """While the block runs SIGTERM and the first SIGINT raise the flag, in place of ending the process."""
-    flag = StopFlag()
+def stop_on_signals(*, hurry: bool = False) -> Iterator[StopFlag]:
+    """While the block runs SIGTERM and the first SIGINT raise the flag, in place of ending the process.
+
+    hurry: as of `StopFlag`.
+    """
+    flag = StopFlag(hurry=hurry)
     before = {number: signal.signal(number, flag._raise) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield flag
     finally:
+        flag.answered()
         for number, handler in before.items():
             signal.signal(number, handler)
 

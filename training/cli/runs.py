@@ -46,7 +46,7 @@ def bc(
         run = dataclasses.replace(_cloning(config), **choices)
     if not run.data:
         raise ConfigError(f"{config} names no demonstrations; give --data SHARDS, a folder made by `training shard`.")
-    train(run, out=folder or table.parent / "runs" / run.name, table=table, wandb=wandb)
+    train(run, out=folder or table.parent / "runs" / run.name, table=table, wandb=wandb, hurry=True)
 
 
 def rl(
@@ -67,7 +67,7 @@ def rl(
         from training.design.reinforcement import going_on
 
         run = going_on(run, **changes)
-    train(run, out=folder or table.parent / "runs" / run.name, table=table, wandb=wandb)
+    train(run, out=folder or table.parent / "runs" / run.name, table=table, wandb=wandb, hurry=True)
 
 
 def evaluate(

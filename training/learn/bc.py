@@ -22,14 +22,23 @@ from training.policies.losses import cloning_loss
 from training.shards.reader import Shards
 
 
-def train(config: CloningConfig, *, out: Path, table: Path, wandb: bool = False, patience: float = 0.0) -> None:
+def train(
+    config: CloningConfig,
+    *,
+    out: Path,
+    table: Path,
+    wandb: bool = False,
+    patience: float = 0.0,
+    hurry: bool = False,
+) -> None:
     """Train a policy, or go on with the run in `out`; a row of `table` and a checkpoint at each of `config.budgets`.
 
     Started again after any interruption it ends with the same weights, on as many CPU threads bit for bit. Under
-    torchrun the processes share each batch. patience: seconds to wait for another process that trains in `out`. Raises
-    a TrainingError for what cannot be trained and for what fails, InterruptedRunError after a signal.
+    torchrun the processes share each batch. patience: seconds to wait for another process that trains in `out`. hurry:
+    Ctrl-C ends this process within a second; an update that takes longer is not saved then. Raises a TrainingError for
+    what cannot be trained and for what fails, InterruptedRunError after a signal.
     """
-    with place() as here, stop_on_signals() as stop, contextlib.ExitStack() as held:
+    with place() as here, stop_on_signals(hurry=hurry and here.world == 1) as stop, contextlib.ExitStack() as held:
         shards = Shards(config.data)
         spec = checked_spec(config, shards)
         batches = training_batches(

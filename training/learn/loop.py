@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -65,10 +65,12 @@ def loop_of(
             if here.world == 1:
                 check_stop(stop)
             learner.learning.tell = monitor.compiled
-            yield Loop(
+            loop = Loop(
                 config=config, learner=learner, monitor=monitor, dtype=dtype, stop=stop, here=here, table=table,
                 checkpoints=checkpoints,
             )  # fmt: skip
+            stop.parting = loop.part
+            yield loop
 
 
 @dataclass(kw_only=True)
@@ -93,12 +95,17 @@ class Loop:
     """Folder of the run's checkpoints."""
     _saved: float = field(default_factory=time.monotonic, init=False)
     """When the last checkpoint was written (seconds)."""
+    _kept: int = field(init=False)
+    """The update of the last checkpoint."""
     _saving: float = field(default=0.0, init=False)
     """How long that took (seconds)."""
     _asks: bool = field(default=False, init=False)
     """Whether the processes speak with each other after this update."""
     _stopping: bool = field(default=False, init=False)
     """Whether a signal has asked any of them to stop."""
+
+    def __post_init__(self) -> None:
+        self._kept = self.learner.update
 
     @property
     def row_due(self) -> bool:
@@ -111,11 +118,12 @@ class Loop:
         What fails in between leaves a row whose checkpoint is there but not pinned: it is measured again, and the row
         takes the place of its equal.
         """
-        if self.here.leads:
-            append_row(self.table, {**row, **self.learner.speed})
-            self.monitor.measured(self.learner.update, row)
-            self.monitor.say(sentence_of(row))
-        self.learner.pin(self.checkpoints)
+        with self.stop.writing():
+            if self.here.leads:
+                append_row(self.table, {**row, **self.learner.speed})
+                self.monitor.measured(self.learner.update, row)
+                self.monitor.say(sentence_of(row))
+            self.learner.pin(self.checkpoints)
 
     def finish_update(self) -> None:
         """Count an update, and ask whether to stop after it."""
@@ -147,19 +155,41 @@ class Loop:
 
         Raises InterruptedRunError where a signal asked to stop.
         """
-        begun, (least, most) = time.monotonic(), SAVE_EVERY
-        late = begun - self._saved > min(max(least, self._saving / SAVING), most)
-        if self._at_budget or self._stopping or self._any(late):
-            # A run that goes on and has not trained yet keeps what is known of the process before.
-            self.learner.speed = self.monitor.speed or self.learner.speed
-            self.learner.save(self.checkpoints)
-            self._saved = time.monotonic()
-            self._saving = self._saved - begun
+        late = time.monotonic() - self._saved > min(max(SAVE_EVERY[0], self._saving / SAVING), SAVE_EVERY[1])
         if self._stopping:
-            raise InterruptedRunError(
-                f"stopped after update {self.learner.update} of {self.config.updates}, which is saved; start the same "
-                "command again to go on."
-            )
+            self.stop_here()
+        elif self._at_budget or self._any(late):
+            self._save()
+
+    def stop_here(self) -> NoReturn:
+        """Save, and raise InterruptedRunError."""
+        with self.stop.writing():
+            if self.learner.update > self._kept:
+                self._save()
+            self.stop.answered()
+        saved = ", which is saved" if self.learner.update else ""
+        raise InterruptedRunError(
+            f"stopped after update {self.learner.update:,} of {self.config.updates:,}{saved}; start the same command "
+            "again to go on."
+        )
+
+    def _save(self) -> None:
+        begun = time.monotonic()
+        # A run that goes on and has not trained yet keeps what is known of the process before.
+        self.learner.speed = self.monitor.speed or self.learner.speed
+        with self.stop.writing():
+            self.learner.save(self.checkpoints)
+            self._kept = self.learner.update
+        self._saved = time.monotonic()
+        self._saving = self._saved - begun
+
+    def part(self) -> None:
+        """Say what is kept where the process ends before an update or a measurement does."""
+        kept = f"the checkpoint of update {self._kept:,} is kept" if self._kept else "no checkpoint is there yet"
+        self.monitor.part(
+            f"training: stopped after update {self.learner.update:,} of {self.config.updates:,}; {kept}; start the "
+            "same command again to go on."
+        )
 
     @property
     def _at_budget(self) -> bool:

@@ -30,15 +30,24 @@ from training.policies.loaded import load_policy
 from training.policies.networks.critic import Critic
 
 
-def train(config: ReinforcementConfig, *, out: Path, table: Path, wandb: bool = False, patience: float = 0.0) -> None:
+def train(
+    config: ReinforcementConfig,
+    *,
+    out: Path,
+    table: Path,
+    wandb: bool = False,
+    patience: float = 0.0,
+    hurry: bool = False,
+) -> None:
     """Train a policy by playing, or go on with the run in `out`; a row of `table` and a checkpoint at each budget.
 
     The same config ends with the same weights, on as many CPU threads bit for bit. A run that was interrupted goes on
     from its last checkpoint with new games, because a game cannot be saved: its weights are then others, as good.
-    patience: seconds to wait for another process that trains in `out`. Raises a TrainingError for what cannot be
+    patience: seconds to wait for another process that trains in `out`. hurry: Ctrl-C ends this process within a second;
+    an update that takes longer is not saved then. Raises a TrainingError for what cannot be
     trained and for what fails, InterruptedRunError after a signal.
     """
-    with place() as here, stop_on_signals() as stop, contextlib.ExitStack() as held:
+    with place() as here, stop_on_signals(hurry=hurry) as stop, contextlib.ExitStack() as held:
         if here.world > 1:
             raise ConfigError("reinforcement learning takes one process; start it without torchrun.")
         begun = load_policy(Path(config.init)) if config.init else None
@@ -60,7 +69,7 @@ def train(config: ReinforcementConfig, *, out: Path, table: Path, wandb: bool = 
             for seed in group_seeds(int(seeds[1]), config.groups)
         ]
         rollouts = Rollouts(
-            vectors, config, learner.policy, learner.critic, here.device, loop.dtype, int(seeds[2]),
+            vectors, config, learner.policy, learner.critic, here.device, loop.dtype, int(seeds[2]), stop,
             begun.policy.to(here.device) if begun and config.kl else None,
         )  # fmt: skip
         while True:
@@ -73,6 +82,8 @@ def train(config: ReinforcementConfig, *, out: Path, table: Path, wandb: bool = 
             more = learner.update + 1 < config.updates
             # torch.compile shares the process with no other thread that computes.
             with rollouts.next(more=more, beside=learner.learning.ready) as rollout:
+                if rollout is None:
+                    loop.stop_here()
                 means = learn(learner, rollout, config, rate, shuffle, loop.dtype)
 
             loop.finish_update()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from training.config.reinforcement import ReinforcementConfig
 from training.games.vector import Transition, Vector
+from training.interrupts import StopFlag
 from training.learn.rollout import Recording, Rollout
 from training.policies.arithmetic import autocast, to_device
 from training.policies.family import remembering
@@ -57,6 +58,7 @@ class Actor:
         device: torch.device,
         dtype: torch.dtype,
         seed: int,
+        stop: StopFlag,
         imitated: Policy | None = None,
     ) -> None:
         """The games begin.
@@ -68,10 +70,11 @@ class Actor:
         device: where both compute.
         dtype: of their matrix products.
         seed: of the choice of actions.
+        stop: no further frame is played when it is raised.
         imitated: another policy, that looks on; None for none.
         """
         self._config, self._device, self._dtype = config, device, dtype
-        self._policy, self._critic, self._imitated = policy, critic, imitated
+        self._policy, self._critic, self._imitated, self._stop = policy, critic, imitated, stop
         self._generator = torch.Generator(device).manual_seed(seed)
         self._groups: list[_Group] = []
         for vector in vectors:
@@ -89,8 +92,8 @@ class Actor:
             )
 
     @torch.no_grad()
-    def play(self) -> Rollout:
-        """`rollout` frames of every game."""
+    def play(self) -> Rollout | None:
+        """`rollout` frames of every game; None where the run is asked to stop meanwhile."""
         config, groups = self._config, self._groups
         for group in groups:  # the weights are others now
             group.seen, group.other_seen = {}, {}
@@ -98,6 +101,8 @@ class Actor:
             [group.rows for group in groups], config, self._device, self._imitated.actions if self._imitated else 0
         )
         for t in range(config.rollout):
+            if self._stop.raised:
+                return None
             for group in groups:
                 if t > 0:
                     self._receive(play, group, t - 1)
@@ -187,8 +192,8 @@ class Rollouts:
         self._next: Rollout | None = None
 
     @contextlib.contextmanager
-    def next(self, *, more: bool, beside: bool = True) -> Iterator[Rollout]:
-        """The next rollout, to learn from in this context.
+    def next(self, *, more: bool, beside: bool = True) -> Iterator[Rollout | None]:
+        """The next rollout, to learn from in this context; None where the run is asked to stop.
 
         more: another will be asked for. beside: with a `lag`, it may be played meanwhile; it is the same afterwards.
         """
@@ -200,7 +205,7 @@ class Rollouts:
         torch.set_num_threads(half)
         try:
             rollout, self._next = self._next or self._actor.play(), None
-            if not more:
+            if rollout is None or not more:
                 yield rollout
                 return
             for playing, learning in zip(self._playing, self._learning, strict=True):

@@ -21,7 +21,7 @@ from typing import Any
 from training.config.base import TrainingConfig
 from training.errors import MachineError, TrainingError
 from training.files import locked
-from training.interrupts import InterruptedRunError, stop_on_signals
+from training.interrupts import PATIENCE, InterruptedRunError, stop_on_signals
 from training.learn.runs.rows import failure_row
 from training.learn.runs.table import append_row, check_table, drop_failures, read_rows
 from training.sweeps.jobs import (
@@ -39,8 +39,6 @@ from training.sweeps.jobs import (
 
 TABLE = "runs.csv"
 _EVERY = 0.3  # seconds between two looks at the jobs
-_PATIENCE = 0.6
-"""Seconds after Ctrl-C in which runs may finish their update and save it."""
 _TRACEBACK = 12  # last lines of a log that are shown after a bug
 
 
@@ -150,7 +148,7 @@ class Sweep:
                         )
                     stop.wait(_EVERY)
             finally:
-                executor.stop(_PATIENCE if stop.by_hand else math.inf)
+                executor.stop(PATIENCE if stop.by_hand else math.inf)
 
     def _start(self, run: Run, executor: Executor) -> Ended | None:
         """Start a run; how it ended where the machine does not let it begin, such as a full disk."""

@@ -7,6 +7,7 @@ from small_sweeps import plan
 
 from training.config.base import to_toml as run_toml
 from training.design.plan import to_toml as plan_toml
+from training.design.reinforcement import configure
 from training.learn.runs.monitor import PROGRESS
 
 SENTENCE = "training: interrupted; start the same command again."
@@ -27,6 +28,7 @@ def files(tmp_path_factory):
     for name, made in (("many", many), ("long", long), ("games", games)):
         (folder / f"{name}.toml").write_text(plan_toml(made))
         (folder / f"{name}-run.toml").write_text(run_toml(made.runs[0]))
+    (folder / "play-run.toml").write_text(run_toml(configure(env="nethack", params=1e6, flops=1e16)))
     return folder
 
 
@@ -38,6 +40,7 @@ def test_ctrl_c_while_modules_load_is_one_sentence(files, seconds):
     assert took < 3
 
 
+LOST = "no checkpoint is there yet; start the same command again to go on."
 SAVED = "which is saved; start the same command again to go on."
 STOPPED = "training: stopped with 0 of 1 runs finished; start the same command again to go on."
 
@@ -51,10 +54,12 @@ def written(folder, pattern, text):
     ("arguments", "after", "doing", "words"),
     [
         (("bc", "many-run.toml", "--out", "many", "--table", "many.csv"), "To come", "training", SAVED),
+        (("bc", "long-run.toml", "--out", "long", "--table", "long.csv"), "To come", None, LOST),
+        (("rl", "play-run.toml", "--out", "play", "--table", "play.csv"), "To come", None, LOST),
         (("bc", "games-run.toml", "--out", "games", "--table", "games.csv"), "To come", "playing", "again to go on."),
         (("collect", "recorded", "--games", "1000"), "Recording", None, "go on with --append."),
     ],
-    ids=["training", "playing", "recording"],
+    ids=["training", "long-update", "learning-by-play", "playing", "recording"],
 )
 def test_ctrl_c_keeps_what_there_is_and_ends(files, arguments, after, doing, words):
     ready = written(files, f"*/{PROGRESS}", f'"doing": "{doing}') if doing else lambda: True

@@ -17,6 +17,7 @@ from forecast import read_runs
 from training.design.reinforcement import going_on
 from training.interrupts import InterruptedRunError
 from training.learn import rl
+from training.learn.rollouts import Actor
 from training.policies import compiled
 from training.policies.checkpoint import latest_checkpoint
 from training.policies.family import spec_for
@@ -69,6 +70,28 @@ def test_a_stopped_run_goes_on_from_where_it_was(tmp_path, memory_game, monkeypa
     found, _ = latest_checkpoint(tmp_path / "a" / "checkpoints")
     assert found is not None
     assert found.update == 6
+    assert len(rows_of(tmp_path / "runs.csv")) == 1
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_run_asked_to_stop_plays_no_further_frame(tmp_path, memory_game, monkeypatch, lag):
+    """Nothing would be learned from it: the next process begins with new games."""
+    frames = []
+    whole = Actor._act
+
+    def act(actor, play, group, t):
+        frames.append(t)
+        if len(frames) == 2 * run.rollout + 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        whole(actor, play, group, t)
+
+    run = run_of(6, lag=lag)
+    monkeypatch.setattr(Actor, "_act", act)
+    with pytest.raises(InterruptedRunError, match="after update 2 of 6, which is saved"):
+        rl.train(run, out=tmp_path / "a", table=tmp_path / "runs.csv")
+    assert len(frames) == 2 * run.rollout + 3
+    monkeypatch.setattr(Actor, "_act", whole)
+    rl.train(run, out=tmp_path / "a", table=tmp_path / "runs.csv")
     assert len(rows_of(tmp_path / "runs.csv")) == 1
 
 

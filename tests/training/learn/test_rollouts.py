@@ -10,6 +10,7 @@ from memory_game import MemoryGame
 from memory_runs import ACTIONS, run_of
 
 from training.errors import DivergedError
+from training.interrupts import StopFlag
 from training.learn import rl
 from training.learn import rollouts as acting
 from training.learn.rollouts import Actor
@@ -23,7 +24,7 @@ def actor_of(*vectors, core: str = "lstm", **choices) -> tuple[Actor, torch.nn.M
     policy, critic = build(spec), Critic(spec.features)
     torch.nn.init.normal_(critic.head.weight)
     config = run_of(3, core=core, **choices)
-    return Actor(vectors, config, policy, critic, torch.device("cpu"), torch.float32, seed=1), policy
+    return Actor(vectors, config, policy, critic, torch.device("cpu"), torch.float32, seed=1, stop=StopFlag()), policy
 
 
 @pytest.mark.parametrize(("core", "groups"), [("lstm", 1), ("transformer", 1), ("lstm", 2)])

@@ -212,6 +212,12 @@ class Monitor:
             self._console.print(sentence)
             sys.stderr.flush()
 
+    def part(self, sentence: str) -> None:
+        """The last sentence of a process that is about to end."""
+        if self._bar:
+            self._bar.stop()
+        self.say(sentence)
+
     def _write(self, **news: Any) -> None:
         """Write down where the run is. A disk that does not take it is found out by what matters more."""
         if self._quiet:
