@@ -17,7 +17,8 @@ from forecast.decide.recommend import objective_of
 from forecast.model.laws import noise_scale
 from forecast.model.weights import LOCALITIES
 from forecast.numbers import count as counted
-from forecast.numbers import scientific, share
+from forecast.numbers import scientific, share, toml
+from forecast.runs.table import UNNAMED
 from forecast.shown import html_frame
 
 _DRAWS = 4000
@@ -112,8 +113,12 @@ class Plan:
         }
 
     def to_toml(self) -> str:
-        """A sweep: one [[grid]] a budget, ascending, with `flops` and the sizes `params`."""
-        lines = [f"# {self.sentence}", "# Budgets in FLOPs and model sizes to train on each."]
+        """A sweep: the group that its rows belong to, and one [[grid]] a budget, ascending, with `flops` and the sizes
+        `params`."""
+        lines = [f"# {self.sentence}"]
+        if self.group != UNNAMED:
+            lines += ["", "[run]", f"group = {toml(self.group)}", ""]
+        lines += ["# Budgets in FLOPs and model sizes to train on each."]
         budgets = self.runs["flops"].map(scientific)
         for budget in sorted(set(budgets), key=float):
             sizes = ", ".join(scientific(n) for n in sorted(self.runs["params"][budgets == budget]))

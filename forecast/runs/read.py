@@ -20,7 +20,7 @@ from forecast.runs.files import Sheet, read_sheet, sheet_of_frame
 from forecast.runs.mapping import listed, pick
 from forecast.runs.notes import CONSULTED, code_note, data_note, without_failed
 from forecast.runs.plausible import doubts, implausible, told_apart
-from forecast.runs.table import Runs
+from forecast.runs.table import UNNAMED, Runs
 
 
 def read_runs(
@@ -173,7 +173,7 @@ def _complete(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     notes = []
     table = table.copy()
     if "group" not in table:
-        table["group"] = pd.Series("all", index=table.index, dtype="string")
+        table["group"] = pd.Series(UNNAMED, index=table.index, dtype="string")
         notes.append("There is no `group` column, so all rows are treated as one game and one architecture.")
     if "run" not in table:
         table["run"] = pd.Series([f"row {r}" for r in table.index], index=table.index, dtype="string")

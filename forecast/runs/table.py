@@ -27,6 +27,8 @@ from forecast.runs.checks import CANONICAL, count_budgets, required
 from forecast.runs.files import printable
 from forecast.shown import html_table, names
 
+UNNAMED = "all"
+"""The group of a table without groups."""
 # The run name of a row in a table without a `run` column; in a saved table it still means that.
 _MADE_UP_RUN = re.compile(r"row \d+")
 _SIZES = 81  # model sizes among which an optimum is sought

@@ -113,10 +113,14 @@ class RunGrid:
         fields: dict[str, Any] = {**self.run, "params": params, "flops": budgets[-1], "seed": seed}
         fields["checkpoints"] = tuple(budgets[:-1])
         try:
+            run: TrainingConfig
             if self.kind is CloningConfig:
-                return cloning.configure(rules=self.rules, device=self.device, shards=shards, **fields)
-            # A run of a sweep has one core, on which nothing can be done meanwhile.
-            return reinforcement.configure(rules=self.rules, device=self.device, **{"lag": 0, **fields})
+                run = cloning.configure(rules=self.rules, device=self.device, shards=shards, **fields)
+            else:  # a run of a sweep has one core, on which nothing can be done meanwhile
+                run = reinforcement.configure(rules=self.rules, device=self.device, **{"lag": 0, **fields})
+            # A plan of `forecast next` names the group, also where the run has it anyway: it is the same run.
+            unnamed = dataclasses.replace(run, group="")
+            return unnamed if unnamed.row_group == run.group else run
         except ConfigError as error:
             raise ConfigError(f"the run of {params:.4g} parameters at {budgets[-1]:.3g} FLOPs: {error}") from None
 

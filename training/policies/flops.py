@@ -85,8 +85,9 @@ def reinforcement_flops(spec: PolicySpec, config: ReinforcementConfig) -> float:
 
 
 def check_cost(config: TrainingConfig, cost: float) -> None:
-    """Raise ConfigError where the budget over the samples is not the cost of a sample (FLOPs), to a hundredth."""
-    if abs(config.flops_per_sample / cost - 1) > _COST_SLACK:
+    """Raise ConfigError where the budget over the samples is not the cost of a sample (FLOPs), to a hundredth; a budget
+    of few samples is not a whole number of them."""
+    if abs(config.flops / cost - config.samples) > max(1.0, _COST_SLACK * config.samples):
         raise ConfigError(
             f"flops = {config.flops:.4g} over samples = {config.samples} makes {config.flops_per_sample:.4g} a sample, "
             f"but this policy costs {cost:.4g}; write samples = {config.flops / cost:.0f}, or use `training configure`."

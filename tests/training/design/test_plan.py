@@ -42,7 +42,15 @@ def test_what_forecast_next_writes_is_a_plan(tmp_path):
     )
     written = forecast.Plan(group="a", objective="loss", runs=runs, grid=runs, provenance=None, **numbers).to_toml()
     (tmp_path / "next.toml").write_text(written)
-    assert read_plan(tmp_path / "next.toml").grid == {1e12: [2e4], 2e12: [2e4, 4e4]}
+    read = read_plan(tmp_path / "next.toml")
+    assert read.grid == {1e12: [2e4], 2e12: [2e4, 4e4]}
+    assert {run.row_group for run in read.runs} == {"a"}
+
+
+def test_a_run_that_names_the_group_it_has_anyway_is_the_same_run():
+    """A plan of `forecast next` names its group: what the table has already is not trained again."""
+    named, unnamed = (RunGrid(grid={1e12: [2e4]}, run=run).runs for run in ({"group": "nethack-lstm"}, {}))
+    assert named == unnamed
 
 
 def test_a_size_trains_once_for_all_budgets_if_the_step_allows():

@@ -1,15 +1,17 @@
 """Formulas of cost against torch's own counter of what was executed, and against published counts."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from training.design.cloning import configure
 from training.errors import ConfigError
 from training.policies.family import PolicySpec, build, count_params, spec_for
-from training.policies.flops import flops_per_sample, layer_costs
+from training.policies.flops import check_cost, flops_per_sample, layer_costs
 
 BATCH, STEPS = 2, 3
 
@@ -129,3 +131,12 @@ def test_what_has_no_cost_is_refused():
         layer_costs(spec_of("lstm", 16), nominal=True)
     with pytest.raises(ConfigError, match="unroll_length must be at least 1, got 0"):
         flops_per_sample(spec_of("lstm", 16), unroll_length=0)
+
+
+@pytest.mark.parametrize("samples", [3, 40, 70, 5000])
+def test_a_budget_of_few_samples_need_not_be_a_whole_number_of_them(samples):
+    cost = flops_per_sample(spec_for("nethack", "lstm", 2e4, 121))
+    run = configure(params=2e4, flops=(samples + 0.4) * cost, batch_size=1, unroll_length=1)
+    check_cost(run, flops_per_sample(spec_for("nethack", "lstm", 2e4, 121), 1))
+    with pytest.raises(ConfigError, match="but this policy costs"):
+        check_cost(replace(run, flops=run.flops + 2 * cost + 0.02 * run.flops), cost)
