@@ -50,8 +50,11 @@ def run_of(game: str, seed: int, params: float, seconds: float) -> Reinforcement
     return made(flops=flops, checkpoints=tuple(flops * i / points for i in range(1, points)), episodes=5)
 
 
-def learned(folder: Path, run: ReinforcementConfig, games: int) -> dict[str, Any]:
-    """Train a run in its folder, or what is left of it, play, and write its player and its card; the card."""
+def learned(folder: Path, run: ReinforcementConfig, games: int, command: str) -> dict[str, Any]:
+    """Train a run in its folder, or what is left of it, play, and write its player and its card; the card.
+
+    command: for the card, that makes such a player.
+    """
     clock = folder / "seconds.txt"
     before = float(clock.read_text()) if clock.exists() else 0.0
     begun = time.monotonic()
@@ -70,7 +73,7 @@ def learned(folder: Path, run: ReinforcementConfig, games: int) -> dict[str, Any
         "game": run.task, "seed": run.seed, "params": run.params, "frames": run.updates * run.samples_per_update,
         "flops": run.flops, "hours": round(float(clock.read_text()) / 3600, 2), "cores": os.cpu_count(),
         "return_mean": played.mean, "return_se": played.standard_error, "episodes": games,
-        "actions_a_game": run.episode_steps, "bytes": weights,
+        "actions_a_game": run.episode_steps, "bytes": weights, "command": command,
     }  # fmt: skip
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     return card
@@ -95,7 +98,9 @@ def main() -> None:
                 config.write_text(to_toml(run_of(game, seed, given.params, 60 * given.minutes)))
             run = read_config(config)
             assert isinstance(run, ReinforcementConfig)
-            cards.append(card := learned(folder, run, given.episodes))
+            command = f"{game} --minutes {given.minutes:g} --seeds {seed} --params {given.params:g}"
+            command = f"python benchmarks/atari_experts.py {command}"
+            cards.append(card := learned(folder, run, given.episodes, command))
             print(
                 f"{game}, seed {seed}: {card['return_mean']:.1f} ± {card['return_se']:.1f} over {given.episodes} games "
                 f"after {card['frames']:,} frames and {card['hours']} h on {card['cores']} cores, "

@@ -12,6 +12,9 @@ from training.errors import ConfigError, MachineError
 from training.sweeps.jobs import MACHINE, Ended, Job, begin, exit_code, last_words
 
 
+_PATIENCE = 60.0  # seconds for what is cancelled to end; a node that is lost says nothing
+
+
 class Cluster:
     """Jobs as Ray tasks. A task whose node dies is started again on another, where it goes on from its checkpoint."""
 
@@ -80,11 +83,14 @@ class Cluster:
         return [(self._running.pop(task), self._result(task)) for task in done]
 
     def stop(self, patience: float) -> None:
-        """Cancel all tasks; their processes save and end. However long they are to have, a minute is what Ray gets."""
+        """Cancel all tasks, and wait for them, but no longer than a minute.
+
+        The process of a task saves and ends, also where Ray is gone before it.
+        """
         for task in self._running:
             self._ray.cancel(task, force=False)
         with contextlib.suppress(Exception):  # whatever a cancelled task says
-            self._ray.wait(list(self._running), num_returns=len(self._running), timeout=60)
+            self._ray.wait(list(self._running), num_returns=len(self._running), timeout=min(patience, _PATIENCE))
         self._ray.shutdown()
 
     def _result(self, task: Any) -> Ended:

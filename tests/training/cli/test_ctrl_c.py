@@ -81,3 +81,12 @@ def test_ctrl_c_ends_a_sweep_however_long_an_update_is(files, name, said):
     assert told.splitlines()[-1] == STOPPED
     assert "Traceback" not in told
     assert took < ENOUGH
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_sweep_on_ray(files):
+    ready = written(files, "ray/runs/*/log.txt", "To come")
+    started = ("sweep", "long.toml", "--on", "ray", "--address", "local", "--out", "ray")
+    code, told, took = interrupted("training", files, *started, after=": running", seconds=0.5, ready=ready)
+    assert (code, told.splitlines()[-1]) == (130, STOPPED)
+    assert took < ENOUGH
