@@ -11,7 +11,6 @@ from training.design.memory import FILLED, run_memory
 from training.errors import ConfigError, MachineError
 from training.sweeps.jobs import MACHINE, Ended, Job, begin, exit_code, last_words
 
-
 _PATIENCE = 60.0  # seconds for what is cancelled to end; a node that is lost says nothing
 
 
