@@ -19,7 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-NETHACK_STEPS, ATARI_GAMES = 600_000, 400
+from training.shards.reader import Shards
+
+NETHACK_STEPS, ATARI_GAMES = 600_000, 600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +71,12 @@ class Clones:
         """Frozen before the run that it is about is made."""
         group = ("--group", self.game) if self.game else ()
         if not self.frozen.exists():
-            run(
-                *("forecast", "recommend", table, *group, "--flops", f"{self.ahead * self.budgets[-1]:g}"),
-                *("--out", self.frozen),
-            )
+            given = ("--flops", f"{self.ahead * self.budgets[-1]:g}", *self.limit())
+            run("forecast", "recommend", table, *group, *given, "--out", self.frozen)
+
+    def limit(self) -> Sequence[object]:
+        """Samples that there are, where runs see them more than once."""
+        return ("--unique-samples", Shards(self.folder / "shards").samples) if self.game else ()
 
     def last(self, outcome: Path) -> None:
         """The recommended run, and how the forecast did."""

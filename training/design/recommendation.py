@@ -9,6 +9,7 @@ from typing import Any
 from training.config.cloning import CloningConfig
 from training.design.cloning import configure
 from training.errors import ConfigError
+from training.policies.family import BetweenSizesError
 from training.schema import content_hash
 from training.shards.reader import Shards
 from training.toml import read_toml
@@ -50,7 +51,8 @@ def read_recommendation(path: str | Path) -> Recommended | None:
 def recommended(
     path: Path, choices: dict[str, Any], say: Callable[[str], None], shards: Shards | None = None
 ) -> CloningConfig:
-    """The run of a recommendation.toml: its size and its budget; samples follow from the exact cost of our policy.
+    """The run of a recommendation.toml: its size, or the nearest that there is, and its budget; samples follow from
+    the exact cost of our policy.
 
     `choices` and `shards` as for `configure`. Raises ConfigError for a file that is none.
     """
@@ -59,7 +61,12 @@ def recommended(
         raise ConfigError(
             f"{path}: there is no table [recommendation]; write the file with `forecast recommend --out`."
         )
-    run = configure(params=recommendation.params, flops=recommendation.flops, shards=shards, **choices)
+    given = {"flops": recommendation.flops, "shards": shards, **choices}
+    try:
+        run = configure(params=recommendation.params, **given)
+    except BetweenSizesError as error:
+        run = configure(params=error.nearest, **given)
+        say(f"{path} recommends {recommendation.params:.4g} parameters; the nearest policy has {run.params}.")
     if abs(run.samples / recommendation.samples - 1) > 0.1:
         say(f"{path} recommends {recommendation.samples:.3g} samples; this policy's cost makes them {run.samples:.3g}.")
     return run

@@ -28,6 +28,15 @@ _MAX_WIDTH = 16_384
 _MOST = 2**16  # actions, and frames that are attended to: more are no policy that could be
 
 
+class BetweenSizesError(ConfigError):
+    """No policy has about so many parameters, one has fewer and one more; they are few where policies are small."""
+
+    def __init__(self, message: str, nearest: int) -> None:
+        """nearest: parameters of the policy that comes nearest."""
+        super().__init__(message)
+        self.nearest = nearest
+
+
 @dataclass(frozen=True, kw_only=True)
 class PolicySpec:
     """A policy up to its weights. Raises ConfigError for one that does not exist."""
@@ -172,7 +181,7 @@ def count_params(spec: PolicySpec) -> int:
 def spec_for(env: str, core: str, params: float, actions: int, family: int = 1) -> PolicySpec:
     """The policy of this version of the scaled family whose parameters are nearest to `params`.
 
-    Raises ConfigError for more than 1e9 parameters and where no width comes within 10%.
+    Raises ConfigError for more than 1e9 parameters and where no width comes within 10%, BetweenSizesError between two.
     """
     PolicySpec(env=env, core=core, width=_MIN_WIDTHS.get(core, 1), actions=actions)  # refuses what is no family
 
@@ -183,6 +192,12 @@ def spec_for(env: str, core: str, params: float, actions: int, family: int = 1) 
     after = bisect_left(widths, params, key=lambda width: count_params(spec(width)))
     near = [spec(width) for width in widths[max(after - 1, 0) : after + 1]]
     best = min(near, key=lambda one: abs(count_params(one) - params))
+    if len(near) == 2 and abs(count_params(best) - params) > TOLERANCE * params:
+        smaller, larger = (count_params(one) for one in near)
+        raise BetweenSizesError(
+            f"no {core} with {actions} actions in {env} has about {params:g} parameters; choose {smaller} or {larger}.",
+            count_params(best),
+        )
     if not abs(count_params(best) - params) <= TOLERANCE * params or params > MAX_PARAMS:
         raise ConfigError(
             f"params of a {core} with {actions} actions in {env} must be {count_params(spec(widths[0]))} to 1e9, "

@@ -96,6 +96,15 @@ def test_a_recommendation_becomes_a_run_of_its_size_and_budget(run, tmp_path):
     assert_refused(run("configure", source, "--params", "1e6"), "leave out --params")
 
 
+def test_a_recommended_size_between_two_policies_becomes_the_nearest(run, tmp_path):
+    source, path = tmp_path / "recommendation.toml", tmp_path / "run.toml"
+    source.write_text(RECOMMENDATION.replace("31000.4", "3100.4"))
+    code, _, err = run("configure", source, "--env", "atari", "--task", "Breakout", "--out", path)
+    assert code == 0, err
+    assert "recommends 3100 parameters; the nearest policy has" in err
+    assert_refused(run("configure", "--params", 3100, "--flops", 1e12, "--env", "atari"), "choose ")
+
+
 def test_flops_prints_layers_that_add_up(run, tmp_path):
     path = tmp_path / "run.toml"
     assert run("configure", "--params", "3e4", "--flops", "1e12", "--out", path)[0] == 0

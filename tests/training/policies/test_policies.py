@@ -7,7 +7,15 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from training.errors import ConfigError
-from training.policies.family import MAX_PARAMS, PolicySpec, build, count_params, remembering, spec_for
+from training.policies.family import (
+    MAX_PARAMS,
+    BetweenSizesError,
+    PolicySpec,
+    build,
+    count_params,
+    remembering,
+    spec_for,
+)
 from training.policies.networks.nethack_screen import pooled
 
 FAMILIES = [("nethack", "lstm", 121), ("nethack", "transformer", 121), ("atari", "cnn", 4), ("atari", "cnn", 18)]
@@ -239,6 +247,13 @@ def test_parameters_are_counted_without_making_them(env, core, actions):
 def test_a_size_out_of_range_is_refused_in_a_sentence(env, core, actions, params):
     with pytest.raises(ConfigError, match=r"^params of a \w+ with \d+ actions in \w+ must be \d+ to 1e9, got .*\.$"):
         spec_for(env, core, params, actions)
+
+
+def test_a_size_between_two_policies_names_them():
+    """In the gaps of the small ones; the range that the other sentence names would be no answer."""
+    with pytest.raises(BetweenSizesError, match=r"has about 3100 parameters; choose 2575 or 3704\.$") as refused:
+        spec_for("atari", "cnn", 3100, 4)
+    assert refused.value.nearest == 2575
 
 
 def test_channels_of_family_2_are_powers_of_two_and_never_fall():
