@@ -122,9 +122,7 @@ def _design(
     if recommendation is not None:
         if params is not None or flops is not None:
             raise ConfigError("a recommendation settles params and flops; leave out --params and --flops.")
-        if algorithm != "bc":
-            raise ConfigError("a recommendation describes a cloning run; give --params and --flops for others.")
-        return recommended(recommendation, choices, say, shards)
+        return recommended(recommendation, choices, say, shards, algorithm=algorithm)
     if algorithm != "bc" and flops is not None:
         return reinforcement.configure(algorithm=algorithm, params=params, flops=flops, **choices)
     if params is None or flops is None:

@@ -42,6 +42,7 @@ def bc(
     choices = {} if data is None else {"data": data}
     if read_recommendation(config) is not None:
         run = recommended(config, choices, say)
+        assert isinstance(run, CloningConfig)
     else:
         run = dataclasses.replace(_cloning(config), **choices)
     if not run.data:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from training.config.cloning import CloningConfig
-from training.design.cloning import configure
+from training.config.reinforcement import ReinforcementConfig
+from training.design import cloning, reinforcement
 from training.errors import ConfigError
 from training.policies.family import BetweenSizesError
 from training.schema import content_hash
@@ -49,23 +50,34 @@ def read_recommendation(path: str | Path) -> Recommended | None:
 
 
 def recommended(
-    path: Path, choices: dict[str, Any], say: Callable[[str], None], shards: Shards | None = None
-) -> CloningConfig:
+    path: Path,
+    choices: dict[str, Any],
+    say: Callable[[str], None],
+    shards: Shards | None = None,
+    *,
+    algorithm: str = "bc",
+) -> CloningConfig | ReinforcementConfig:
     """The run of a recommendation.toml: its size, or the nearest that there is, and its budget; samples follow from
     the exact cost of our policy.
 
-    `choices` and `shards` as for `configure`. Raises ConfigError for a file that is none.
+    `choices` and `shards` as for `configure` of the algorithm. Raises ConfigError for a file that is none.
     """
     recommendation = read_recommendation(path)
     if recommendation is None:
         raise ConfigError(
             f"{path}: there is no table [recommendation]; write the file with `forecast recommend --out`."
         )
-    given = {"flops": recommendation.flops, "shards": shards, **choices}
+
+    def run_of(params: float) -> CloningConfig | ReinforcementConfig:
+        size = {"params": params, "flops": recommendation.flops, **choices}
+        if algorithm == "bc":
+            return cloning.configure(shards=shards, **size)
+        return reinforcement.configure(algorithm=algorithm, **size)
+
     try:
-        run = configure(params=recommendation.params, **given)
+        run = run_of(recommendation.params)
     except BetweenSizesError as error:
-        run = configure(params=error.nearest, **given)
+        run = run_of(error.nearest)
         say(f"{path} recommends {recommendation.params:.4g} parameters; the nearest policy has {run.params}.")
     if abs(run.samples / recommendation.samples - 1) > 0.1:
         say(f"{path} recommends {recommendation.samples:.3g} samples; this policy's cost makes them {run.samples:.3g}.")

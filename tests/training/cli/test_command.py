@@ -12,6 +12,7 @@ from helpers import assert_refused, command
 from training.cli import commands, main
 from training.config.cloning import CloningConfig
 from training.config.read import read_config
+from training.config.reinforcement import ReinforcementConfig
 from training.errors import DataError
 from training.policies.family import count_params, spec_for
 from training.policies.flops import flops_per_sample
@@ -94,6 +95,17 @@ def test_a_recommendation_becomes_a_run_of_its_size_and_budget(run, tmp_path):
     assert_refused(run("configure", source, "--out", path), "already exists", "--force")
     assert run("configure", source, "--out", path, "--force")[0] == 0
     assert_refused(run("configure", source, "--params", "1e6"), "leave out --params")
+
+
+def test_a_recommendation_for_returns_becomes_a_run_that_plays(run, tmp_path):
+    source, path = tmp_path / "recommendation.toml", tmp_path / "run.toml"
+    source.write_text(RECOMMENDATION)
+    learning = ("--algorithm", "ppo", "--task", "NetHackScore")
+    assert run("configure", source, *learning, "--out", path)[0] == 0
+    found = read_config(path)
+    assert isinstance(found, ReinforcementConfig)
+    assert (found.params, found.flops) == (pytest.approx(31000, rel=0.1), 2e13)
+    assert_refused(run("configure", source, *learning, "--data", "shards"), "takes no --data")
 
 
 def test_a_recommended_size_between_two_policies_becomes_the_nearest(run, tmp_path):
