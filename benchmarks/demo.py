@@ -77,7 +77,7 @@ class Loop:
 
     def forecast(self, table: Path) -> None:
         """Frozen before the run that it is about is made."""
-        seen_again = ("--unique-samples", Shards(self.shards).samples) if "--max-epochs" in self.grid else ()
+        seen_again = ("--unique-samples", Shards(self.shards).samples) if self.record else ()
         if not self.frozen.exists():
             budget = f"{self.ahead * self.budgets[-1]:g}"
             run("forecast", "recommend", table, *self.group, "--flops", budget, *seen_again, "--out", self.frozen)
@@ -124,7 +124,7 @@ def of_atari(folder: Path, game: str) -> Loop:
         budgets=(6.25e10, 2.5e11, 1e12, 4e12),
         ahead=5,
         task=task,
-        grid=("--sizes", 4, "--centre", "2e4@1e12", "--max-epochs", 4),
+        grid=("--sizes", 4, "--centre", "2e4@1e12"),
         play=(),
         episodes=20,
         last_episodes=50,

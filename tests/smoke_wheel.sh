@@ -44,8 +44,9 @@ for table in ("atari-cnn", "nethack-transformer"):
     needed += [f"published/backtests/{table}/{name}" for name in backtests]
 for name in needed:
     assert files(forecast).joinpath(name).is_file(), f"forecast/{name} is not in the wheel"
-for name in ("policy.safetensors", "run.toml", "state.json"):
-    assert files(training).joinpath("record/shipped/breakout", name).is_file(), f"the player's {name} is missing"
+for name in ("policy.safetensors", "run.toml", "state.json", "card.json"):
+    for game in ("breakout", "pong"):
+        assert files(training).joinpath("record/shipped", game, name).is_file(), f"{name} of a player is missing"
 CHECK
 "$place/venv/bin/forecast" datasets > datasets.txt
 grep --quiet nethack-transformer datasets.txt

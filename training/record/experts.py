@@ -1,7 +1,7 @@
 """Players that come with the package: policies that `training rl` made, one folder a game below `experts`.
 
-Each folder is an exported checkpoint with the `run.toml` that made it; `training evaluate` plays it. Breakout's run was
-stopped twice and went on in new games, so that its weights do not come out the same again.
+Each folder is an exported checkpoint with the `run.toml` that made it, and in `card.json` its frames, seed, mean return
+and the command that trains such a player; `training evaluate` plays it.
 """
 
 from pathlib import Path
