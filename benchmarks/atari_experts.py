@@ -72,6 +72,7 @@ def learned(folder: Path, run: ReinforcementConfig, games: int, command: str) ->
     card = {
         "game": run.task, "seed": run.seed, "params": run.params, "frames": run.updates * run.samples_per_update,
         "flops": run.flops, "hours": round(float(clock.read_text()) / 3600, 2), "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
         "return_mean": played.mean, "return_se": played.standard_error, "episodes": games,
         "actions_a_game": run.episode_steps, "bytes": weights, "command": command,
     }  # fmt: skip
@@ -103,8 +104,8 @@ def main() -> None:
             cards.append(card := learned(folder, run, given.episodes, command))
             print(
                 f"{game}, seed {seed}: {card['return_mean']:.1f} ± {card['return_se']:.1f} over {given.episodes} games "
-                f"after {card['frames']:,} frames and {card['hours']} h on {card['cores']} cores, "
-                f"{torch.get_num_threads()} threads; {card['bytes'] / 1e6:.2f} MB",
+                f"after {card['frames']:,} frames and {card['hours']} h, {card['threads']} threads on {card['cores']} "
+                f"cores; {card['bytes'] / 1e6:.2f} MB",
                 flush=True,
             )
     for game in given.game:

@@ -23,8 +23,10 @@ from pathlib import Path
 
 from training.shards.reader import Shards
 
-STEPS, GAMES = 600_000, 600
-"""Recorded of NetHack, and of each Atari game."""
+STEPS = 600_000
+"""Recorded of NetHack."""
+GAMES = {"Pong": 300}
+"""Recorded of Atari, where they are long; else 600."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,10 +128,10 @@ def of_atari(folder: Path, game: str) -> Loop:
         task=task,
         grid=("--sizes", 4, "--centre", "2e4@1e12"),
         play=(),
-        episodes=20,
-        last_episodes=50,
+        episodes=10,
+        last_episodes=30,
         group=("--group", game),
-        record=(("training", "collect", *task, "--games", GAMES, folder / "shards"),),
+        record=(("training", "collect", *task, "--games", GAMES.get(game, 600), folder / "shards"),),
     )
 
 
