@@ -27,6 +27,9 @@ STEPS = 600_000
 """Recorded of NetHack."""
 GAMES = {"Pong": 300}
 """Recorded of Atari, where they are long; else 600."""
+CORES = {"Pong": ("nature", "8e4")}
+"""Of clones, and their expected best size at 1e12 FLOPs, where the published network learns nothing at these budgets;
+else that one, and 2e4."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,8 @@ class Loop:
     """In the run table, as an option of `forecast`."""
     last_seeds: Sequence[int] = (0,)
     """Of the recommended run."""
+    passes: Sequence[object] = ()
+    """Most over the expert's games in a recommended run, as an option of `training`; the forecast knows of them."""
     record: Sequence[Sequence[object]] = ()
     """The commands that make shards of an expert's games, each with what it makes last; none where there is none."""
 
@@ -90,7 +95,7 @@ class Loop:
             config = self.folder / f"last-{seed}.toml"
             if not config.exists():
                 given = (*self.task, *self.play, "--episodes", self.last_episodes, "--seed", seed)
-                run("training", "configure", self.frozen, *given, *self._data(), "--out", config)
+                run("training", "configure", self.frozen, *given, *self._data(), *self.passes, "--out", config)
             loop = "bc" if self.record else "rl"
             run("training", loop, config, "--out", self.folder / f"last-{seed}", "--table", outcome)
         run("forecast", "score", self.frozen, "--runs", outcome, "--out", self.folder / "score.json")
@@ -120,17 +125,18 @@ def of_bot(folder: Path) -> Loop:
 
 def of_atari(folder: Path, game: str) -> Loop:
     """A player of an Atari game, cloned."""
-    task = ("--env", "atari", "--task", game)
+    task, (core, size) = ("--env", "atari", "--task", game), CORES.get(game, ("cnn", "2e4"))
     return Loop(
         folder=folder,
         budgets=(6.25e10, 2.5e11, 1e12, 4e12),
         ahead=5,
-        task=task,
-        grid=("--sizes", 4, "--centre", "2e4@1e12"),
+        task=(*task, "--core", core),
+        grid=("--sizes", 4, "--centre", f"{size}@1e12"),
         play=(),
         episodes=10,
         last_episodes=30,
-        group=("--group", game),
+        passes=("--max-epochs", 20),
+        group=("--group", game if core == "cnn" else f"{game}-{core}"),
         record=(("training", "collect", *task, "--games", GAMES.get(game, 600), folder / "shards"),),
     )
 
