@@ -108,7 +108,7 @@ def test_a_recommendation_for_returns_becomes_a_run_that_plays(run, tmp_path):
     assert_refused(run("configure", source, *learning, "--data", "shards"), "takes no --data")
 
 
-def test_a_recommended_size_between_two_policies_becomes_the_nearest(run, tmp_path):
+def test_a_size_between_two_policies_becomes_the_nearest(run, tmp_path):
     source, path = tmp_path / "recommendation.toml", tmp_path / "run.toml"
     source.write_text(RECOMMENDATION.replace("31000.4", "3100.4"))
     code, _, err = run("configure", source, "--env", "atari", "--task", "Breakout", "--out", path)

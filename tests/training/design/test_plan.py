@@ -47,7 +47,7 @@ def test_what_forecast_next_writes_is_a_plan(tmp_path):
     assert {run.row_group for run in read.runs} == {"a"}
 
 
-def test_a_run_that_names_the_group_it_has_anyway_is_the_same_run():
+def test_a_run_that_names_its_own_group_is_the_same_run():
     """A plan of `forecast next` names its group: what the table has already is not trained again."""
     named, unnamed = (RunGrid(grid={1e12: [2e4]}, run=run).runs for run in ({"group": "nethack-lstm"}, {}))
     assert named == unnamed

@@ -134,7 +134,7 @@ def test_what_has_no_cost_is_refused():
 
 
 @pytest.mark.parametrize("samples", [3, 40, 70, 5000])
-def test_a_budget_of_few_samples_need_not_be_a_whole_number_of_them(samples):
+def test_a_budget_of_few_samples_is_accepted_as_rounded(samples):
     cost = flops_per_sample(spec_for("nethack", "lstm", 2e4, 121))
     run = configure(params=2e4, flops=(samples + 0.4) * cost, batch_size=1, unroll_length=1)
     check_cost(run, flops_per_sample(spec_for("nethack", "lstm", 2e4, 121), 1))
