@@ -40,7 +40,7 @@ def test_ctrl_c_while_modules_load_is_one_sentence(files, seconds):
     assert took < 3
 
 
-LOST = "no checkpoint is there yet; start the same command again to go on."
+AGAIN = "start the same command again to go on."
 SAVED = "which is saved; start the same command again to go on."
 STOPPED = "training: stopped with 0 of 1 runs finished; start the same command again to go on."
 
@@ -54,8 +54,8 @@ def written(folder, pattern, text):
     ("arguments", "after", "doing", "words"),
     [
         (("bc", "many-run.toml", "--out", "many", "--table", "many.csv"), "To come", "training", SAVED),
-        (("bc", "long-run.toml", "--out", "long", "--table", "long.csv"), "To come", None, LOST),
-        (("rl", "play-run.toml", "--out", "play", "--table", "play.csv"), "To come", None, LOST),
+        (("bc", "long-run.toml", "--out", "long", "--table", "long.csv"), "To come", None, AGAIN),
+        (("rl", "play-run.toml", "--out", "play", "--table", "play.csv"), "To come", None, AGAIN),
         (("bc", "games-run.toml", "--out", "games", "--table", "games.csv"), "To come", "playing", "again to go on."),
         (("collect", "recorded", "--games", "1000"), "Recording", None, "go on with --append."),
     ],
