@@ -84,7 +84,7 @@ class Cluster:
     def stop(self, patience: float) -> None:
         """Cancel all tasks, and wait for them, but no longer than a minute.
 
-        The process of a task saves and ends, also where Ray is gone before it.
+        What has not saved by then may be killed with Ray, and goes on from its last checkpoint.
         """
         for task in self._running:
             self._ray.cancel(task, force=False)
