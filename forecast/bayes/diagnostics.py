@@ -19,11 +19,13 @@ HIGH_PARETO_K = 0.7
 MAX_HIGH_K = 0.25  # share of trainings so influential that the fit without them cannot be estimated
 MIN_COVERAGE = 0.80  # of 90% intervals over the fitted rows
 MIN_SIZES = 4.0  # of models: fewer leave the exponent of size to its prior
+MAX_PLATEAU = 0.25  # of the decades of compute; published tables have at most 0.15, and laws were checked on those
 _MOST_NAMED = 4  # trainings that a sentence names
 _RHAT, _ESS, _DIVERGENT = "largest R-hat", "smallest effective sample size", "share of divergent draws"
 _HIGH_K = f"share of trainings with Pareto k over {HIGH_PARETO_K}"
 _COVERAGE = "share of fitted rows inside their 90% interval"
 _SIZES = "number of model sizes"
+_PLATEAU = "share of the decades of compute before the loss falls"
 _LONGER = "sample longer (--draws, --warmup)"
 _ADVICE = {
     _RHAT: _LONGER,
@@ -34,9 +36,10 @@ _ADVICE = {
     _HIGH_K: "train more sizes or seeds; if rows are checkpoints of trainings without a name, name these in a column "
     "`run`",
     _SIZES: "train more sizes",
+    _PLATEAU: "train at larger budgets",
 }
 """What mends a failed check, by its name."""
-AMBER = (_HIGH_K, _SIZES)
+AMBER = (_HIGH_K, _SIZES, _PLATEAU)
 """Checks that, failed, make a forecast rest on little; the others make it wrong."""
 
 
@@ -85,6 +88,12 @@ class Diagnostics:
             return Concern(f"it leans on few trainings ({percent(value)} of them{names})", _ADVICE[check])
         if check == _SIZES:
             return Concern(f"it rests on {value:.0f} model size{'s' if value > 1 else ''}", _ADVICE[check])
+        if check == _PLATEAU:
+            return Concern(
+                f"the loss hardly falls in the first {percent(value)} of the decades of compute, where policies have "
+                "not begun to learn",
+                _ADVICE[check],
+            )
         return Concern(f"{check} is {value:.3g} (should be {wanted})", _ADVICE[check])
 
 
@@ -127,6 +136,7 @@ def diagnose(
     pareto_k: pd.Series,
     sizes: int,
     views: int = 1,
+    plateau: float | None = None,
 ) -> Diagnostics:
     """Convergence of the chains, a posterior predictive check, and what the fit rests on.
 
@@ -137,6 +147,8 @@ def diagnose(
     pareto_k: Pareto k of each training when it is left out, by its name, once a view; none of weight 0.
     sizes: number of model sizes, of the group that has the fewest.
     views: as for `convergence`.
+    plateau: part of the decades of compute before the loss falls, of the group where it is largest; None without
+        losses.
     """
     rhat, ess, wanted_ess = convergence(draws, views)
     coverage = float(np.mean((pit > 0.05) & (pit < 0.95)))
@@ -150,6 +162,8 @@ def diagnose(
         (_COVERAGE, coverage, f"at least {MIN_COVERAGE}", coverage >= MIN_COVERAGE or pit.size < 30),
         (_SIZES, sizes, f"at least {MIN_SIZES:.0f}", sizes >= MIN_SIZES),
     ]
+    if plateau is not None:
+        rows.append((_PLATEAU, plateau, f"at most {MAX_PLATEAU}", plateau <= MAX_PLATEAU))
     checks = pd.DataFrame(rows, columns=["check", "value", "wanted", "passed"])
     return Diagnostics(
         checks=checks.astype({"value": float, "passed": bool}),

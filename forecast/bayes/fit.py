@@ -31,7 +31,7 @@ from forecast.model.weights import LOCALITIES
 from forecast.numbers import count
 from forecast.runs.cost import group_costs
 from forecast.runs.read import as_runs
-from forecast.runs.table import Runs, expert_returns, return_offset
+from forecast.runs.table import Runs, expert_returns, reached_beyond
 
 if TYPE_CHECKING:
     from forecast.bayes.sampler import Draws, Progress, Settings
@@ -42,7 +42,6 @@ Table = Runs | str | Path | pd.DataFrame
 """A run table of `read_runs`, or what that reads: a file, the name of a bundled table, a DataFrame."""
 _CAREFUL = 0.99  # acceptance probability with which a fit is made again whose draws diverge
 _MOST_DRAWS = 100_000
-_PASSED = 0.8  # a highest return below this part of what runs reach is refused
 
 
 def fit(
@@ -165,7 +164,8 @@ def _diagnose(runs: Runs, spec: Spec, encoding: Encoding, sampled: "Draws") -> D
     names = _training_names(runs, encoding)
     pareto_k = _pareto_k(_left_out(runs, spec, encoding, sampled.values), list(names.values()))
     sizes = int(runs.table.groupby("group")["params"].nunique().min())
-    return diagnose(sampled.values, sampled.diverging, pit[counted], pareto_k, sizes, len(LOCALITIES))
+    plateau = max(map(runs.plateau, runs.groups)) if runs.has_losses else None
+    return diagnose(sampled.values, sampled.diverging, pit[counted], pareto_k, sizes, len(LOCALITIES), plateau)
 
 
 def compare(runs: Table, *, laws: tuple[str, ...] = LAWS, seed: int = 0, **settings: Any) -> pd.DataFrame:
@@ -285,17 +285,10 @@ def _by_group(runs: Runs, value: Mapping[str, float] | float | None, name: str) 
                 f"{name} names the group {group!r}, which {runs.source} does not have; name one of "
                 f"{', '.join(runs.groups)}."
             )
-        by_group[group] = number(f"{name} of {group}", given, positive=runs.has_losses)
-        if not runs.has_losses:
-            _check_ceiling(runs.group_table(group), by_group[group], f"{name} of {group}")
+        by_group[group] = number(f"{name} of {group}", given, positive=name == "start_loss")
+        reached = reached_beyond(runs.group_table(group), by_group[group]) if name == "expert_return" else None
+        if reached is not None:
+            raise ForecastError(
+                f"{name} of {group} is {given:g}, and runs reach {reached:g}; give the highest return that is possible."
+            )
     return by_group
-
-
-def _check_ceiling(table: pd.DataFrame, highest: float, name: str) -> None:
-    """Raises ForecastError if the runs of most compute lie far above the highest return."""
-    offset = return_offset(table)
-    reached = float(table.loc[table["flops"] >= 0.5 * table["flops"].max(), "return_mean"].median())
-    if highest + offset < _PASSED * (reached + offset):
-        raise ForecastError(
-            f"{name} is {highest:g}, and runs reach {reached:g}; give the highest return that is possible."
-        )

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from forecast.bayes.posterior import Posterior
+from forecast.bayes.provenance import Provenance
 from forecast.errors import Problem, TableError
 from forecast.runs.files import read_within
+from forecast.runs.reach import outside
 from forecast.runs.table import Runs
 
 
@@ -80,3 +82,11 @@ def predict_points(posterior: Posterior, points: pd.DataFrame, *, group: str | N
             table["group"] = posterior.group_name(name or None)
         frames.append(table)
     return pd.concat(frames, ignore_index=True)
+
+
+def at_the_furthest(posterior: Posterior, predicted: pd.DataFrame) -> Provenance:
+    """What predictions are based on, as of those furthest beyond the table. predicted: of `predict_points`."""
+    sole = posterior.groups[0]
+    names = predicted["group"] if "group" in predicted else pd.Series(sole, index=predicted.index)
+    larger = [outside(rows, posterior.runs.group_table(str(name))) for name, rows in predicted["params"].groupby(names)]
+    return posterior.provenance.at(float(np.log10(predicted["beyond_table"].max())), max(larger))

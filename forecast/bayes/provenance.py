@@ -27,6 +27,9 @@ class Provenance:
         level = self.verdict.level
         return {"level": level, "passed": level != "red", "sentence": self.verdict.sentence}
 
-    def at(self, ahead: float) -> "Provenance":
-        """That of a forecast `ahead` factors of ten of compute beyond the table."""
-        return replace(self, verdict=self.verdict.at(ahead))
+    def at(self, ahead: float, larger: float = 1.0) -> "Provenance":
+        """That of a forecast beyond the table.
+
+        ahead: factors of ten of compute that it lies beyond. larger: its size over the table's largest.
+        """
+        return replace(self, verdict=self.verdict.at(ahead, larger))

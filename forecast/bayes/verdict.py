@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from forecast.runs.reach import CHECKED, beyond
+from forecast.numbers import plain
+from forecast.runs.reach import CHECKED, CHECKED_SIZES, beyond
 
 
 class Concern(NamedTuple):
@@ -36,15 +37,28 @@ class Verdict:
             return _told("Take this forecast with care", self.weak)
         return "The sampler converged and the fitted rows agree with the model."
 
-    def at(self, ahead: float) -> "Verdict":
-        """The verdict on a forecast for compute `ahead` factors of ten beyond the table."""
-        if ahead <= CHECKED + 0.01:
-            return self
-        far = Concern(
-            f"it reaches {beyond(ahead)}, and forecasts have been checked to {10**CHECKED:.0f} times",
-            "train a run between the table and that budget first",
-        )
-        return replace(self, weak=(*self.weak, far))
+    def at(self, ahead: float, larger: float = 1.0) -> "Verdict":
+        """The verdict on a forecast beyond the table.
+
+        ahead: factors of ten of compute that it lies beyond. larger: its size over the table's largest.
+        """
+        far = []
+        if ahead > CHECKED + 0.01:
+            far.append(
+                Concern(
+                    f"it reaches {beyond(ahead)}, and forecasts have been checked to {10**CHECKED:.0f} times",
+                    "train a run between the table and that budget first",
+                )
+            )
+        if larger > CHECKED_SIZES * 1.01:
+            far.append(
+                Concern(
+                    f"its model has {plain(larger)} times the parameters of the largest in the table, and forecasts "
+                    f"have been checked to {CHECKED_SIZES:.0f} times",
+                    "train larger models at the budgets of the table first",
+                )
+            )
+        return replace(self, weak=(*self.weak, *far)) if far else self
 
 
 def _told(verdict: str, concerns: tuple[Concern, ...]) -> str:

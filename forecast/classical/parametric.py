@@ -60,6 +60,8 @@ class ParametricLaw:
     def exponents(self, level: float = 0.9) -> dict[str, Interval]:
         """Exponents in compute on the compute-optimal path of the table's own cost law, D = C / (k·N^c).
 
+        Where a part of that cost is fixed, they are those of models so large that it does not count.
+
         params β/(α + cβ), samples α/(α + cβ), reducible_loss -αβ/(α + cβ), by setting dL/dN = 0 along the budget.
         Minimal loss itself is not a power law when E > 0 and has no entry. Ends are bootstrap percentiles.
 

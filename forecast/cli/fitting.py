@@ -1,6 +1,5 @@
 """Commands about what a table says: datasets, example, fit, predict."""
 
-import math
 import sys
 from functools import partial
 from pathlib import Path
@@ -98,13 +97,13 @@ def predict(
     as_json: JsonOpt = False,
 ) -> None:
     """Predict loss and return of new runs at given sizes and samples; without losses in the table, the return."""
-    from forecast.bayes.points import check_points
+    from forecast.bayes.points import at_the_furthest, check_points
 
     check_file(out)
     points = forecast.read_points(at)
     posterior = options.posterior(runs, quiet=as_json, check=partial(check_points, points=points, group=group))
     table = forecast.predict_points(posterior, points, group=group)
-    made = posterior.provenance.at(math.log10(table["beyond_table"].max()))
+    made = at_the_furthest(posterior, table)
     terminal.warn(posterior, made, quiet=as_json)
     if out is not None:
         write_whole(out, table.to_csv(index=False))

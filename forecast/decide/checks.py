@@ -232,7 +232,7 @@ def affordable(runs: Runs, cost: CostLaw, group: str, flops: float, limits: Limi
     max_params, max_samples, distinct = limits
     # The sizes that spend the budget on all samples there are: the best one often lies in such a corner.
     for available in [x for x in (max_samples, distinct) if x is not None]:
-        corner = (flops / available / cost.coefficient) ** (1 / cost.exponent)
+        corner = cost.params(flops / available)
         if corner > sizes[-1]:
             steps = np.ceil(np.log(corner / sizes[-1]) / np.log(sizes[1] / sizes[0]))
             sizes = np.append(sizes, np.geomspace(sizes[-1], corner, int(min(steps, _MORE_SIZES)) + 1)[1:])

@@ -18,7 +18,7 @@ from forecast.decide.seal import sealed
 from forecast.decide.weigh import Weighed, weigh
 from forecast.errors import ForecastError
 from forecast.numbers import count, decimals, digits, scientific, toml
-from forecast.runs.reach import beyond
+from forecast.runs.reach import beyond, outside
 from forecast.runs.table import distinct_samples
 from forecast.shown import html_frame
 
@@ -92,7 +92,9 @@ class Recommendation:
             parts.append(f"return {_span(self.returns)}")
         what = " and ".join(parts)
         intervals = "medians with 90% intervals" if len(parts) > 1 else "the median with its 90% interval"
-        low, high = self.optimum_params["q05"], self.optimum_params["q95"]
+        low, high = count(self.optimum_params["q05"]), count(self.optimum_params["q95"])
+        if self._open_above:
+            high += " or more"
         spent = f" ({scientific(self.flops_spent)} spent)" if self.flops_spent < 0.99 * self.flops else ""
         limits = (
             f" with {', '.join(f'{k} {count(v)}' for k, v in self.constraints.items())}" if self.constraints else ""
@@ -100,8 +102,13 @@ class Recommendation:
         return (
             f"For {scientific(self.flops)} FLOPs{spent}{limits}, {beyond(self.ahead)}, train {count(self.params)} "
             f"parameters on {count(self.samples)} samples{self._passes}: expect {what}, {intervals}; the size of "
-            f"{_BEST[self.objective]} lies between {count(low)} and {count(high)} parameters with 90% probability."
+            f"{_BEST[self.objective]} lies between {low} and {high} parameters with 90% probability."
         )
+
+    @property
+    def _open_above(self) -> bool:
+        """Whether the interval of the optimal size ends at the largest size that was weighed, and at no limit."""
+        return self.optimum_params["q95"] > 0.999 * self.regret["params"].max() and "max_params" not in self.constraints
 
     @property
     def _passes(self) -> str:
@@ -219,7 +226,8 @@ def recommend(
     params, samples = float(weighed.params[best]), float(weighed.samples[best])
     predicted = posterior.predict(params, samples, group=name, unique_samples=unique_samples)
     spent = float(posterior.cost[name](params) * samples)
-    measured = better_row(posterior.runs.group_table(name), flops, limits, objective, predicted)
+    table = posterior.runs.group_table(name)
+    measured = better_row(table, flops, limits, objective, predicted)
     if measured is not None:
         params, samples, spent = measured.params, measured.samples, measured.flops
         unique_samples = measured.unique_samples
@@ -242,10 +250,10 @@ def recommend(
         flops_spent=spent,
         constraints=limits.bound,
         ahead=ahead,
-        provenance=posterior.provenance.at(ahead),
+        provenance=posterior.provenance.at(ahead, outside(params, table)),
         unique_samples=unique_samples,
         measured=measured,
-        assumed=_fresh(posterior.runs.group_table(name), limits),
+        assumed=_fresh(table, limits),
         **_other_optimum(posterior, weighed),
     )
 

@@ -13,7 +13,7 @@ from forecast.decide.checks import Limits, check_required, share_of_expert
 from forecast.decide.weigh import weigh
 from forecast.errors import ForecastError
 from forecast.numbers import count, plain, scientific
-from forecast.runs.reach import FURTHEST, beyond
+from forecast.runs.reach import FURTHEST, beyond, outside
 from forecast.runs.table import expert_returns
 from forecast.shown import html_frame
 
@@ -119,6 +119,9 @@ def required(
     curve = pd.DataFrame(rows, columns=["flops", "params", "samples", "probability"])
     crossing = _first_crossing(curve, probability)
     ahead = float(np.log10((crossing["flops"] or curve["flops"].iloc[-1]) / posterior.largest_flops(name)))
+    made = posterior.provenance
+    if crossing["params"] is not None:
+        made = made.at(ahead, outside(crossing["params"], posterior.runs.group_table(name)))
     return Required(
         group=name,
         target=target,
@@ -126,7 +129,7 @@ def required(
         probability=probability,
         curve=curve,
         ahead=ahead,
-        provenance=posterior.provenance if crossing["flops"] is None else posterior.provenance.at(ahead),
+        provenance=made,
         **crossing,
     )
 

@@ -73,7 +73,7 @@ def grid(view: View, *, passes: bool) -> dict[str, Any]:
         "centres": np.log10(centres).round(5).tolist(),
         "reach": float(np.log10(_REACH)),
         "passes": list(seen),
-        "cost": [cost.coefficient, cost.exponent],
+        "cost": [cost.coefficient, cost.exponent, cost.fixed],
         "sizes": [float(table["params"].min()) / 10, float(table["params"].max()) * 10],
         "optimum": _optima(view, budgets),
         "score": vars(_packed(np.stack(scores))),

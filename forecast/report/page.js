@@ -48,7 +48,7 @@
       this.scores = unpack(this.score);
       this.quantiles = Object.fromEntries(Object.entries(this.targets).map(([name, of]) => [name, unpack(of)]));
     }
-    cost(params) { return this.cost_law[0] * params ** this.cost_law[1]; }
+    cost(params) { return this.cost_law[2] + this.cost_law[0] * params ** this.cost_law[1]; }
     /** Position among ascending numbers: the one below and how far it is to the next. */
     static place(x, of) {
       let i = clamp(of.findIndex((v) => v > x) - 1, 0, of.length - 2);
@@ -158,11 +158,12 @@
       const rows = [["parameters N", count(best.params), ...optima[0]], ["samples D", count(best.samples), ...optima[1]]];
       for (const [name, v] of Object.entries(q)) rows.push([`${name} of the new run`, "", ...spread(v, digits)]);
       body.innerHTML = rows.map(row).join("");
-      const ahead = flops / grid.largest;
+      const ahead = flops / grid.largest, larger = best.params / (grid.sizes[1] / 10);
       const parts = [ahead > 1.05 ? `${threeDigits(ahead)} times the largest compute of the table.` : "Within the compute of the table."];
       if (best.spent < 0.99 * flops) parts.push(`${scientific(best.spent)} FLOPs are spent: the limits leave the rest.`);
       if (best.passes > 1.05) parts.push(`Samples are seen ${best.passes.toFixed(1)} times.`);
       if (ahead > 100) parts.push("So far beyond the table no forecast has been checked; take it with care.");
+      if (larger > 5.05) parts.push(`The model is ${threeDigits(larger)} times the largest of the table; forecasts have been checked to 5 times; take it with care.`);
       const other = field("other") ? typed(field("other").value) : null;
       if (other) {
         const run = grid.run(flops, other, limits), sign = grid.objective === "loss" ? 1 : -1;
@@ -171,7 +172,7 @@
           : `${count(other)} parameters lie too far from the best size for this page.`);
       }
       form.querySelector(".message").textContent = parts.join(" ");
-      form.classList.toggle("far", ahead > 100);
+      form.classList.toggle("far", ahead > 100 || larger > 5.05);
       mark(slug, { flops, q });
     };
     field("slide").addEventListener("input", () => {

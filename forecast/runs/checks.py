@@ -171,7 +171,8 @@ def _unique_problems(table: pd.DataFrame) -> Iterator[Problem]:
 def _expert_problems(table: pd.DataFrame) -> Iterator[Problem]:
     for name, part in table.groupby("group") if "expert_return" in table else ():
         values = np.unique(part["expert_return"].dropna())
-        if len(values) > 1:
+        several = "data" in part and part["data"].nunique() > 1  # sets of demonstrations, each with its own
+        if len(values) > 1 and not several:
             what = f"has {len(values)} values in group `{name}` ({values[0]:g} to {values[-1]:g})"
             fix = (
                 "one demonstrator, or one highest return, is known for a group: write it in every row, or leave it out"

@@ -8,6 +8,8 @@ from pandas.api.types import is_scalar
 from forecast.errors import ROWS_SHOWN
 from forecast.runs.cells import MISSING
 from forecast.runs.files import Sheet, refuse
+from forecast.runs.mapping import listed
+from forecast.runs.table import expert_returns
 
 FAILED = ("failed", "crashed", "killed", "preempted", "error")
 """Values of a column of states, in any case, of runs that did not finish, as training and W&B write them."""
@@ -67,6 +69,16 @@ def data_note(table: pd.DataFrame) -> list[str]:
     names = ", ".join(f"{group} ({count})" for group, count in list(mixed.items())[:ROWS_SHOWN])
     more = f" and {len(mixed) - ROWS_SHOWN} more" if len(mixed) > ROWS_SHOWN else ""
     return [f"Rows of one group were trained on different data, and one law is fitted to them all: {names}{more}."]
+
+
+def expert_note(table: pd.DataFrame) -> list[str]:
+    """A sentence if runs that have a loss too return far more than their demonstrator, `expert_return`."""
+    if not {"loss", "expert_return"} <= {*table.columns}:
+        return []
+    over = sorted({*table.dropna(subset=["expert_return"])["group"]} - {*expert_returns(table)})
+    if not over:
+        return []
+    return [f"Runs return more than their `expert_return`, which is not taken for the most there is: {listed(over)}."]
 
 
 def _with_reasons(sheet: Sheet, column: str, lost: list[int]) -> str:

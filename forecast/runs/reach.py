@@ -9,6 +9,8 @@ from forecast.numbers import count, plain, scientific
 
 CHECKED = 2.0
 """Factors of ten of compute beyond a table to which forecasts have been checked (`benchmarks/public.py`)."""
+CHECKED_SIZES = 5.0
+"""How many times larger than a table's largest size the best size was where forecasts have been checked."""
 FURTHEST = 6.0
 """Factors of ten outside a table, at which forecasts stop."""
 
@@ -20,6 +22,14 @@ def beyond(ahead: float) -> str:
         if ahead > 0.02
         else "within the compute of the table"
     )
+
+
+def outside(params: ArrayLike, table: pd.DataFrame) -> float:
+    """How many times the largest of these sizes (parameters) is larger than a table's largest; 1 for none.
+
+    table: rows of one group.
+    """
+    return max(float(np.max(params)) / float(table["params"].max()), 1.0)
 
 
 def check_reach(table: pd.DataFrame, source: str, **points: ArrayLike) -> None:

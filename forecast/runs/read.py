@@ -18,7 +18,7 @@ from forecast.runs.cells import clean, number
 from forecast.runs.checks import CANONICAL, TEXT, check
 from forecast.runs.files import Sheet, read_sheet, sheet_of_frame
 from forecast.runs.mapping import listed, pick
-from forecast.runs.notes import CONSULTED, code_note, data_note, without_failed
+from forecast.runs.notes import CONSULTED, code_note, data_note, expert_note, without_failed
 from forecast.runs.plausible import doubts, implausible, told_apart
 from forecast.runs.table import UNNAMED, Runs
 
@@ -66,7 +66,7 @@ def read_runs(
     unread = [c for c in picked.unread if c.casefold() not in CONSULTED]
     left = [f"Columns that were not read: {listed(unread)}."] if unread else []
     notes = (*bundled, *picked.notes, *failed, *completed, *renamed, *doubts(table), *code_note(table))
-    return Runs(table=table, source=sheet.source, notes=(*notes, *data_note(table), *left))
+    return Runs(table=table, source=sheet.source, notes=(*notes, *data_note(table), *expert_note(table), *left))
 
 
 def as_runs(runs: Runs | str | Path | pd.DataFrame, *, to_fit: bool = True) -> Runs:

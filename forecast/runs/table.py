@@ -32,6 +32,9 @@ UNNAMED = "all"
 # The run name of a row in a table without a `run` column; in a saved table it still means that.
 _MADE_UP_RUN = re.compile(r"row \d+")
 _SIZES = 81  # model sizes among which an optimum is sought
+_ONE_BUDGET = np.log10(1.5)  # compute of rows of one budget differs by less
+_HARDLY = 0.05  # of its whole fall, below which a loss has hardly begun to fall
+_PASSED = 0.8  # runs have passed a highest return that lies below this part of what they reach
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -134,6 +137,21 @@ class Runs:
         beyond = max(flops / table["flops"].max(), 1.0)
         return np.geomspace(table["params"].min() / 10, table["params"].max() * 10 * beyond**0.9, _SIZES)
 
+    def plateau(self, group: str | None) -> float:
+        """Part of a group's decades of compute over which its best loss has hardly begun to fall: 0 to 1.
+
+        Hardly: by less than a twentieth of its whole fall in log loss.
+        """
+        table = self.group_table(self.group_name(group)).sort_values("flops")
+        log_flops = np.log10(table["flops"].to_numpy())
+        lowest = np.minimum.accumulate(np.log(self.falling.loc[table.index].to_numpy()))
+        at_budget = lowest[np.searchsorted(log_flops, log_flops + _ONE_BUDGET, side="right") - 1]
+        fallen = at_budget[0] - at_budget
+        if fallen[-1] <= 0:
+            return 1.0
+        flat = log_flops[fallen < _HARDLY * fallen[-1]].max() - log_flops[0]
+        return float(flat / (log_flops[-1] - log_flops[0]))
+
     def subset(self, mask: object) -> "Runs":
         """The rows for which the mask is true, with their line numbers.
 
@@ -188,11 +206,26 @@ class Runs:
 
 
 def expert_returns(table: pd.DataFrame) -> dict[str, float]:
-    """By group, where the table says: mean return of the demonstrator, or the highest return without losses."""
+    """By group, where the table says: mean return of the demonstrator, or the highest return without losses.
+
+    Left out with losses where runs exceed their demonstrator, whose games may have been cut short.
+    """
     if "expert_return" not in table:
         return {}
-    known = table.dropna(subset=["expert_return"]).groupby("group")["expert_return"].first()
-    return {str(group): float(value) for group, value in known.items()}
+    known = table.groupby("group")["expert_return"].max().dropna()
+    bounds = {str(group): float(value) for group, value in known.items()}
+    if "loss" not in table:
+        return bounds
+    return {group: top for group, top in bounds.items() if reached_beyond(table[table["group"] == group], top) is None}
+
+
+def reached_beyond(table: pd.DataFrame, highest: float) -> float | None:
+    """What runs of most compute of a group return, where that lies far above the highest return; None where not."""
+    if "return_mean" not in table:
+        return None
+    offset = return_offset(table)
+    reached = float(table.loc[table["flops"] >= 0.5 * table["flops"].max(), "return_mean"].median())
+    return reached if highest + offset < _PASSED * (reached + offset) else None
 
 
 def distinct_samples(table: pd.DataFrame) -> pd.Series:

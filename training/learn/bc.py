@@ -108,5 +108,6 @@ def _row(config: CloningConfig, spec: PolicySpec, shards: Shards, loop: Loop) ->
         "unique_samples": min(samples, shards.samples),
         "data": shards.identity,
         **measure(config, learner.policy, shards, loop.dtype, loop.stop, loop.monitor.measuring),
+        **({} if shards.expert_return is None else {"expert_return": shards.expert_return}),
         "train_loss": learner.loss,
     }

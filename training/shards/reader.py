@@ -104,6 +104,12 @@ class Shards:
         """Distinct training samples: frames of the training games that take part in the loss."""
         return sum(game.samples for game in self.train)
 
+    @cached_property
+    def expert_return(self) -> float | None:
+        """Mean final score of the games, held-out ones included; None where no game's score is known."""
+        scores = [game.points for game in self.games if game.points is not None]
+        return sum(scores) / len(scores) if scores else None
+
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
         """What could not be converted, and why."""

@@ -227,11 +227,11 @@ def test_naming_runs_of_one_training_a_size_widens_nothing():
 TRAININGS = [f"r{i}" for i in range(20)]
 
 
-def checked(*, apart=0.0, diverged=False, pit=0.5, pareto_k=None, sizes=9):
+def checked(*, apart=0.0, diverged=False, pit=0.5, pareto_k=None, sizes=9, plateau=0.1):
     """Diagnostics of a fit that is sound but for what is said."""
     draws = np.random.default_rng(0).normal(size=(4, 500)) + apart * np.arange(4)[:, None]
     k = pd.Series(0.0, index=TRAININGS) if pareto_k is None else pd.Series(pareto_k, index=TRAININGS)
-    return diagnose({"x": draws}, np.full((4, 500), diverged), np.full(100, pit), k, sizes)
+    return diagnose({"x": draws}, np.full((4, 500), diverged), np.full(100, pit), k, sizes, plateau=plateau)
 
 
 @pytest.mark.parametrize(
@@ -242,13 +242,21 @@ def checked(*, apart=0.0, diverged=False, pit=0.5, pareto_k=None, sizes=9):
         ({"diverged": True}, "red", "--law additive"),
         ({"pareto_k": 0.9}, "amber", "column `run`"),
         ({"sizes": 3}, "amber", "rain more sizes."),
+        ({"plateau": 0.4}, "amber", "larger budgets."),
     ],
 )
 def test_advice_and_level_fit_the_check_that_failed(wrong, level, advice):
     found = checked(**wrong)
     assert found.verdict.level == level
     assert found.passed == (level != "red")
-    advices = ("ample longer (--draws", "wrong units", "--law additive", "column `run`", "rain more sizes.")
+    advices = (
+        "ample longer (--draws",
+        "wrong units",
+        "--law additive",
+        "column `run`",
+        "rain more sizes.",
+        "larger budgets.",
+    )
     assert [other for other in advices if other in found.sentence] == [advice], found.sentence
     assert checked().verdict.level == "green"
 
@@ -272,6 +280,14 @@ def test_red_comes_before_amber_and_far_beyond_is_amber():
     assert both.verdict.at(4.0).level == "red"
 
 
+def test_a_size_far_beyond_those_of_the_table_is_amber():
+    sound = checked().verdict
+    assert sound.at(1.0, 5.0) == sound
+    large = sound.at(1.0, 18.6)
+    assert large.level == "amber"
+    assert "its model has 18.6 times the parameters of the largest in the table" in large.sentence
+
+
 # ---- settings -----------------------------------------------------------------------------------------------------
 
 
@@ -287,7 +303,7 @@ def test_red_comes_before_amber_and_far_beyond_is_amber():
         ({"chains": 65}, "chains is 65"),
         ({"chains": 1.5}, "chains is 1.5"),
         ({"draws": 200.5}, "draws is 200.5"),
-        ({"expert_return": -3.0}, "expert_return of all is -3"),
+        ({"expert_return": float("nan")}, "expert_return of all is nan"),
         ({"expert_return": {"chess": 3.0}}, "chess"),
         ({"start_loss": float("nan")}, "start_loss of all is nan"),
     ],

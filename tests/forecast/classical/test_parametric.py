@@ -8,7 +8,7 @@ from planted_surfaces import arrays, grid, noisy_table, surface
 
 from forecast.classical import huber_lse, varpro
 from forecast.classical.parametric import ParametricLaw
-from forecast.runs.cost import CostLaw, fit_cost
+from forecast.runs.cost import CostLaw
 
 LAWS = [  # E, A, B, α, β with A and B chosen so that both terms matter inside the table
     pytest.param(0.15, 0.6 * 5e6**0.4, 0.5 * 1e9**0.5, 0.4, 0.5, id="near-zero E"),
@@ -117,11 +117,3 @@ def test_optimum_and_exponents_under_a_cost_that_is_not_linear():
         slope = np.diff(np.log(values)) / np.log(10)
         assert slope == pytest.approx(exponents[key].value, abs=1e-5)
     assert exponents["params"].lower is None
-
-
-def test_cost_is_read_from_the_largest_budget_of_each_size():
-    params, samples, flops = grid(flops_per_param=1.0)
-    samples = flops / (40 * params**0.9)
-    samples = np.where(flops < 1e15, samples * 2, samples)  # rounding at small budgets
-    cost = fit_cost(params, samples, flops)
-    assert (cost.coefficient, cost.exponent) == pytest.approx((40, 0.9), rel=1e-9)

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 import forecast
 from forecast.cli.commands import app
 from forecast.decide.sensitivity import bounds_lowered, enough_to_tell
+from forecast.runs.table import expert_returns
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,27 @@ def test_one_group_has_one_expert(table):
     mixed = table.assign(expert_return=[900.0, *[800.0] * (len(table) - 1)])
     with pytest.raises(forecast.TableError, match=r"expert_return.*has 2 values in group `all` \(800 to 900\)"):
         forecast.read_runs(mixed)
+
+
+def test_each_set_of_demonstrations_has_an_expert_of_its_own(table):
+    two = table.assign(data=["a", *["b"] * (len(table) - 1)], expert_return=[900.0, *[800.0] * (len(table) - 1)])
+    assert expert_returns(forecast.read_runs(two).table) == {"all": 900.0}
+
+
+def test_runs_that_pass_their_expert_are_not_bounded_by_it(table):
+    passed = forecast.read_runs(table.assign(expert_return=0.5 * table["return_mean"].max()))
+    assert expert_returns(passed.table) == {}
+    assert any("Runs return more than their `expert_return`" in note for note in passed.notes)
+    assert not any("expert_return" in note for note in forecast.read_runs(table).notes)
+
+
+def test_an_expert_may_lose_as_at_pong(table, quick):
+    pong = table.assign(return_mean=21 * np.exp(-table["loss"]) - 21, expert_return=-4.0)
+    posterior = forecast.fit(pong, **quick)
+    assert posterior.expert_return == {"all": -4.0}
+    assert forecast.recommend(posterior, flops=1e3 * pong["flops"].max()).returns["median"] < -3.9
+    with pytest.raises(forecast.ForecastError, match="expert_return of all is -19, and runs reach"):
+        forecast.fit(pong, expert_return=-19.0, **quick)
 
 
 def test_half_of_the_experts_return_is_a_target(cloned, tmp_path):

@@ -28,12 +28,12 @@ def unpacked(packed: dict[str, Any]) -> np.ndarray:
 def test_nodes_are_the_forecast_of_a_new_run(
     posterior: forecast.Posterior, held: dict[str, Any], passes: float
 ) -> None:
-    coefficient, exponent = held["cost"]
+    coefficient, exponent, fixed = held["cost"]
     shape = (len(held["passes"]), 5, len(held["budgets"]), SIZES)
     offsets = np.linspace(-held["reach"], held["reach"], SIZES)
     for i in (2, len(held["budgets"]) - 3):
         params = 10 ** (held["centres"][i] + offsets)
-        samples = 10 ** held["budgets"][i] / (coefficient * params**exponent)
+        samples = 10 ** held["budgets"][i] / (fixed + coefficient * params**exponent)
         run = posterior.predict(params, samples, unique_samples=samples / passes)
         for target, draws in (("loss", run.loss), ("return", run.returns)):
             values = unpacked(held["targets"][target]).reshape(shape)[held["passes"].index(passes), :, i]

@@ -48,6 +48,17 @@ def test_frontier_excess_stays_within_groups():
     np.testing.assert_allclose(excess[:9], excess[9:], atol=1e-12)
 
 
+def test_a_plateau_is_the_part_before_the_best_loss_falls():
+    table = frame()
+    assert read_runs(table).plateau(None) == 0
+    more = pd.concat([table.assign(flops=table["flops"] / f, samples=table["samples"] / f) for f in (1, 1e3)])
+    start = float(table["loss"].max()) * 1.01
+    begun = more.assign(loss=np.where(more["flops"] <= 1e14, start, more["loss"]))
+    assert read_runs(begun).plateau(None) == pytest.approx(2 / 5)
+    rising = table.assign(loss=1 / table["loss"])
+    assert read_runs(rising).plateau(None) == 1
+
+
 def test_subset_keeps_lines_and_refuses_bad_masks():
     runs = read_runs(frame())
     part = runs.subset(runs.table["flops"] < 5e16)
