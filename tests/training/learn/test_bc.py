@@ -88,6 +88,7 @@ def test_each_budget_has_its_row_and_its_checkpoint(straight, data):
     np.testing.assert_allclose(table["flops"], table["samples"] * flops_per_sample(spec, 8))
     assert (table["samples"] == table["update"] * 32).all()
     assert (table["unique_samples"] <= Shards(data).samples).all()
+    assert table["expert_return"].unique() == pytest.approx([np.mean([one.points for one in Shards(data).games])])
     assert table["config"].unique().tolist() == [run.identity]
     assert table["data"].unique().tolist() == [Shards(data).identity]
     assert table[["hardware", "code", "seed", "algorithm", "core", "width", "frames_per_second"]].notna().all().all()
