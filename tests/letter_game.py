@@ -13,7 +13,7 @@ def write_letters(folder: Path) -> Path:
         for seed, length in enumerate((300, 500, 150, 420, 260, 90, 380)):
             encoder = writer.game(str(seed))
             encoder.append(**game(seed, length))
-            writer.add(encoder.finish())
+            writer.add(encoder.finish(points=length))
         writer.finish(holdout=0.4)
     return folder
 
