@@ -31,7 +31,7 @@ from forecast.model.weights import LOCALITIES
 from forecast.numbers import count
 from forecast.runs.cost import group_costs
 from forecast.runs.read import as_runs
-from forecast.runs.table import Runs, expert_returns, reached_beyond
+from forecast.runs.table import Runs, below_expert, expert_losses, expert_returns, reached_beyond
 
 if TYPE_CHECKING:
     from forecast.bayes.sampler import Draws, Progress, Settings
@@ -49,6 +49,7 @@ def fit(
     *,
     law: str = "drifting",
     expert_return: Mapping[str, float] | float | None = None,
+    expert_loss: Mapping[str, float] | float | None = None,
     start_loss: Mapping[str, float] | float | None = None,
     chains: int = 4,
     draws: int = 1000,
@@ -63,6 +64,8 @@ def fit(
     law: one of `forecast.model.LAWS`.
     expert_return: mean return of the demonstrator, where imitation saturates; for a table without losses, the highest
     return that is possible. One number for all groups, or by group; None: the table's column of that name, if any.
+    expert_loss: loss of the demonstrator's own policy on the games that losses are measured on (nats), below which no
+    clone comes: the entropy of its actions. Given as expert_return is.
     start_loss: loss of an untrained policy (nats), ln(actions) for a uniform one; used by the saturating and drifting
     laws. One number for all groups, or by group.
     chains: they take the views of `forecast.model.weights.LOCALITIES` in turn.
@@ -72,7 +75,7 @@ def fit(
     progress: called with iterations done and in all.
 
     Raises TableError for a table that cannot be used, and ForecastError for an unknown law or group, for settings of a
-    wrong type or out of range, and for start_loss without losses.
+    wrong type or out of range, and for start_loss or expert_loss without losses.
     """
     from forecast.bayes.sampler import sample
 
@@ -81,14 +84,15 @@ def fit(
     if progress is not None and not callable(progress):
         raise ForecastError(f"progress is {received(progress)}; give a function of the iterations done and in all.")
     runs = as_runs(runs)
-    if start_loss is not None and not runs.has_losses:
-        raise ForecastError(f"{runs.source} has no losses; leave start_loss out.")
-    if expert_return is None:
-        expert_return = expert_returns(runs.table)
-    experts, starts = _by_group(runs, expert_return, "expert_return"), _by_group(runs, start_loss, "start_loss")
-    encoding = encode(runs, expert_return=experts, start_loss=starts)
+    for name, given in (("start_loss", start_loss), ("expert_loss", expert_loss)):
+        if given is not None and not runs.has_losses:
+            raise ForecastError(f"{runs.source} has no losses; leave {name} out.")
+    experts = _by_group(runs, expert_return, "expert_return", expert_returns(runs.table))
+    losses = _by_group(runs, expert_loss, "expert_loss", expert_losses(runs.table))
+    starts = _by_group(runs, start_loss, "start_loss", {})
+    encoding = encode(runs, expert_return=experts, expert_loss=losses, start_loss=starts)
     cost = group_costs(runs)
-    spec = _spec(runs, law, returns=bool(encoding.data.return_weight.any()), repeats=encoding.repeats)
+    spec = _spec(runs, law, encoding)
     draw = functools.partial(
         sample,
         spec,
@@ -110,6 +114,7 @@ def fit(
         cost=cost,
         seed=seed,
         expert_return=experts,
+        expert_loss=losses,
         start_loss=starts,
     )
     return replace(posterior, paces=_paces(posterior))
@@ -120,7 +125,9 @@ def _paces(posterior: Posterior) -> dict[str, Pace]:
     from forecast.bayes.hindcasts import hindcasts
 
     runs = posterior.runs
-    by_group = {name: hindcasts(runs.subset(runs.table["group"] == name), posterior.spec.law) for name in runs.groups}
+    law, experts = posterior.spec.law, posterior.expert_loss
+    alone = {name: {k: v for k, v in experts.items() if k == name} for name in runs.groups}
+    by_group = {n: hindcasts(runs.subset(runs.table["group"] == n), law, alone[n]) for n in runs.groups}
     return {name: learned_pace(made, posterior.law_sd(name) if made else 0.0) for name, made in by_group.items()}
 
 
@@ -216,7 +223,7 @@ def prior_predictive(runs: Table, *, law: str = "drifting", draws: int = 1000, s
     check_law(law, seed)
     draws, runs = whole("draws", draws, 1), as_runs(runs)
     encoding = encode(runs)
-    spec = _spec(runs, law, returns=False, repeats=encoding.repeats)
+    spec = _spec(runs, law, encoding, returns=False)
     parameters = prior_parameters(spec, encoding.data, draws, seed)
     location, scale = (x[:, : len(encoding.rows)] for x in row_forecasts(parameters, encoding.data))
     noise = np.random.default_rng(seed).standard_t(np.asarray(parameters.noise["dof"])[:, None], location.shape)
@@ -229,14 +236,16 @@ def prior_predictive(runs: Table, *, law: str = "drifting", draws: int = 1000, s
     return rows[["params", "samples", measured]].assign(q05=low, median=middle, q95=high)
 
 
-def _spec(runs: Runs, law: str, *, returns: bool, repeats: bool) -> Spec:
+def _spec(runs: Runs, law: str, encoding: Encoding, *, returns: bool = True) -> Spec:
+    """What the model has for a table. returns: False leaves returns out."""
     return Spec(
         law=law,
         groups=len(runs.groups),
         trajectories=runs.has_trajectories,
-        returns=returns,
+        returns=returns and bool(encoding.data.return_weight.any()),
         losses=runs.has_losses,
-        repeats=repeats,
+        repeats=encoding.repeats,
+        experts=bool(encoding.data.expert_known.any()),
     )
 
 
@@ -275,9 +284,11 @@ def _pareto_k(views: list[Any], names: Sequence[str]) -> pd.Series:
     return k[k != np.inf]
 
 
-def _by_group(runs: Runs, value: Mapping[str, float] | float | None, name: str) -> dict[str, float]:
-    if value is None:
-        return {}
+def _by_group(
+    runs: Runs, value: Mapping[str, float] | float | None, name: str, column: Mapping[str, float]
+) -> dict[str, float]:
+    """What is given by group, else what a column of the table says."""
+    value = column if value is None else value
     by_group: dict[str, float] = {}
     for group, given in (value if isinstance(value, Mapping) else dict.fromkeys(runs.groups, value)).items():
         if group not in runs.groups:
@@ -285,10 +296,21 @@ def _by_group(runs: Runs, value: Mapping[str, float] | float | None, name: str) 
                 f"{name} names the group {group!r}, which {runs.source} does not have; name one of "
                 f"{', '.join(runs.groups)}."
             )
-        by_group[group] = number(f"{name} of {group}", given, positive=name == "start_loss")
-        reached = reached_beyond(runs.group_table(group), by_group[group]) if name == "expert_return" else None
-        if reached is not None:
-            raise ForecastError(
-                f"{name} of {group} is {given:g}, and runs reach {reached:g}; give the highest return that is possible."
-            )
+        by_group[group] = number(f"{name} of {group}", given, positive=name != "expert_return")
+        _check_against(runs.group_table(group), name, f"{name} of {group}", by_group[group])
     return by_group
+
+
+def _check_against(table: pd.DataFrame, name: str, what: str, given: float) -> None:
+    """Raises ForecastError where the runs of a group contradict what is known of its demonstrator."""
+    reached = reached_beyond(table, given) if name == "expert_return" else None
+    if reached is not None:
+        raise ForecastError(
+            f"{what} is {given:g}, and runs reach {reached:g}; give the highest return that is possible."
+        )
+    below = below_expert(table, given) if name == "expert_loss" else None
+    if below is not None:
+        raise ForecastError(
+            f"{what} is {given:g}, and a run has a loss of {below:.4g}, which no clone of this demonstrator can have; "
+            "correct it, or leave it out."
+        )

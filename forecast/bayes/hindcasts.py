@@ -4,6 +4,7 @@ A hindcast is a fit by its posterior mode to the rows below an origin, half a fa
 origin. It gives log(actual fall / predicted fall) of the frontier's log loss beyond that origin.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,17 +27,24 @@ _NEAR = 0.05  # log loss above the best at the same compute, up to which a row i
 _WORST = 0.7  # an error beyond a factor of two tells no more than that
 
 
-def hindcasts(runs: Runs, law: str) -> list[Hindcast]:
+def hindcasts(runs: Runs, law: str, expert_loss: Mapping[str, float] | None = None) -> list[Hindcast]:
     """Hindcasts of a table of one group, newest first; none where it is too short, or has no losses.
 
     law: one of `forecast.model.LAWS`.
+    expert_loss: loss of the demonstrator itself (nats) by group, where known.
     """
     if not runs.has_losses:
         return []
     log_c = np.log10(runs.table["flops"].to_numpy(float))
     encoding = encode(runs)
     spec = Spec(
-        law=law, groups=1, trajectories=runs.has_trajectories, returns=False, losses=True, repeats=encoding.repeats
+        law=law,
+        groups=1,
+        trajectories=runs.has_trajectories,
+        returns=False,
+        losses=True,
+        repeats=encoding.repeats,
+        experts=bool(expert_loss),
     )
     excess = runs.frontier_excess()
     whole = len(encoding.data.weight)
@@ -49,16 +57,16 @@ def hindcasts(runs: Runs, law: str) -> list[Hindcast]:
         later = (ahead > _FIRST - 1e-9) & (ahead <= _FURTHEST + 1e-9) & (excess < _NEAR).to_numpy()
         below = runs.subset(past)
         if later.any() and below.table["params"].nunique() >= 3 and past.sum() >= 8:
-            error = _missed(below, runs.subset(later), spec, whole)
+            error = _missed(below, runs.subset(later), spec, whole, expert_loss)
             if error is not None:
                 found.append(Hindcast(log_c.max() - log_c[past].max(), float(ahead[later].max()), error))
     return found
 
 
-def _missed(past: Runs, later: Runs, spec: Spec, rows: int) -> float | None:
+def _missed(past: Runs, later: Runs, spec: Spec, rows: int, expert_loss: Mapping[str, float] | None) -> float | None:
     """log(actual fall / predicted fall) of the frontier's log loss, None where no law could be fitted."""
     try:
-        encoding = encode(past)
+        encoding = encode(past, expert_loss=expert_loss)
     except ForecastError:
         return None
     name = past.groups[0]

@@ -62,6 +62,8 @@ class Posterior:
     """Seed of the sampler."""
     expert_return: Mapping[str, float] = field(default_factory=dict)
     """By group, where known: mean return of the demonstrator, or the highest return of a table without losses."""
+    expert_loss: Mapping[str, float] = field(default_factory=dict)
+    """By group, where known: loss of the demonstrator's own policy (nats), below which no forecast lies."""
     start_loss: Mapping[str, float] = field(default_factory=dict)
     """By group, where known: loss of an untrained policy (nats)."""
     paces: Mapping[str, Pace] = field(default_factory=dict)
@@ -178,7 +180,7 @@ class Posterior:
         value = law_on_points(law, np.log(params / ref.params), v)
         if pace:
             ahead = np.log10(self.cost[name](params) * samples / self.largest_flops(name))
-            value = value + self._lag(name, ahead)
+            value = self._above_expert(name, value + self._lag(name, ahead))
         return value
 
     def predict(
@@ -220,7 +222,7 @@ class Posterior:
         spent = points.get("flops", self.cost[name](at_params) * at_samples)
         check_reach(self.runs.group_table(name), self.runs.source, **{**points, "flops": spent})
         law = self.log_loss(at_params, at_samples, group=name, pace=False, unique_samples=distinct)
-        law = law + self._lag(name, np.log10(spent / self.largest_flops(name)))
+        law = self._above_expert(name, law + self._lag(name, np.log10(spent / self.largest_flops(name))))
         loss, returns = self._new_run(name, law, at_params)
         shown = np.exp(np.minimum(loss, _HIGHEST)) if self.has_losses else None
         return Prediction(params=at_params, samples=at_samples, flops=spent, loss=shown, returns=returns)
@@ -234,7 +236,13 @@ class Posterior:
         loss = law + scale * self._standard["loss"][:, None]
         if not self.has_losses and name in self.expert_return:  # no run exceeds the highest return
             loss = np.maximum(loss, -np.log(self.expert_return[name] + self.reference(name).return_offset))
+        loss = self._above_expert(name, loss)
         return loss, self.returns_at(loss, params, group=name, new_run=True) if self.has_returns else None
+
+    def _above_expert(self, name: str, log_loss: Any) -> Any:
+        """The log loss where it does not lie below the demonstrator's own, else that."""
+        expert = self.expert_loss.get(name)
+        return log_loss if expert is None else np.maximum(log_loss, np.log(expert))
 
     def returns_at(self, log_loss: Any, params: ArrayLike, *, group: str | None = None, new_run: bool) -> np.ndarray:
         """Return of models with these log losses [S, P].
@@ -397,6 +405,7 @@ class Posterior:
             "notes": list(self.runs.notes),
             "sha256": self.runs.sha256,
             "expert_return": dict(self.expert_return),
+            "expert_loss": dict(self.expert_loss),
             "start_loss": dict(self.start_loss),
             "paces": {group: pace._asdict() for group, pace in self.paces.items()},
             "table": self.runs.table.to_csv(),

@@ -24,7 +24,7 @@ _HEADER = {
     "start_loss": dict, "table": str, "checks": str,
 }  # fmt: skip
 """What the header of every version has, by type."""
-_LATER = {"paces": dict, "influential": list}
+_LATER = {"paces": dict, "influential": list, "expert_loss": dict}
 """What headers of later versions have besides."""
 _UNUSABLE = (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError)
 """What a header that no seal protects can lead to."""
@@ -93,7 +93,8 @@ def _posterior(
     experts = header["expert_return"]
     checks = pd.read_csv(io.StringIO(header["checks"]))
     spec = Spec(**header["spec"])
-    encoding = encode(runs, expert_return=experts, start_loss=header["start_loss"])
+    expert_loss = header.get("expert_loss", {})
+    encoding = encode(runs, expert_return=experts, expert_loss=expert_loss, start_loss=header["start_loss"])
     if {name: values.shape[2:] for name, values in draws.items()} != site_shapes(spec):
         raise SavedFileError(f"{path} was written by another version of the model ({header['version']}); fit again.")
     return Posterior(
@@ -107,6 +108,7 @@ def _posterior(
         cost=group_costs(runs),
         seed=header["seed"],
         expert_return=experts,
+        expert_loss=expert_loss,
         start_loss=header["start_loss"],
         paces={group: Pace(**pace) for group, pace in header.get("paces", {}).items()},
     )

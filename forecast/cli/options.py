@@ -37,6 +37,10 @@ ColumnOpt = Annotated[
 ]
 
 
+KNOWN = ("expert_return", "expert_loss", "start_loss")
+"""Options of what is known of a group beside its rows."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FitOptions:
     """Options of every command that fits."""
@@ -47,6 +51,9 @@ class FitOptions:
     expert_return: Annotated[
         float | None,
         typer.Option(help="Demonstrator's mean return: imitation saturates. Without losses, the highest return."),
+    ] = None
+    expert_loss: Annotated[
+        float | None, typer.Option(help="Loss of the demonstrator's own policy on its games: no clone goes below it.")
     ] = None
     start_loss: Annotated[
         float | None, typer.Option(help="Loss of an untrained policy, for --law saturating or drifting.")
@@ -71,7 +78,7 @@ class FitOptions:
 
     def fit(self, runs: "forecast.Runs", *, quiet: bool) -> "forecast.Posterior":
         """The posterior, with a progress bar unless quiet."""
-        of_model = {k: getattr(self, k) for k in ("law", "expert_return", "start_loss", *self.of_sampler)}
+        of_model = {k: getattr(self, k) for k in ("law", *KNOWN, *self.of_sampler)}
         takes = "about a minute" if len(runs.groups) == 1 else "several minutes"
         announced = f"Fitting {len(runs.table):,} rows; on two cores this takes {takes}."
         with terminal.progress(quiet, "sampling", announced) as report:

@@ -31,6 +31,8 @@ class Spec:
     """Whether losses were measured; if not, the returns follow the law."""
     repeats: bool = False
     """Whether rows saw samples again, so that the table tells what these teach."""
+    experts: bool = False
+    """Whether the demonstrator's own loss is known of a group."""
 
 
 class Data(NamedTuple):
@@ -68,6 +70,10 @@ class Data(NamedTuple):
     start: Groups
     """Centre of the log loss of an untrained policy."""
     start_known: Groups
+    """1 where that loss is given."""
+    expert: Groups
+    """Log of the demonstrator's own loss, below which no loss of the law lies."""
+    expert_known: Groups
     """1 where that loss is given."""
     return_level: Groups
     """Centre of the log shifted return at the reference."""

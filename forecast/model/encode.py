@@ -72,11 +72,15 @@ class Encoding:
 
 
 def encode(
-    runs: Runs, *, expert_return: Mapping[str, float] | None = None, start_loss: Mapping[str, float] | None = None
+    runs: Runs,
+    *,
+    expert_return: Mapping[str, float] | None = None,
+    expert_loss: Mapping[str, float] | None = None,
+    start_loss: Mapping[str, float] | None = None,
 ) -> Encoding:
     """Arrays of the model for a table.
 
-    expert_return, start_loss (nats): by group, where known.
+    expert_return, expert_loss (nats), start_loss (nats): by group, where known.
     """
     weighed = weigh_rows(runs)
     table = runs.table.assign(loss=weighed.loss, excess=weighed.excess, row=runs.table.index)
@@ -89,7 +93,8 @@ def encode(
     groups = runs.groups
     near = _NEAR if runs.has_losses else _NEAR_RETURN
     references = {name: _reference(table[table["group"] == name], near) for name in groups}
-    priors = _priors(table, references, expert_return or {}, {**weighed.begun, **(start_loss or {})}, start_loss or {})
+    known = expert_return or {}, expert_loss or {}, start_loss or {}
+    priors = _priors(table, references, *known, begun=weighed.begun)
     table = table[(weighed.weights > 0).any(axis=1).reindex(table.index)]
     rows = table["row"].to_numpy()
     data = _data(table.reset_index(drop=True), references, priors)
@@ -164,10 +169,12 @@ def _priors(
     table: pd.DataFrame,
     references: Mapping[str, Reference],
     expert_return: Mapping[str, float],
-    start: Mapping[str, float],
-    known: Mapping[str, float],
+    expert_loss: Mapping[str, float],
+    start_loss: Mapping[str, float],
+    *,
+    begun: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Centres of priors by group [G]: log losses, and log shifted returns."""
+    """Centres of priors by group [G]: log losses, and log shifted returns. begun: loss where the frontier begins."""
     centres = []
     for name, reference in references.items():
         rows = table[table["group"] == name]
@@ -176,8 +183,10 @@ def _priors(
         centres.append(
             {
                 "level": np.log(reference.loss),
-                "start": np.log(start[name]),
-                "start_known": float(name in known),
+                "start": np.log(start_loss.get(name, begun[name])),
+                "start_known": float(name in start_loss),
+                "expert": np.log(expert_loss.get(name, reference.loss)),
+                "expert_known": float(name in expert_loss),
                 "return_level": level,
                 "return_floor": floor,
                 "ceiling": ceiling,

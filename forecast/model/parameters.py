@@ -59,7 +59,7 @@ def parameters_of(spec: Spec, data: Data, values: Mapping[str, Any]) -> Paramete
         return xp.exp(log_exponent)[..., None]
 
     if spec.losses:
-        floor, level = _sigmoid(by_group("floor_logit")), data.level + by_group("level_shift")
+        floor, level = _level_above_expert(spec, data, by_group("floor_logit"), by_group("level_shift"))
     else:
         level, floor = _level_below_ceiling(data, by_group("floor_logit"), by_group("level_shift"))
     free = spec.law in ("interaction", "drifting")
@@ -104,6 +104,19 @@ def parameters_of(spec: Spec, data: Data, values: Mapping[str, Any]) -> Paramete
         ceiling=data.ceiling + xp.where(data.ceiling_known > 0, 0.0, by_group("return_headroom")),
     )
     return Parameters(law, noise, return_law, return_noise)
+
+
+def _level_above_expert(spec: Spec, data: Data, floor_logit: Any, shift: Any) -> tuple[Any, Any]:
+    """Floor and level of the log loss, which falls at most to that of the demonstrator."""
+    xp = library(floor_logit)
+    floor, level = _sigmoid(floor_logit), data.level + shift
+    if not spec.experts:
+        return floor, level
+    # Where it is known, the shift acts on the odds of its share, so that no level lies below it.
+    expected = xp.exp(xp.minimum(data.expert - data.level, np.log(0.99)))
+    share = _sigmoid(xp.log(expected / (1 - expected)) - shift / (1 - expected))
+    known = data.expert_known > 0
+    return xp.where(known, share, floor), xp.where(known, data.expert - xp.log(share), level)
 
 
 def _level_below_ceiling(data: Data, floor_logit: Any, shift: Any) -> tuple[Any, Any]:

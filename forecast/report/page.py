@@ -233,7 +233,11 @@ def fit_options(posterior: Posterior) -> list[str]:
     """Options of the command that make this posterior again."""
     chains, draws = posterior.diagnostics.diverging.shape
     options = {"law": posterior.spec.law, "seed": posterior.seed, "chains": chains, "draws": draws, "max-draws": draws}
-    for name, by_group in (("expert-return", posterior.expert_return), ("start-loss", posterior.start_loss)):
+    for name, by_group in (
+        ("expert-return", posterior.expert_return),
+        ("expert-loss", posterior.expert_loss),
+        ("start-loss", posterior.start_loss),
+    ):
         if len(set(by_group.values())) == 1:
             options[name] = next(iter(by_group.values()))
     return [part for name, value in options.items() for part in (f"--{name}", str(value))]

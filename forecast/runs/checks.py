@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 REQUIRED = ("params", "samples", "flops", "loss")
 """`loss` may be absent where every row has a `return_mean`; see `required`."""
 TEXT = ("group", "run", "seed")
-NUMBERS = (*REQUIRED, "loss_se", "return_mean", "return_se", "episodes", "unique_samples", "expert_return")
+NUMBERS = (
+    *REQUIRED,
+    "loss_se",
+    "return_mean",
+    "return_se",
+    "episodes",
+    "unique_samples",
+    "expert_return",
+    "expert_loss",
+)
 CANONICAL = (*TEXT, *NUMBERS)
 
 MIN_SIZES = 3
@@ -42,7 +51,8 @@ def _cell_schema() -> "pa.DataFrameSchema":
         number[name] = pa.Column(float, [finite, not_negative], nullable=True, required=False)
     for name in ("return_mean", "expert_return"):
         number[name] = pa.Column(float, [finite], nullable=True, required=False)
-    number["unique_samples"] = pa.Column(float, [finite, positive], nullable=True, required=False)
+    for name in ("unique_samples", "expert_loss"):
+        number[name] = pa.Column(float, [finite, positive], nullable=True, required=False)
     text = {c: pa.Column("string", nullable=False, required=False) for c in ("group", "run")}
     return pa.DataFrameSchema({**text, **number}, strict=False)
 
@@ -169,15 +179,15 @@ def _unique_problems(table: pd.DataFrame) -> Iterator[Problem]:
 
 
 def _expert_problems(table: pd.DataFrame) -> Iterator[Problem]:
-    for name, part in table.groupby("group") if "expert_return" in table else ():
-        values = np.unique(part["expert_return"].dropna())
-        several = "data" in part and part["data"].nunique() > 1  # sets of demonstrations, each with its own
-        if len(values) > 1 and not several:
-            what = f"has {len(values)} values in group `{name}` ({values[0]:g} to {values[-1]:g})"
-            fix = (
-                "one demonstrator, or one highest return, is known for a group: write it in every row, or leave it out"
-            )
-            yield Problem((), "expert_return", what, fix)
+    known = {"expert_return": "one demonstrator, or one highest return,", "expert_loss": "one demonstrator"}
+    for column in known.keys() & {*table.columns}:
+        for name, part in table.groupby("group"):
+            values = np.unique(part[column].dropna())
+            several = "data" in part and part["data"].nunique() > 1  # sets of demonstrations, each with its own
+            if len(values) > 1 and not several:
+                what = f"has {len(values)} values in group `{name}` ({values[0]:g} to {values[-1]:g})"
+                fix = f"{known[column]} is known for a group: write it in every row, or leave it out"
+                yield Problem((), column, what, fix)
 
 
 def _duplicate_problems(usable: pd.DataFrame, has_runs: bool) -> Iterator[Problem]:

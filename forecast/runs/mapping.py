@@ -24,6 +24,7 @@ USUAL = {
     "episodes": ("n_episodes", "num_episodes"),
     "unique_samples": ("unique_tokens",),
     "expert_return": ("demonstrator_return", "expert_score", "max_return"),
+    "expert_loss": ("demonstrator_loss", "expert_nll", "expert_entropy"),
 }  # fmt: skip
 """Names that the field uses for our columns. Single letters are capitals, the others are in any case."""
 _WRITTEN = {

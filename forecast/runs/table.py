@@ -3,7 +3,8 @@
 Columns. Required: `params` N, `samples` D, `flops` C (training compute of that row), `loss` (nats per action).
 Optional: `group` (game, algorithm or architecture: the unit of pooling), `run` (the training that a row is a checkpoint
 of), `seed`, `loss_se`, `return_mean`, `return_se`, `episodes`, `unique_samples`, `expert_return` (one a group: of the
-demonstrator, or the highest that is possible). Other columns are kept unchanged.
+demonstrator, or the highest that is possible), `expert_loss` (one a group: of the demonstrator's own policy). Other
+columns are kept unchanged.
 
 A table without losses, as from reinforcement learning, has no `loss` column or an empty one, and in every row a
 `return_mean` with `return_se` or `episodes`; its samples are environment frames.
@@ -34,6 +35,7 @@ _MADE_UP_RUN = re.compile(r"row \d+")
 _SIZES = 81  # model sizes among which an optimum is sought
 _ONE_BUDGET = np.log10(1.5)  # compute of rows of one budget differs by less
 _HARDLY = 0.05  # of its whole fall, below which a loss has hardly begun to fall
+_BELOW_EXPERT = 0.97  # of the demonstrator's loss, which no loss goes below but by chance
 _PASSED = 0.8  # runs have passed a highest return that lies below this part of what they reach
 
 
@@ -217,6 +219,20 @@ def expert_returns(table: pd.DataFrame) -> dict[str, float]:
     if "loss" not in table:
         return bounds
     return {group: top for group, top in bounds.items() if reached_beyond(table[table["group"] == group], top) is None}
+
+
+def expert_losses(table: pd.DataFrame) -> dict[str, float]:
+    """By group, where the table says: loss of the demonstrator's own policy (nats), the least of several."""
+    if not {"loss", "expert_loss"} <= {*table.columns}:
+        return {}
+    known = table.groupby("group")["expert_loss"].min().dropna()
+    return {str(group): float(value) for group, value in known.items()}
+
+
+def below_expert(table: pd.DataFrame, expert: float) -> float | None:
+    """The least loss of a group's runs, where it lies clearly below that of its demonstrator; None where not."""
+    least = float(table["loss"].min())
+    return least if least < _BELOW_EXPERT * expert else None
 
 
 def reached_beyond(table: pd.DataFrame, highest: float) -> float | None:

@@ -12,6 +12,7 @@ from training.config.base import ENVS, default_task
 from training.config.checks import one_of
 from training.errors import ConfigError
 
+_UNROLL = 16  # frames at a time of each game while the player's loss is measured
 PlayerOpt = Annotated[str, typer.Option(help="bot, which comes with this, random, or a run or checkpoint.")]
 
 
@@ -62,6 +63,9 @@ def shard(
     source: Annotated[Path, typer.Argument(help="Games in NLD-AA's layout.", metavar="GAMES")],
     folder: Annotated[Path, typer.Argument(help="New folder for the shards.", metavar="SHARDS")],
     holdout: Annotated[float, typer.Option(help="Share of the games held out, to measure the loss on.")] = 0.05,
+    expert: Annotated[
+        Path | None, typer.Option(help="The run or checkpoint that played: its own loss bounds that of clones.")
+    ] = None,
     workers: WorkersOpt = None,
     seed: SeedOpt = 0,
     as_json: JsonOpt = False,
@@ -69,6 +73,7 @@ def shard(
     """Turn recorded games into shards, once, which load several times faster."""
     from training.record.nethack.convert import convert
 
+    played = None if expert is None else _loaded(str(expert), "nethack", "--expert must be").policy
     with progress(as_json, "converting", f"Converting the games in {source}.") as bar:
         shards = convert(
             source,
@@ -79,12 +84,15 @@ def shard(
             progress=lambda done, total, frames: bar(done, total) if bar else None,
             report=say,
         )
+    if played is not None:
+        shards = _with_expert_loss(shards, played)
     summary = {
         "env": shards.env,
         "games": len(shards.train) + len(shards.heldout),
         "held_out_games": len(shards.heldout),
         "samples": shards.samples,
         "left_out": len(shards.left_out),
+        **_expert(shards),
         "bytes": shards.bytes,
         "identity": shards.identity,
     }
@@ -129,22 +137,37 @@ def _collect_atari(
             progress=bar,
             report=say,
         )
+    shards = _with_expert_loss(shards, policy)
     return {
         "games": games,
         "samples": shards.samples,
         "mean_score": played.mean,
         "standard_error": played.standard_error,
         "cut_off": played.cut_off,
+        **_expert(shards),
         "bytes": shards.bytes,
         "identity": shards.identity,
     }
 
 
-def _loaded(player: str, env: str) -> Any:
+def _with_expert_loss(shards: Any, policy: Any) -> Any:
+    """The shards, which know how well the policy that played predicts itself."""
+    from training.learn.measure import heldout_loss
+    from training.shards.writer import keep_expert_loss
+
+    say("Measuring the player's own loss on the held-out games, below which no clone comes.")
+    return keep_expert_loss(shards, heldout_loss(policy, shards, batch_size=16, unroll_length=_UNROLL).loss)
+
+
+def _expert(shards: Any) -> dict[str, float]:
+    return {} if shards.expert_loss is None else {"expert_loss": shards.expert_loss}
+
+
+def _loaded(player: str, env: str, must: str = "--player must be bot, random, or") -> Any:
     from training.policies.loaded import load_policy
 
     if not Path(player).exists():
-        raise ConfigError(f"--player must be bot, random, or a run or checkpoint, and there is no {player}.")
+        raise ConfigError(f"{must} a run or checkpoint, and there is no {player}.")
     loaded = load_policy(Path(player))
     if loaded.spec.env != env:
         plays = loaded.spec.env

@@ -99,6 +99,10 @@ def checked_spec(config: CloningConfig, shards: Shards) -> PolicySpec:
     return spec
 
 
+EXPERT = ("expert_return", "expert_loss")
+"""Columns of the run table that say how good the demonstrator is, where the shards know."""
+
+
 def _row(config: CloningConfig, spec: PolicySpec, shards: Shards, loop: Loop) -> dict[str, Any]:
     """The row of a checkpoint: what was trained, with what and where, and how good it is."""
     learner = loop.learner
@@ -108,6 +112,6 @@ def _row(config: CloningConfig, spec: PolicySpec, shards: Shards, loop: Loop) ->
         "unique_samples": min(samples, shards.samples),
         "data": shards.identity,
         **measure(config, learner.policy, shards, loop.dtype, loop.stop, loop.monitor.measuring),
-        **({} if shards.expert_return is None else {"expert_return": shards.expert_return}),
+        **{name: value for name in EXPERT if (value := getattr(shards, name)) is not None},
         "train_loss": learner.loss,
     }

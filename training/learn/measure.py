@@ -66,7 +66,7 @@ def heldout_loss(
 
     Raises DataError where no game is held out, DivergedError unless the loss is finite.
     """
-    device = next(policy.parameters()).device
+    device = next((weight.device for weight in policy.parameters()), torch.device("cpu"))
     if not shards.heldout:
         raise DataError(f"{shards.path}: no game is held out; make the shards again with a share held out.")
     sums, counts = np.zeros(len(shards.heldout)), np.zeros(len(shards.heldout))

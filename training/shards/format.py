@@ -102,6 +102,8 @@ class Header(TypedDict):
     left_out: list[Skipped]
     identity: str
     """Hash of what the games hold and which are held out."""
+    expert_loss: NotRequired[float]
+    """Loss of the policy that played, on the held-out games (nats a frame), where it is known."""
     sha256: str
     """Hash of the header without it."""
 

@@ -111,6 +111,14 @@ class Shards:
         return sum(scores) / len(scores) if scores else None
 
     @property
+    def expert_loss(self) -> float | None:
+        """Loss on the held-out games of the policy that played (nats a frame); None where it is not known.
+
+        It is the entropy of what the policy does: no clone is expected to come below it.
+        """
+        return self.header.get("expert_loss")
+
+    @property
     def left_out(self) -> tuple[LeftOut, ...]:
         """What could not be converted, and why."""
         return tuple(LeftOut(name=game["name"], reason=game["reason"]) for game in self.header["left_out"])

@@ -211,6 +211,16 @@ class ShardWriter:
         return self._folder / f"{len(self._files):05d}.{suffix}"
 
 
+def keep_expert_loss(shards: Shards, loss: float) -> Shards:
+    """The shards with `Shards.expert_loss` in their header. Raises MachineError where that cannot be written."""
+    header = {**shards.header, "expert_loss": loss}
+    try:
+        write_atomically(shards.path / "header.json", json.dumps(header | {"sha256": header_hash(header)}, indent=1))
+    except OSError as error:
+        raise MachineError(f"{shards.path} cannot be written ({error.strerror}).") from None
+    return Shards(shards.path)
+
+
 def check_holdout(holdout: float) -> None:
     """Raise ConfigError for what is no share of the games."""
     if not 0 < holdout < 1:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import assert_refused, command
 
@@ -190,6 +191,7 @@ def test_demonstrations_settle_the_game(run, tmp_path, monkeypatch):
     told = run("collect", shards, "--env", "atari", "--task", "MsPacman", "--player", "random",
                "--games", 2, "--max-steps", 20)  # fmt: skip
     assert told[0] == 0, told
+    assert Shards(shards).expert_loss == pytest.approx(np.log(9))  # of nine actions, each as likely
     opened, open_shards = [], Shards.__init__
     with monkeypatch.context() as patch:
         patch.setattr(Shards, "__init__", lambda self, folder: open_shards(self, opened.append(folder) or folder))
