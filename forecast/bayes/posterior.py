@@ -40,6 +40,8 @@ factors of ten beyond them. A smooth law misses the optimum of a real table by t
 without it, 90% intervals of N* covered 81% beyond the cut-off over nine published tables, and a third on one of 400
 clean rows; with it 92%, and the CRPS of log N* is a little lower (benchmarks/LOG.md)."""
 _HIGHEST = 700.0  # log of a loss or return, above which exp would overflow
+_LARGEST_RISE = 100.0  # of a log loss
+_LEAST_GAP = 1e-9  # of the demonstrator's loss: what rounding leaves of a law that has fallen to it
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -180,7 +182,7 @@ class Posterior:
         value = law_on_points(law, np.log(params / ref.params), v)
         if pace:
             ahead = np.log10(self.cost[name](params) * samples / self.largest_flops(name))
-            value = self._above_expert(name, value + self._lag(name, ahead))
+            value = self._changed(name, value, self._lag(name, ahead))
         return value
 
     def predict(
@@ -222,7 +224,7 @@ class Posterior:
         spent = points.get("flops", self.cost[name](at_params) * at_samples)
         check_reach(self.runs.group_table(name), self.runs.source, **{**points, "flops": spent})
         law = self.log_loss(at_params, at_samples, group=name, pace=False, unique_samples=distinct)
-        law = self._above_expert(name, law + self._lag(name, np.log10(spent / self.largest_flops(name))))
+        law = self._changed(name, law, self._lag(name, np.log10(spent / self.largest_flops(name))))
         loss, returns = self._new_run(name, law, at_params)
         shown = np.exp(np.minimum(loss, _HIGHEST)) if self.has_losses else None
         return Prediction(params=at_params, samples=at_samples, flops=spent, loss=shown, returns=returns)
@@ -233,16 +235,22 @@ class Posterior:
         rise = law - np.asarray(self.parameters.law.level)[:, k, None]
         with np.errstate(over="ignore"):
             scale = np.asarray(noise_scale(noise["noise"][:, k, None], noise["noise_growth"][:, None], rise))
-        loss = law + scale * self._standard["loss"][:, None]
+        loss = self._changed(name, law, scale * self._standard["loss"][:, None])
         if not self.has_losses and name in self.expert_return:  # no run exceeds the highest return
             loss = np.maximum(loss, -np.log(self.expert_return[name] + self.reference(name).return_offset))
-        loss = self._above_expert(name, loss)
         return loss, self.returns_at(loss, params, group=name, new_run=True) if self.has_returns else None
 
-    def _above_expert(self, name: str, log_loss: Any) -> Any:
-        """The log loss where it does not lie below the demonstrator's own, else that."""
-        expert = self.expert_loss.get(name)
-        return log_loss if expert is None else np.maximum(log_loss, np.log(expert))
+    def _changed(self, name: str, log_loss: np.ndarray, change: np.ndarray) -> np.ndarray:
+        """log_loss + change, as far as the demonstrator's own loss lets it fall: [S, P].
+
+        Of a loss that lies `gap` above it, a fall by x leaves gap / (1 + x / gap), so that sizes stay apart.
+        """
+        if name not in self.expert_loss:
+            return log_loss + change
+        expert = self.expert_loss[name]
+        gap = np.maximum(np.exp(log_loss) - expert, _LEAST_GAP * expert)
+        moved = np.exp(log_loss) * np.expm1(np.minimum(change, _LARGEST_RISE))
+        return np.log(expert + np.where(moved < 0, gap / (1 - np.minimum(moved, 0.0) / gap), gap + moved))
 
     def returns_at(self, log_loss: Any, params: ArrayLike, *, group: str | None = None, new_run: bool) -> np.ndarray:
         """Return of models with these log losses [S, P].
