@@ -306,6 +306,8 @@ def test_a_size_far_beyond_those_of_the_table_is_amber():
         ({"expert_return": float("nan")}, "expert_return of all is nan"),
         ({"expert_return": {"chess": 3.0}}, "chess"),
         ({"start_loss": float("nan")}, "start_loss of all is nan"),
+        ({"expert_loss": 0.0}, "expert_loss of all is 0"),
+        ({"expert_loss": 9.0}, "expert_loss of all is 9, and a run has a loss of"),
     ],
 )
 def test_settings_out_of_range_are_refused_in_one_sentence(runs, choices, message):

@@ -287,8 +287,7 @@ def one_draw(spec, data, seed=5):
 
 def test_groups_share_a_centre_and_keep_their_own_values(encoded):
     one = encode(encoded).data
-    per_group = ("level", "start", "start_known", "return_level", "return_floor", "ceiling", "ceiling_known")
-    data = one._replace(**{f: np.repeat(getattr(one, f), 3) for f in per_group})
+    data = one._replace(**{f: np.repeat(x, 3) for f, x in one._asdict().items() if x.shape == (1,)})
     spec = Spec(law="additive", groups=3, trajectories=True, returns=False)
     found = prior_parameters(spec, data, 3000, 6)
     assert found.law.floor.shape == found.law.share.shape == found.law.level.shape == (3000, 3)

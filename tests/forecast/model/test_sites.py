@@ -1,5 +1,6 @@
 """What the model samples, and the coordinates that NUTS moves in, which leave the posterior what it is."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -26,7 +27,8 @@ def data(planted):
     table = planted(4, sizes=3, checkpoints=4).assign(episodes=10)
     both = table.assign(group=np.where(np.arange(len(table)) % 2, "a", "b"), return_mean=3 / table["loss"])
     played = read_runs(both.drop(columns="loss"))
-    return {True: encode(read_runs(both)).data, False: encode(played, expert_return={"a": 50.0}).data}
+    losses = encode(read_runs(both), expert_loss={"a": 0.25}).data
+    return {True: losses, False: encode(played, expert_return={"a": 50.0}).data}
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +51,24 @@ def test_sites_are_those_that_numpyro_samples(spec, data):
     assert {name: value.shape for name, value in traced.items()} == site_shapes(spec)
 
 
+def test_a_law_falls_to_the_loss_of_its_demonstrator(data):
+    spec = Spec(law="drifting", groups=2, trajectories=True, returns=True, experts=True)
+    rng = np.random.default_rng(3)
+    draws = {name: rng.normal(0, 1, (2, 50, *shape)) for name, shape in site_shapes(spec).items()}
+    known, free = (
+        parameters_of_draws(one, data[True], draws).law for one in (spec, dataclasses.replace(spec, experts=False))
+    )
+    least = np.exp(known.level) * known.floor
+    np.testing.assert_allclose(least[:, 0], 0.25)  # of group a
+    np.testing.assert_array_equal(least[:, 1], (np.exp(free.level) * free.floor)[:, 1])
+    assert np.corrcoef(known.level[:, 0], free.level[:, 0])[0, 1] > 0.9
+    assert (known.level[:, 0] > np.log(0.25)).all()
+
+
 @pytest.mark.parametrize("losses", [True, False])
 @pytest.mark.parametrize("law", LAWS)
 def test_numpy_and_jax_give_the_same_forecasts(law, losses, data):
-    spec = Spec(law=law, groups=2, trajectories=True, returns=losses, losses=losses)
+    spec = Spec(law=law, groups=2, trajectories=True, returns=losses, losses=losses, experts=losses)
     rng = np.random.default_rng(1)
     draws = {name: rng.uniform(0.2, 1.5, (2, 3, *shape)) for name, shape in site_shapes(spec).items()}
     found = parameters_of_draws(spec, data[losses], draws)
