@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import json
 import os
 import shutil
 import signal
@@ -14,10 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import same, weights
+from helpers import command, same, weights
 from letter_game import game, write_letters
 
 import forecast
+from training.cli import main
 from training.config.base import to_toml
 from training.design.cloning import configure
 from training.errors import ConfigError, DataError, DivergedError, MachineError, TrainingError
@@ -119,6 +121,24 @@ def test_the_loss_in_the_row_is_that_of_the_saved_weights(straight, data):
     assert row["loss_se"] == pytest.approx(np.sqrt(n / (n - 1) * (residual**2).sum()) / sum(counts), rel=1e-4)
     other = heldout_loss(policy, shards, batch_size=1, unroll_length=13)
     assert other.loss == pytest.approx(loss, rel=1e-5)
+
+
+def test_shards_know_how_well_their_player_predicts_itself(straight, tmp_path, monkeypatch, capsys):
+    run, player = command(main, "training", monkeypatch, capsys), straight[1] / "run"
+    games, out = tmp_path / "games", tmp_path / "shards"
+    recorded = run("collect", games, "--games", 3, "--max-steps", 60, "--player", player, "--workers", 1)
+    assert recorded[0] == 0, recorded
+    code, told, _ = run("shard", games, out, "--expert", player, "--workers", 1, "--json")
+    assert code == 0
+    known = Shards(out)
+    assert known.expert_loss == json.loads(told)["expert_loss"]
+    by_hand = heldout_loss(load_policy(player).policy, known, batch_size=1, unroll_length=7)
+    assert known.expert_loss == pytest.approx(by_hand.loss, rel=1e-5)
+    # Of some hundred actions nearly as likely as each other, which it drew.
+    assert known.expert_loss == pytest.approx(np.log(ACTIONS), rel=0.2)
+    code, _, err = run("shard", games, tmp_path / "other", "--expert", tmp_path / "nobody")
+    assert code == 2
+    assert "--expert must be a run or checkpoint" in err
 
 
 def test_cloning_loss_counts_masked_frames_alone():
