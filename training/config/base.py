@@ -211,8 +211,8 @@ class TrainingConfig(ABC):
     def _check_task(self) -> None:
         if self.env == "nethack" and not _NETHACK_TASK.fullmatch(self.task):
             raise ConfigError(
-                "task must be a NetHack character such as 'mon-hum-neu-mal' (or '@', random), NetHackScore, "
-                f"NetHackScout, or both as 'NetHackScore:mon-hum-neu-mal', got {self.task!r}."
+                "task must be a NetHack character such as 'mon-hum-neu-mal' (or '@', random), NetHackScore, NetHackScout, "
+                f"or both as 'NetHackScore:mon-hum-neu-mal', got {self.task!r}."
             )
         if self.env == "atari" and not _GAME.fullmatch(self.task):
             raise ConfigError(f"task must be the name of an Atari game such as 'Breakout', got {self.task!r}.")
