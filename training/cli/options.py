@@ -14,7 +14,7 @@ from training.errors import ConfigError, MachineError
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SeedOpt = Annotated[int, typer.Option(help="Same seed, same result.", min=0)]
 EnvOpt = Annotated[str, typer.Option(help="nethack or atari.")]
-TaskOpt = Annotated[str | None, typer.Option(help="NetHack character, NetHackScore, NetHackScout, or Atari game.")]
+TaskOpt = Annotated[str | None, typer.Option(help="NetHack character, NetHackScore[:character], or Atari game.")]
 ConfigArg = Annotated[Path, typer.Argument(help="A run config in TOML.", metavar="CONFIG.toml")]
 CoreOpt = Annotated[str | None, typer.Option(help="lstm or transformer (nethack), cnn or nature (atari).")]
 AlgorithmOpt = Annotated[str, typer.Option(help="bc (cloning), ppo or vtrace (reinforcement learning).")]

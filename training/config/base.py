@@ -24,7 +24,7 @@ COMPILE = ("auto", "on", "off", "graphs")
 _ROLES = "arc bar cav hea kni mon pri ran rog sam tou val wiz".replace(" ", "|")
 CHARACTER = re.compile(rf"@|({_ROLES})-(hum|elf|dwa|gno|orc)-(law|neu|cha)-(mal|fem)")
 # What `training.games.nethack.game.NetHackTask.of` reads: a task, a character, or a task:character.
-_NETHACK_TASK = re.compile(rf"(NetHack(?:Challenge|Score|Scout))(:({CHARACTER.pattern}))?|{CHARACTER.pattern}")
+_NETHACK_TASK = re.compile(rf"(NetHackChallenge|NetHackScore)(:({CHARACTER.pattern}))?|{CHARACTER.pattern}")
 _GAME = re.compile(r"[A-Z][A-Za-z0-9]*")
 _MAX_SEED = 2**32 - 1  # numpy's legacy generators and NLE take no more
 GAME_LIMIT = 5_000
@@ -66,8 +66,8 @@ class TrainingConfig(ABC):
     env: str = "nethack"
     """nethack or atari."""
     task: str = "mon-hum-neu-mal"
-    """NetHack character (role-race-alignment-gender, @ for random), NetHackScore or NetHackScout, or one of these with
-    a character (NetHackScore:@); or Atari game (Breakout)."""
+    """NetHack character (role-race-alignment-gender, @ for random), NetHackScore or NetHackScore:character; or Atari
+    game (Breakout)."""
     algorithm: str = "bc"
     """How the policy learns: bc (cloning of recorded experts), ppo or vtrace (reinforcement learning)."""
     core: str = "lstm"
@@ -211,8 +211,8 @@ class TrainingConfig(ABC):
     def _check_task(self) -> None:
         if self.env == "nethack" and not _NETHACK_TASK.fullmatch(self.task):
             raise ConfigError(
-                "task must be a NetHack character such as 'mon-hum-neu-mal' (or '@', random), NetHackScore, NetHackScout, "
-                f"or both as 'NetHackScore:mon-hum-neu-mal', got {self.task!r}."
+                "task must be a NetHack character such as 'mon-hum-neu-mal' (or '@', random), NetHackScore, or both as "
+                f"'NetHackScore:mon-hum-neu-mal', got {self.task!r}."
             )
         if self.env == "atari" and not _GAME.fullmatch(self.task):
             raise ConfigError(f"task must be the name of an Atari game such as 'Breakout', got {self.task!r}.")

@@ -18,17 +18,12 @@ from training.config.base import CHARACTER
 from training.errors import ConfigError
 from training.games.nethack.library import share_code
 
-TASKS = {
-    "NetHackChallenge": tasks.NetHackChallenge,
-    "NetHackScore": tasks.NetHackScore,
-    "NetHackScout": tasks.NetHackScout,
-}
-_MAX_STEPS = {"NetHackChallenge": 1_000_000, "NetHackScore": 5_000, "NetHackScout": 5_000}
+TASKS = {"NetHackChallenge": tasks.NetHackChallenge, "NetHackScore": tasks.NetHackScore}
+_MAX_STEPS = {"NetHackChallenge": 1_000_000, "NetHackScore": 5_000}
 # What a game must compute each step; NLE adds glyphs, message, program_state and internal, which it needs itself.
 _KEYS = ("tty_chars", "tty_colors", "tty_cursor", "blstats")
 _SCORE: int = nethack.NLE_BL_SCORE  # pyright: ignore[reportAttributeAccessIssue]
 _TIME: int = nethack.NLE_BL_TIME  # pyright: ignore[reportAttributeAccessIssue]
-_LEVEL: list[int] = [nethack.NLE_BL_DNUM, nethack.NLE_BL_DLEVEL]  # pyright: ignore[reportAttributeAccessIssue]
 _SPACE, _ESCAPE = ord(" "), 27
 # NetHack draws shopkeepers, thrones and T-shirts from the wall clock at birth, beside its seeds: 2001-09-09 for all.
 _BIRTHDAY = 10**9
@@ -41,16 +36,15 @@ class NetHackTask:
     character: str = "mon-hum-neu-mal"
     """role-race-alignment-gender as NLE takes it, or @ for a random one each game."""
     name: str = "NetHackChallenge"
-    """NetHackChallenge (121 keys, every prompt shown), NetHackScore (23, prompts skipped, -0.01 a frozen turn), or
-    NetHackScout (as that, but what is seen of the dungeon is the score)."""
+    """NetHackChallenge (121 keys, every prompt shown) or NetHackScore (23, prompts skipped, -0.01 a frozen turn)."""
     max_steps: int | None = None
-    """Actions after which a game is cut off; None is NLE's own limit (1,000,000; else 5,000)."""
+    """Actions after which a game is cut off; None is NLE's own limit (1,000,000 and 5,000)."""
     no_progress: int = 10_000
     """NetHackChallenge: actions without a game turn after which a game is cut off."""
 
     def __post_init__(self) -> None:
         if self.name not in TASKS:
-            raise ConfigError(f"The NetHack task must be one of {', '.join(TASKS)}, got {self.name!r}.")
+            raise ConfigError(f"The NetHack task must be {' or '.join(TASKS)}, got {self.name!r}.")
         if not CHARACTER.fullmatch(self.character):
             raise ConfigError(
                 f"A NetHack character is role-race-alignment-gender, such as mon-hum-neu-mal, or @, "
@@ -130,13 +124,12 @@ class Game:
 
     Rules are those of NLE's `step`, with three differences: a limit truncates rather than terminates; a step without
     progress counts once; and the reward of the last step is the score it brought, where NLE gives 0, so that rewards
-    (less the time penalty of NetHackScore and NetHackScout) add up to the final score less the first.
+    (less NetHackScore's time penalty) add up to the final score less the first.
     """
 
     score: int
     """NetHack's score as its status line has it, as of the last moment before the end. The `points` of NetHack's own
-    log are this, less a tenth of the gold gained if the character died. In NetHackScout: the squares that are not blank
-    on the map of each level, as it was seen last, added up; 0 at first."""
+    log are this, less a tenth of the gold gained if the character died."""
     length: int
     """Actions taken."""
 
@@ -153,15 +146,13 @@ class Game:
         self.chars, self.colors, self.cursor = own["tty_chars"], own["tty_colors"].view(np.uint8), own["tty_cursor"]
         self._status, self._state = own["blstats"], own["program_state"]
         self._prompt, self._message = own["internal"], own["message"]
-        self._glyphs = own["glyphs"] if task.name == "NetHackScout" else None
         self._penalty = getattr(self.env, "penalty_step", 0.0)
         self._no_progress = task.no_progress if task.name == "NetHackChallenge" else None
 
     def begin(self, core: int, disp: int) -> None:
         """Begin the game that two seeds (0 to 2^63 - 1) name; its first screen is in the buffers."""
         begin(self.env, core, disp)
-        self._seen: dict[tuple[int, int], int] = {}
-        self.score = 0 if self._glyphs is not None else int(self._status[_SCORE])
+        self.score = int(self._status[_SCORE])
         self.length = 0
         self._turn = self._status[_TIME]
         self._idle = 0
@@ -171,11 +162,10 @@ class Game:
         before = self.score
         self._raw.step(self._keys[action])
         self.length += 1
-        self._count_points()
+        if self._raw.in_normal_game():
+            self.score = int(self._status[_SCORE])
         if not self.env._allow_all_modes or self._state[0] == 1:  # the second: the game is over
             self._pass_prompts()
-        if self._glyphs is not None:
-            self._count_seen(self._glyphs)
         turn = self._status[_TIME]
         self._idle = self._idle + 1 if turn == self._turn else 0
         self._turn = turn
@@ -191,19 +181,10 @@ class Game:
             if not (more or text or (question and not self._may_answer())):
                 return
             self._raw.step(_SPACE if more else _ESCAPE)
-            self._count_points()
+            if self._raw.in_normal_game():
+                self.score = int(self._status[_SCORE])
             if not (more or text):
                 return
-
-    def _count_points(self) -> None:
-        if self._glyphs is None and self._raw.in_normal_game():
-            self.score = int(self._status[_SCORE])
-
-    def _count_seen(self, glyphs: np.ndarray) -> None:
-        if self._raw.in_normal_game():
-            dungeon, level = self._status[_LEVEL].tolist()
-            self._seen[dungeon, level] = int(np.count_nonzero(glyphs != nethack.GLYPH_CMAP_OFF))
-            self.score = sum(self._seen.values())
 
     def _may_answer(self) -> bool:
         message = bytes(self._message)
