@@ -6,6 +6,9 @@
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
@@ -21,6 +24,7 @@ from helpers import frame
 from random_shards import LAYOUT, random_game, read, write
 
 import forecast
+from forecast.bayes import container
 from forecast.decide.seal import sealed
 from forecast.errors import ForecastError
 from forecast.verify.frozen import read_frozen
@@ -323,6 +327,12 @@ def test_reading_that_would_not_end_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("forecast.bayes.container._PATIENCE", 1e-3)
     with pytest.raises(ForecastError, match="does not come to an end"):
         forecast.load_posterior(DATA / "posterior.nc")
+
+
+def test_a_reader_for_whom_nobody_waits_ends_by_itself():
+    hanging = damaged((DATA / "posterior.nc").read_bytes(), np.random.default_rng(160))
+    reader = [sys.executable, "-P", container.__file__, "1"]
+    assert subprocess.run(reader, input=hanging, capture_output=True, timeout=60).returncode == -signal.SIGALRM
 
 
 def test_brackets_nested_beyond_reason_are_refused(format_of):

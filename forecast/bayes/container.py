@@ -6,6 +6,8 @@ earlier versions have none, and are read by another process before they are read
 
 import io
 import json
+import math
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -34,7 +36,7 @@ def ends(content: bytes) -> bool:
     """Whether reading these bytes comes to an end, if only to an exception."""
     if not content.startswith(_SIGNATURE):
         return True  # h5py sees that it is none
-    reader = [sys.executable, "-P", __file__]
+    reader = [sys.executable, "-P", __file__, str(_PATIENCE)]
     try:
         done = subprocess.run(reader, input=content, capture_output=True, timeout=_PATIENCE)
     except subprocess.TimeoutExpired:
@@ -43,4 +45,6 @@ def ends(content: bytes) -> bool:
 
 
 if __name__ == "__main__":
+    if hasattr(signal, "alarm"):
+        signal.alarm(math.ceil(float(sys.argv[1])) + 1)  # the process that waits may be killed before
     read(sys.stdin.buffer.read())
