@@ -322,7 +322,9 @@ def test_header_of_another_kind_is_refused(additive, tmp_path):
     additive.save(path)
     header = json.loads(xr.open_datatree(str(path), engine="h5netcdf").attrs["forecast"])
     for name in header.keys() - {"seal"}:
-        for value in (3.5, "absent")[: 1 if name in ("paces", "influential") else 2]:  # which older files do not have
+        for value in (3.5, "absent")[
+            : 1 if name in ("paces", "influential", "expert_loss") else 2
+        ]:  # which older files do not have
 
             def change(content, name=name, value=value):
                 del content["seal"]

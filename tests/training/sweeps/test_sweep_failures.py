@@ -157,9 +157,9 @@ def test_a_process_that_does_not_end_is_killed_with_its_own(data, tmp_path, monk
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])]))
     machine, (run, *_) = ThisMachine(1), Sweep.of(plan(data).runs, tmp_path / "sweep").runs
     machine.start(run.job)
-    (worker,) = workers_of(tmp_path)
     while not (helper := last_words(run.job.folder)):
         time.sleep(0.05)
+    (worker,) = workers_of(tmp_path)
     begun = time.monotonic()
     machine.stop(0.2)
     assert 0.2 < time.monotonic() - begun < 3
