@@ -10,6 +10,7 @@ from forecast.bayes.posterior import Posterior
 from forecast.decide.recommend import Recommendation
 from forecast.model.weights import LOCALITIES
 
+_KNOWN = 1e-9  # relative spread of a bound over the draws, below which it is known
 _CONFIDENT = float(ndtri(0.975) + ndtri(0.8))  # standard errors that a difference must have: 5% two-sided, 80% power
 
 
@@ -19,8 +20,9 @@ def bounds_lowered(posterior: Posterior, recommendation: Recommendation, part: f
     By the draws: the regression of the log of what is reached on the log of the bound, within each view. A bound on
     which the rows say much moves the answer as they relate to it; one on which they say nothing does not.
 
-    A row a bound of the group: `bound` in words, its median `value`, and `loss` and `return`, the median of each now,
-    with `loss_if` and `return_if`, the same with the bound lowered; nan where there is none.
+    A row a bound of the group, but for those that are known (of its demonstrator): `bound` in words, its median
+    `value`, and `loss` and `return`, the median of each now, with `loss_if` and `return_if`, the same with the bound
+    lowered; nan where there is none.
     """
     name, k = recommendation.group, posterior.groups.index(recommendation.group)
     law, of_return = posterior.parameters.law, posterior.parameters.return_law
@@ -39,6 +41,8 @@ def bounds_lowered(posterior: Posterior, recommendation: Recommendation, part: f
     view = np.repeat(np.arange(chains) % len(LOCALITIES), length)
     rows = []
     for bound, draws in bounds.items():
+        if np.ptp(draws) <= _KNOWN * abs(float(draws[0])):
+            continue
         row: dict[str, object] = {"bound": bound, "value": float(np.median(draws))}
         for target, values in (("loss", reached.loss), ("return", reached.returns)):
             now = after = np.nan
@@ -49,7 +53,8 @@ def bounds_lowered(posterior: Posterior, recommendation: Recommendation, part: f
                 after = float((now + above) * (1 - part) ** slope - above)
             row |= {target: now, f"{target}_if": after}
         rows.append(row)
-    return pd.DataFrame(rows)
+    columns = ["bound", "value", "loss", "loss_if", "return", "return_if"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _slope(x: np.ndarray, y: np.ndarray, view: np.ndarray) -> float:

@@ -187,6 +187,7 @@ def _section(
         "pace": view.posterior.pace(view.group).sentence,
         "seen_again": tables.seen_again(view),
         "lowered": tables.lowered(view),
+        "known": tables.known_bounds(view),
         "told_apart": tables.told_apart(view),
         "rounding": tables.rounding(rec),
         "methods": tables.methods(view),

@@ -129,6 +129,19 @@ def lowered(view: View) -> Table:
     return Table(head=("10% lower", "its median", *(f"{t} of the new run" for t in targets)), rows=rows)
 
 
+def known_bounds(view: View) -> str | None:
+    """What is known of the group's demonstrator and bounds its runs, in words; None where nothing is."""
+    posterior, name = view.posterior, view.group
+    bounds = [
+        f"{what} {digits(by_group[name])}"
+        for what, by_group in (("loss", posterior.expert_loss), ("return", posterior.expert_return))
+        if name in by_group
+    ]
+    if not bounds or not posterior.has_losses:
+        return None
+    return f"Known of the demonstrator, and taken for the best that a clone can do: {' and '.join(bounds)}."
+
+
 def told_apart(view: View) -> str | None:
     """How many games and trainings a difference of 10% takes, in words; None without returns."""
     enough = enough_to_tell(view.posterior, view.group)

@@ -93,6 +93,12 @@ def test_a_lower_floor_is_a_lower_loss_but_by_no_larger_part(nethack):
     assert np.isnan(moved.loc["highest return", "loss"])
 
 
+def test_a_known_bound_is_not_moved(cloned):
+    assert list(bounds_lowered(cloned, forecast.recommend(cloned, flops=1e20))["bound"]) == [
+        "loss that no compute removes"
+    ]
+
+
 def test_games_that_tell_a_difference_are_those_of_the_textbook(cloned):
     enough = enough_to_tell(cloned, "all")
     assert enough is not None
