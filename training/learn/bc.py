@@ -99,8 +99,12 @@ def checked_spec(config: CloningConfig, shards: Shards) -> PolicySpec:
     return spec
 
 
-EXPERT = ("expert_return", "expert_loss")
-"""Columns of the run table that say how good the demonstrator is, where the shards know."""
+def _expert(config: CloningConfig, shards: Shards) -> dict[str, float]:
+    """Columns of the run table that say how good the demonstrator is, where that is known."""
+    known = {"expert_return": shards.expert_return, "expert_loss": shards.expert_loss}
+    if shards.cut_before(config.episode_steps):  # whoever plays longer may earn more
+        del known["expert_return"]
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _row(config: CloningConfig, spec: PolicySpec, shards: Shards, loop: Loop) -> dict[str, Any]:
@@ -112,6 +116,6 @@ def _row(config: CloningConfig, spec: PolicySpec, shards: Shards, loop: Loop) ->
         "unique_samples": min(samples, shards.samples),
         "data": shards.identity,
         **measure(config, learner.policy, shards, loop.dtype, loop.stop, loop.monitor.measuring),
-        **{name: value for name in EXPERT if (value := getattr(shards, name)) is not None},
+        **_expert(config, shards),
         "train_loss": learner.loss,
     }

@@ -67,6 +67,8 @@ class Options(TypedDict):
 
     game: NotRequired[str]
     """Atari game."""
+    max_steps: NotRequired[int]
+    """Actions after which a game of Atari was cut off."""
 
 
 class Skipped(TypedDict):

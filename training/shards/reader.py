@@ -110,6 +110,11 @@ class Shards:
         scores = [game.points for game in self.games if game.points is not None]
         return sum(scores) / len(scores) if scores else None
 
+    def cut_before(self, actions: int) -> bool:
+        """Whether a game was cut off after fewer actions than these, so that its score says less; 0: no limit."""
+        limit = self.header["options"].get("max_steps")
+        return limit is not None and not 0 < actions <= limit and any(game.frames >= limit for game in self.games)
+
     @property
     def expert_loss(self) -> float | None:
         """Loss on the held-out games of the policy that played (nats a frame); None where it is not known.

@@ -191,7 +191,9 @@ def test_demonstrations_settle_the_game(run, tmp_path, monkeypatch):
     told = run("collect", shards, "--env", "atari", "--task", "MsPacman", "--player", "random",
                "--games", 2, "--max-steps", 20)  # fmt: skip
     assert told[0] == 0, told
-    assert Shards(shards).expert_loss == pytest.approx(np.log(9))  # of nine actions, each as likely
+    recorded = Shards(shards)
+    assert recorded.expert_loss == pytest.approx(np.log(9))  # of nine actions, each as likely
+    assert [recorded.cut_before(actions) for actions in (0, 21, 20, 5)] == [True, True, False, False]
     opened, open_shards = [], Shards.__init__
     with monkeypatch.context() as patch:
         patch.setattr(Shards, "__init__", lambda self, folder: open_shards(self, opened.append(folder) or folder))
