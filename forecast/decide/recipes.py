@@ -19,7 +19,7 @@ from forecast.decide.recommend import quantiles
 from forecast.decide.weigh import weigh
 from forecast.errors import ForecastError
 from forecast.numbers import chance, digits, percent, scientific
-from forecast.runs.reach import beyond
+from forecast.runs.reach import beyond, outside
 from forecast.shown import html_frame
 
 _DRAWS = 800
@@ -125,7 +125,8 @@ def compare_recipes(
     reach = _AROUND + _SHOWN[-1]
     steps = np.arange(-reach, reach + 0.01, 1 / _A_DECADE)
     budgets = asked.flops * 10**steps
-    curves = [_frontier(p, g, budgets, asked.objective) for p, g in zip(posteriors, asked.groups, strict=True)]
+    frontiers = [_frontier(p, g, budgets, asked.objective) for p, g in zip(posteriors, asked.groups, strict=True)]
+    curves = [one for one, _ in frontiers]
     rng = np.random.default_rng([a.seed, b.seed, 12])
     count = max(map(len, curves))
     of_a, of_b = (c[rng.permutation(np.resize(np.arange(len(c)), count))] for c in curves)
@@ -144,6 +145,11 @@ def compare_recipes(
     first, second, better, compute = details[0.0]
     largest = [p.largest_flops(g) for p, g in zip((a, b), asked.groups, strict=True)]
     ahead = tuple(float(np.log10(asked.flops / top)) for top in largest)
+    sizes = [float(params[np.argmin(np.abs(steps))]) for _, params in frontiers]
+    made = [
+        p.provenance.at(h, outside(size, p.runs.group_table(g)))
+        for p, g, h, size in zip((a, b), asked.groups, ahead, sizes, strict=True)
+    ]
     return Recipes(
         names=asked.names,
         objective=asked.objective,
@@ -154,22 +160,27 @@ def compare_recipes(
         curve=pd.DataFrame(rows, columns=["flops", "a", "b", "probability", "q05", "median", "q95"]),
         reached=pd.DataFrame(reached),
         ahead=(ahead[0], ahead[1]),
-        provenance=(a.provenance.at(ahead[0]), b.provenance.at(ahead[1])),
+        provenance=(made[0], made[1]),
     )
 
 
-def _frontier(posterior: Posterior, group: str, budgets: np.ndarray, objective: str) -> np.ndarray:
-    """What the recommended size reaches on each budget, by every draw [S, B]; it never falls back with compute."""
-    values = []
+def _frontier(
+    posterior: Posterior, group: str, budgets: np.ndarray, objective: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the recommended size reaches on each budget, by every draw [S, B], and that size (parameters) [B].
+
+    What is reached never falls back with compute.
+    """
+    values, sizes = [], []
     for budget in budgets:
         weighed = weigh(posterior, group, float(budget), objective, Limits())
         drawn = weighed.returns if objective == "return" else weighed.loss
         assert drawn is not None
-        values.append(drawn[:, int(np.argmax(weighed.score))])
-    stacked = np.stack(values, axis=1)
-    if objective == "return":
-        return np.maximum.accumulate(stacked, axis=1)
-    return np.minimum.accumulate(stacked, axis=1)
+        best = int(np.argmax(weighed.score))
+        values.append(drawn[:, best])
+        sizes.append(weighed.params[best])
+    kept = np.maximum if objective == "return" else np.minimum
+    return kept.accumulate(np.stack(values, axis=1), axis=1), np.array(sizes)
 
 
 def _reaching(rising: np.ndarray, steps: np.ndarray, goal: np.ndarray) -> np.ndarray:

@@ -51,6 +51,14 @@ def test_the_compute_that_a_better_recipe_saves_is_found(additive, better):
     assert 0.5 < found.probability <= 1
 
 
+def test_best_sizes_far_beyond_the_tables_are_warned_of(additive, better):
+    near, far = (forecast.compare_recipes(additive, better, flops=flops) for flops in (FLOPS, 90 * FLOPS))
+    assert "times the parameters" not in near.provenance[0].verdict.sentence
+    for made in far.provenance:
+        assert made.verdict.level == "amber"
+        assert "times the parameters of the largest in the table" in made.verdict.sentence
+
+
 def test_turned_around_it_says_the_same(additive, better):
     there, back = (forecast.compare_recipes(*pair, flops=FLOPS) for pair in ((additive, better), (better, additive)))
     assert back.probability == pytest.approx(1 - there.probability, abs=0.05)
