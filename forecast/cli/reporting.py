@@ -110,7 +110,8 @@ def report(
     page = write_report(posterior, recommendations, out, **shown, command=_typed(posterior, runs))
     for one, place in zip(recommendations, _places(out, [one.group for one in recommendations]), strict=True):
         write_whole(place, one.to_toml())
-    terminal.warn(posterior, max(recommendations, key=lambda one: one.ahead).provenance, quiet=as_json)
+    least_sure = max(recommendations, key=lambda one: (len(one.provenance.verdict.weak), one.ahead))
+    terminal.warn(posterior, least_sure.provenance, quiet=as_json)
     if as_json:
         content = {"recommendations": recommendations, "scores": scores, "answers": further_answers}
         told = {k: [one.to_dict() for one in v] for k, v in content.items()}
