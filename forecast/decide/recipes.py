@@ -164,9 +164,7 @@ def compare_recipes(
     )
 
 
-def _frontier(
-    posterior: Posterior, group: str, budgets: np.ndarray, objective: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _frontier(posterior: Posterior, group: str, budgets: np.ndarray, objective: str) -> tuple[np.ndarray, np.ndarray]:
     """What the recommended size reaches on each budget, by every draw [S, B], and that size (parameters) [B].
 
     What is reached never falls back with compute.
