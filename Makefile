@@ -62,6 +62,7 @@ bench: setup-training
 	$(BIN)/python benchmarks/backtest.py --docs
 	$(BIN)/python benchmarks/public.py --docs
 	$(BIN)/python benchmarks/finite.py --docs
+	$(BIN)/python benchmarks/short_tables.py --docs
 	$(BIN)/python benchmarks/next_runs.py --seeds 0 1
 	$(BIN)/python benchmarks/next_runs.py atari-cnn --starts 100 --targets 1 10
 	$(BIN)/python benchmarks/shards.py --docs
