@@ -31,8 +31,10 @@ from training.learn.rl import train
 from training.play.evaluate import evaluate
 from training.policies.loaded import export_policy, load_policy
 
-_PROBED = 6
-"""Updates of the run that tells how fast the machine is; and the fewest between two measurements."""
+_PROBED = 12
+"""Updates of the run that tells how fast the machine is; of the first and the last only playing or learning is timed."""
+_APART = 6
+"""Updates between two measurements, at least."""
 _POINTS = 10
 """Budgets at which a run is measured, at most."""
 
@@ -46,7 +48,7 @@ def run_of(game: str, seed: int, params: float, seconds: float) -> Reinforcement
         train(short, out=Path(folder) / "run", table=Path(folder) / "runs.csv")
         speed = pd.read_csv(Path(folder) / "runs.csv")["frames_per_second"].iloc[-1]
     flops = speed * seconds * whole.flops_per_sample
-    points = max(1, min(_POINTS, made(flops=flops).updates // _PROBED))  # games cost more than a few updates
+    points = max(1, min(_POINTS, made(flops=flops).updates // _APART))  # games cost more than a few updates
     return made(flops=flops, checkpoints=tuple(flops * i / points for i in range(1, points)), episodes=5)
 
 
