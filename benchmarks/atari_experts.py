@@ -32,7 +32,7 @@ from training.play.evaluate import evaluate
 from training.policies.loaded import export_policy, load_policy
 
 _PROBED = 12
-"""Updates of the run that tells how fast the machine is; of the first and the last only playing or learning is timed."""
+"""Updates of the run that tells how fast the machine is; in the first and the last only one of two things goes on."""
 _APART = 6
 """Updates between two measurements, at least."""
 _POINTS = 10
