@@ -1,6 +1,6 @@
 """Tables of little more than a factor of ten of compute: how honest are their forecasts?
 
-    python benchmarks/short_tables.py [NAMES] [--decades 1.3] [--docs]
+    python benchmarks/short_tables.py [NAMES] [--docs]
 
 A user's table is often short. Out of each published table windows of compute are cut, at every half factor of ten:
 the rows of the first 1.3 factors are fitted, and the best runs of the next 1.3 are forecast (`forecast backtest` with
@@ -30,18 +30,19 @@ from forecast.verify.scores import NAMES
 
 TABLES = ("nethack-transformer", "atari-cnn", "chinchilla", "constant-rate")
 METHODS = ("ours", "power_law", "huber_lse")
+_DECADES = 1.3  # factors of ten of compute behind and ahead of the cut-off: the first one of `backtest` lies there
 _STEP = 0.5  # factors of ten of compute between windows
 _FEWEST = 12  # rows of a window
 
 
-def windows(name: str, decades: float) -> Iterator[forecast.Runs]:
-    """Stretches of each group of a table, twice `decades` factors of ten of compute long."""
+def windows(name: str) -> Iterator[forecast.Runs]:
+    """Stretches of each group of a table, 2.6 factors of ten of compute long."""
     whole = forecast.read_runs(name)
     for group in whole.groups:
         runs = whole.subset(whole.table["group"] == group)
         log_flops = np.log10(runs.table["flops"].to_numpy())
-        for begin in np.arange(log_flops.min(), log_flops.max() - 2 * decades + 0.01, _STEP):
-            inside = (log_flops > begin - 1e-9) & (log_flops < begin + 2 * decades + 1e-9)
+        for begin in np.arange(log_flops.min(), log_flops.max() - 2 * _DECADES + 0.01, _STEP):
+            inside = (log_flops > begin - 1e-9) & (log_flops < begin + 2 * _DECADES + 1e-9)
             if inside.sum() >= _FEWEST:
                 yield runs.subset(inside)
 
@@ -89,13 +90,12 @@ def markdown(found: pd.DataFrame) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=TABLES, help=f"of tables; {', '.join(TABLES)} unless given")
-    parser.add_argument("--decades", type=float, default=1.3, help="factors of ten of compute that are fitted")
     parser.add_argument("--docs", action="store_true", help="write the table of docs/how-it-was-tested.md")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     found: list[pd.DataFrame] = []
     for name in given.names:
-        for window in windows(name, given.decades):
+        for window in windows(name):
             low, high = window.table["flops"].min(), window.table["flops"].max()
             try:
                 rows = scored(window)
