@@ -1,13 +1,15 @@
 """Players of Atari games, learned from nothing in a given time, and how well they play.
 
     python benchmarks/atari_experts.py Pong Breakout [--minutes 120] [--seeds 0 1] [--params 2.4e5] [--out experts]
+    python benchmarks/atari_experts.py Pong --init training/record/shipped/pong [...]
 
 For each seed and game PPO learns by the rules of `training configure`, on as many frames as this machine learns from in
 the time given, which a short run tells; then the policy plays 100 games. `--out` keeps, by game and seed: `run`, the
 training, which goes on where it was when the command is given again; `runs.csv`, its table, with the return at every
-tenth of its budget; `player`, the policy alone, as `training collect shards --player` takes it; and `card.json`, what
-was trained, how long, and how it plays. What is finished is written at once. Prints a line for each, then the best of
-each game. With the defaults eight hours on two cores: two of each run.
+tenth of its budget; and `player`, the policy alone, as `training collect shards --player` takes it, with `card.json`:
+what was trained, how long, and how it plays. What is finished is written at once. Prints a line for each, then the best
+of each game. With the defaults eight hours on two cores: two of each run. With `--init` a run goes on from a player,
+with half of the step size that the rules have for a new one; frames, FLOPs and hours of its card are of both.
 """
 
 import argparse
@@ -39,9 +41,12 @@ _POINTS = 10
 """Budgets at which a run is measured, at most."""
 
 
-def run_of(game: str, seed: int, params: float, seconds: float) -> ReinforcementConfig:
-    """The run that fills the time on this machine."""
+def run_of(game: str, seed: int, params: float, seconds: float, init: str) -> ReinforcementConfig:
+    """The run that fills the time on this machine; init: folder of a player to go on from, empty for none."""
     made = functools.partial(configure, env="atari", task=game, params=params, seed=seed)
+    if init:
+        half = made(flops=1e18).learning_rate / 2
+        made = functools.partial(made, params=None, init=init, learning_rate=half)
     whole = made(flops=1e18)
     short = made(flops=(_PROBED + 0.5) * whole.samples_per_update * whole.flops_per_sample, episodes=1)
     with tempfile.TemporaryDirectory() as folder:
@@ -58,12 +63,12 @@ def learned(folder: Path, run: ReinforcementConfig, games: int, command: str) ->
     command: for the card, that makes such a player.
     """
     clock = folder / "seconds.txt"
-    before = float(clock.read_text()) if clock.exists() else 0.0
+    earlier = float(clock.read_text()) if clock.exists() else 0.0
     begun = time.monotonic()
     try:
         train(run, out=folder / "run", table=folder / "runs.csv")
     finally:
-        clock.write_text(f"{before + time.monotonic() - begun:.0f}")
+        clock.write_text(f"{earlier + time.monotonic() - begun:.0f}")
     if not (folder / "player").exists():
         export_policy(folder / "run", folder / "player")
         (folder / "player" / "run.toml").write_text(to_toml(run))
@@ -71,14 +76,21 @@ def learned(folder: Path, run: ReinforcementConfig, games: int, command: str) ->
     task = task_of(run.env, run.task, player.spec.actions, run.episode_steps)
     played = evaluate(player.policy, task, games, seed=1_000_000 + run.seed)
     weights = (folder / "player" / "policy.safetensors").stat().st_size
+    first = Path(run.init) / "card.json"
+    before = json.loads(first.read_text()) if run.init and first.exists() else {}
+    spent = {
+        "frames": run.updates * run.samples_per_update, "flops": run.flops,
+        "hours": round(float(clock.read_text()) / 3600, 2),
+    }  # fmt: skip
     card = {
-        "game": run.task, "seed": run.seed, "params": run.params, "frames": run.updates * run.samples_per_update,
-        "flops": run.flops, "hours": round(float(clock.read_text()) / 3600, 2), "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "game": run.task, "seed": run.seed, "params": run.params,
+        **{name: value + before.get(name, 0) for name, value in spent.items()},
+        "cores": os.cpu_count(), "threads": torch.get_num_threads(),
         "return_mean": played.mean, "return_se": played.standard_error, "episodes": games,
         "actions_a_game": run.episode_steps, "bytes": weights, "command": command,
+        **({"goes_on_from": before} if before else {}),
     }  # fmt: skip
-    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    (folder / "player" / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     return card
 
 
@@ -88,6 +100,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=120.0, help="of training, of each")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--params", type=float, default=2.4e5)
+    parser.add_argument("--init", default="", metavar="FOLDER", help="a player of the game to go on from")
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path("experts"))
     given = parser.parse_args()
@@ -98,11 +111,11 @@ def main() -> None:
             folder.mkdir(parents=True, exist_ok=True)
             config = folder / "run.toml"
             if not config.exists():
-                config.write_text(to_toml(run_of(game, seed, given.params, 60 * given.minutes)))
+                config.write_text(to_toml(run_of(game, seed, given.params, 60 * given.minutes, given.init)))
             run = read_config(config)
             assert isinstance(run, ReinforcementConfig)
             command = f"{game} --minutes {given.minutes:g} --seeds {seed} --params {given.params:g}"
-            command = f"python benchmarks/atari_experts.py {command}"
+            command = f"python benchmarks/atari_experts.py {command}" + (f" --init {given.init}" if given.init else "")
             cards.append(card := learned(folder, run, given.episodes, command))
             print(
                 f"{game}, seed {seed}: {card['return_mean']:.1f} ± {card['return_se']:.1f} over {given.episodes} games "

@@ -5,12 +5,12 @@
 An LSTM policy plays NetHackScore by the rules of `training configure`: 64 games, 64 frames of each in an update,
 gradients of 1,024 frames, two passes; also shown by the rules before (16 games, gradients of 256 frames) and with
 learning after playing, where else the next rollout is played while the last is learned from (`lag`), with half of the
-threads each. Against our loop over `NetHackVector` stand the same policy and learner fed by gymnasium's SyncVectorEnv
-and AsyncVectorEnv over NLE's own environments, and RecurrentPPO fed by stable-baselines3's DummyVecEnv and
-SubprocVecEnv over the same. RecurrentPPO is given all of our policy up to the LSTM as its features extractor, and one
-LSTM for policy and value: as many parameters as ours. Most of the time goes into that encoder, so a third RecurrentPPO
-has the same layers and weights written plainly: two embeddings, concatenated, channels first; it has 16 games and
-gradients of 256 frames, as a user would write it.
+threads each until it is played. Against our loop over `NetHackVector` stand the same policy and learner fed by
+gymnasium's SyncVectorEnv and AsyncVectorEnv over NLE's own environments, and RecurrentPPO fed by stable-baselines3's
+DummyVecEnv and SubprocVecEnv over the same. RecurrentPPO is given all of our policy up to the LSTM as its features
+extractor, and one LSTM for policy and value: as many parameters as ours. Most of the time goes into that encoder, so a
+third RecurrentPPO has the same layers and weights written plainly: two embeddings, concatenated, channels first; it has
+16 games and gradients of 256 frames, as a user would write it.
 
 RecurrentPPO is no dependency of the project. Install it beside, or be told the other ratios alone:
 
@@ -213,7 +213,7 @@ def ours(name: str, vectors: list[Any], config: ReinforcementConfig, spec: Polic
 
     def update() -> float:
         with rollouts.next(more=True) as rollout:
-            learn(learner, rollout, config, config.learning_rate, shuffle, torch.float32)
+            learn(learner, rollout, config, config.learning_rate, shuffle, torch.float32, rollouts.halfway)
         return rollout.waited
 
     parameters = sum(p.numel() for part in (learner.policy, learner.critic) for p in part.parameters())

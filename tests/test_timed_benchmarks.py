@@ -45,13 +45,21 @@ def test_every_measurement_has_a_result(tmp_path):
 @pytest.mark.slow
 def test_a_player_is_trained_played_and_exported(tmp_path):
     told, _ = run("atari_experts.py", tmp_path, 0.7, "Pong", "--seeds", "0", "--params", "5e4", "--episodes", "2")
-    card = json.loads((tmp_path / "Pong-0" / "card.json").read_text())
+    player = tmp_path / "Pong-0" / "player"
+    card = json.loads((player / "card.json").read_text())
     assert card["frames"] >= 2048
     assert card["bytes"] < 1e6
     assert f"{card['return_mean']:.1f} ± " in told
-    again, seconds = run("atari_experts.py", tmp_path, 0.7, "Pong", "--seeds", "0", "--episodes", "2")
+    again, seconds = run(
+        "atari_experts.py", tmp_path, 0.7, "Pong", "--seeds", "0", "--params", "5e4", "--episodes", "2"
+    )
     assert again == told, "the run is over: it only plays"
     assert seconds < 120
+    run("atari_experts.py", tmp_path / "on", 0.2, "Pong", "--seeds", "0", "--init", str(player), "--episodes", "2")
+    more = json.loads((tmp_path / "on" / "Pong-0" / "player" / "card.json").read_text())
+    assert more["goes_on_from"] == card
+    assert more["frames"] > card["frames"]
+    assert more["flops"] > card["flops"]
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """Reinforcement learning: an actor-critic loop, top to bottom, with PPO or V-trace."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def train(
             with rollouts.next(more=more, beside=learner.learning.ready) as rollout:
                 if rollout is None:
                     loop.stop_here()
-                means = learn(learner, rollout, config, rate, shuffle, loop.dtype)
+                means = learn(learner, rollout, config, rate, shuffle, loop.dtype, rollouts.halfway)
 
             loop.finish_update()
             loop.monitor.played(rollout.results, rollout.waited)
@@ -104,8 +104,12 @@ def learn(
     rate: float,
     shuffle: torch.Generator,
     dtype: torch.dtype,
+    halfway: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """Pass `epochs` times over a rollout; means over its batches of the loss and what it is made of."""
+    """Pass `epochs` times over a rollout; means over its batches of the loss and what it is made of.
+
+    halfway: called when half of the batches are learned from.
+    """
     critic = learner.critic
     assert critic is not None
     ppo = config.algorithm == "ppo"
@@ -119,7 +123,10 @@ def learn(
         advantage = target = torch.zeros_like(rollout.reward)
     sums: dict[str, Tensor] = {}
     targets = []
-    for batch in minibatches(rollout, advantage, target, config, shuffle, learner.here.device):
+    count = config.epochs * config.samples_per_update // (config.batch_size * config.unroll_length)
+    for number, batch in enumerate(minibatches(rollout, advantage, target, config, shuffle, learner.here.device)):
+        if number == (count + 1) // 2:
+            halfway()
         with autocast(learner.here.device, dtype):
             features, _ = learner.learning.features(batch.frames, batch.memory)
             log_probs = learner.policy.policy(features).float().log_softmax(-1)
@@ -144,7 +151,6 @@ def learn(
             sums[name] = sums.get(name, torch.zeros((), device=norm.device)) + part.detach()
     if targets:
         critic.follow(torch.cat([t.flatten() for t in targets]))
-    count = config.epochs * config.samples_per_update // (config.batch_size * config.unroll_length)
     # Read at once, after every update: the next rollout must not be played with weights that are no numbers.
     totals = torch.stack(list(sums.values())).tolist()
     return {name: total / count for name, total in zip(sums, totals, strict=True)}

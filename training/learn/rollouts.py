@@ -4,7 +4,7 @@ import contextlib
 import copy
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -173,7 +173,8 @@ class Rollouts:
     """A rollout for each update; with a `lag`, the next is played while one is learned from.
 
     What plays is then a copy of policy and critic from before that learning. Where torch has one thread of a CPU the
-    next one is played afterwards, and is the same; else learning and playing have half of the threads each.
+    next one is played afterwards, and is the same; else learning and playing have half of the threads each, until
+    `halfway`.
     """
 
     def __init__(
@@ -190,6 +191,8 @@ class Rollouts:
         self._playing = copy.deepcopy(self._learning) if config.lag else self._learning
         self._actor = Actor(vectors, config, *self._playing, device, *rest)
         self._next: Rollout | None = None
+        self._played: Future[Rollout | None] | None = None
+        self._threads = torch.get_num_threads()
 
     @contextlib.contextmanager
     def next(self, *, more: bool, beside: bool = True) -> Iterator[Rollout | None]:
@@ -200,8 +203,8 @@ class Rollouts:
         if not self._lag:
             yield self._actor.play()
             return
-        threads = torch.get_num_threads()
-        half = max(threads // 2, 1)
+        self._threads = torch.get_num_threads()
+        half = max(self._threads // 2, 1)
         torch.set_num_threads(half)
         try:
             rollout, self._next = self._next or self._actor.play(), None
@@ -210,13 +213,24 @@ class Rollouts:
                 return
             for playing, learning in zip(self._playing, self._learning, strict=True):
                 playing.load_state_dict(learning.state_dict())
-            if not beside or (threads == 1 and self._device.type == "cpu"):
+            if not beside or (self._threads == 1 and self._device.type == "cpu"):
                 yield rollout
                 self._next = self._actor.play()
                 return
             with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(half,)) as pool:
-                played = pool.submit(self._actor.play)
+                self._played = pool.submit(self._actor.play)
                 yield rollout
-                self._next = played.result()
+                self._next = self._played.result()
         finally:
-            torch.set_num_threads(threads)
+            self._played = None
+            torch.set_num_threads(self._threads)
+
+    def halfway(self) -> None:
+        """Half of the learning is done: on a CPU the other half begins when playing is done, and has all threads.
+
+        Playing takes about half as long as learning, and its threads would then be idle. All runs do it at the same
+        batch, for the number of threads changes how sums are rounded.
+        """
+        if self._played and self._device.type == "cpu":
+            self._played.result()
+            torch.set_num_threads(self._threads)
