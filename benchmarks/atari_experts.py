@@ -63,13 +63,13 @@ def learned(folder: Path, run: ReinforcementConfig, games: int, command: str) ->
     command: for the card, that makes such a player.
     """
     clock = folder / "seconds.txt"
-    earlier = float(clock.read_text()) if clock.exists() else 0.0
-    begun = time.monotonic()
-    try:
-        train(run, out=folder / "run", table=folder / "runs.csv")
-    finally:
-        clock.write_text(f"{earlier + time.monotonic() - begun:.0f}")
     if not (folder / "player").exists():
+        earlier = float(clock.read_text()) if clock.exists() else 0.0
+        begun = time.monotonic()
+        try:
+            train(run, out=folder / "run", table=folder / "runs.csv")
+        finally:
+            clock.write_text(f"{earlier + time.monotonic() - begun:.0f}")
         export_policy(folder / "run", folder / "player")
         (folder / "player" / "run.toml").write_text(to_toml(run))
     player = load_policy(folder / "player")

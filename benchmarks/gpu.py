@@ -12,7 +12,8 @@ princeton-nlp/il-scaling-in-games, adds the race of `benchmarks/policies.py`.
   CUDA's debugging of synchronisations is set to raise, so that a step that makes the host wait fails.
 - gradient: that of the characters' embedding: torch's own, the product in chunks and the Triton kernel; each with its
   distance from sums in double precision.
-- bc, rl: `training bc` and `training rl` from end to end; the rate is that of the run table.
+- bc, rl: `training bc` and `training rl` from end to end; the rate is that of the run table. With `graphs`, rl replays
+  the passes of playing as CUDA graphs.
 - loader: batches of 128 × 64 frames by processes that decode.
 - side by side: steps of small batches of several runs on one card, all together.
 - sweep: `training sweep` of small runs, as many at a time as it finds by their rates, or as memory holds.
@@ -100,10 +101,10 @@ def planned(out: Path, reference: Path | None) -> Iterator[tuple[str, dict[str, 
     yield "shards", {"folder": shards, "steps": 400_000}
     for params, updates in ((5.7e7, 500), (1e6, 700), (2e8, 200)):
         yield "bc", {"params": params, "sequences": 128, "unroll": 64, "updates": updates, "shards": shards}
-    for envs in (512, 128, 16):
-        yield "rl", {"env": "nethack", "params": 1e6, "envs": envs, "updates": 8}
-    for envs in (256, 64):
-        yield "rl", {"env": "atari", "params": 1e6, "envs": envs, "updates": 4}
+    for envs, compile in ((512, "auto"), (512, "graphs"), (128, "auto"), (16, "auto"), (16, "graphs")):
+        yield "rl", {"env": "nethack", "params": 1e6, "envs": envs, "updates": 8, "compile": compile}
+    for envs, compile in ((256, "auto"), (256, "graphs"), (64, "auto")):
+        yield "rl", {"env": "atari", "params": 1e6, "envs": envs, "updates": 4, "compile": compile}
     if reference is not None:
         yield "reference", {"path": str(reference.resolve())}
     for processes in (1, 2, 4, 8):

@@ -6,6 +6,7 @@
 Prints the result as JSON in its last line.
 """
 
+import functools
 import itertools
 import json
 import os
@@ -132,12 +133,11 @@ def bc(*, params: float, sequences: int, unroll: int, updates: int, shards: str)
     return from_table("bc", to_toml(config))
 
 
-def rl(*, env: str, params: float, envs: int, updates: int) -> Result:
+def rl(*, env: str, params: float, envs: int, updates: int, compile: str = "auto") -> Result:
     """`training rl` for so many updates."""
-    config = reinforcement.configure(env=env, params=params, flops=1e15, envs=envs)
-    cost = config.flops / config.samples
-    flops = cost * updates * config.samples_per_update * 1.01
-    return from_table("rl", to_toml(reinforcement.configure(env=env, params=params, flops=flops, envs=envs)))
+    made = functools.partial(reinforcement.configure, env=env, params=params, envs=envs, compile=compile)
+    short = made(flops=1e15)
+    return from_table("rl", to_toml(made(flops=updates * short.samples_per_update * short.flops_per_sample * 1.01)))
 
 
 def from_table(command: str, text: str) -> Result:

@@ -96,9 +96,9 @@ class TrainingConfig(ABC):
     precision: str = "auto"
     """float32 or bfloat16 arithmetic; auto takes bfloat16 where the GPU has it."""
     compile: str = dataclasses.field(default="auto", compare=False)
-    """Compile the policy's training step: on, off, graphs (and replay it as CUDA graphs, in cloning), or auto, on a GPU
-    where it pays, with graphs where updates are small. How a run is computed, not which run it is: it may change when a
-    run goes on."""
+    """Compile the policy's training step: on, off, graphs (and replay it as CUDA graphs), or auto, on a GPU where it
+    pays, with graphs where updates are small. In reinforcement learning graphs are of playing alone, and only where
+    they are asked for. How a run is computed, not which run it is: it may change when a run goes on."""
     seed: int = 0
     """Seeds weights, data order and environments."""
     group: str = dataclasses.field(default="", metadata=LATER)

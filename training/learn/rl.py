@@ -70,7 +70,7 @@ def train(
         ]
         rollouts = Rollouts(
             vectors, config, learner.policy, learner.critic, here.device, loop.dtype, int(seeds[2]), stop,
-            begun.policy.to(here.device) if begun and config.kl else None,
+            begun.policy.to(here.device) if begun and config.kl else None, loop.monitor.compiled,
         )  # fmt: skip
         while True:
             if loop.row_due:

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,9 +18,11 @@ from training.games.vector import Transition, Vector
 from training.interrupts import StopFlag
 from training.learn.rollout import Recording, Rollout
 from training.policies.arithmetic import autocast, to_device
+from training.policies.compiled import Tell
 from training.policies.family import remembering
 from training.policies.networks.critic import Critic
 from training.policies.policy import FamilyPolicy, Policy
+from training.policies.recorded import Look, RecordedLook, acts_recorded
 
 
 @dataclass(kw_only=True)
@@ -44,6 +47,8 @@ class _Group:
     """What the policy has read already and need not read again, see `remembering`."""
     other_seen: dict[str, Any] = field(default_factory=dict)
     """The same of the policy that looks on."""
+    recorded: Look | None = None
+    """The pass over its frames as a CUDA graph."""
 
 
 class Actor:
@@ -60,6 +65,7 @@ class Actor:
         seed: int,
         stop: StopFlag,
         imitated: Policy | None = None,
+        tell: Tell = lambda sentence, seconds: None,
     ) -> None:
         """The games begin.
 
@@ -72,28 +78,36 @@ class Actor:
         seed: of the choice of actions.
         stop: no further frame is played when it is raised.
         imitated: another policy, that looks on; None for none.
+        tell: is told what came of recording passes as CUDA graphs.
         """
         self._config, self._device, self._dtype = config, device, dtype
         self._policy, self._critic, self._imitated, self._stop = policy, critic, imitated, stop
         self._generator = torch.Generator(device).manual_seed(seed)
+        self._records, self._tell = acts_recorded(config, device), tell
+        self._stream = torch.cuda.Stream(device, priority=-1) if self._records else None
         self._groups: list[_Group] = []
-        for vector in vectors:
-            first = self._groups[-1].rows.stop if self._groups else 0
-            self._groups.append(
-                _Group(
-                    vector=vector,
-                    rows=slice(first, first + vector.count),
-                    frame=vector.reset(),
-                    previous=np.zeros(vector.count, np.int64),
-                    memory=policy.initial_state(vector.count, device),
-                    other=imitated.initial_state(vector.count, device) if imitated else (),
-                    chosen=np.zeros(vector.count, np.int64),
+        with self._beside():
+            for vector in vectors:
+                first = self._groups[-1].rows.stop if self._groups else 0
+                self._groups.append(
+                    _Group(
+                        vector=vector,
+                        rows=slice(first, first + vector.count),
+                        frame=vector.reset(),
+                        previous=np.zeros(vector.count, np.int64),
+                        memory=policy.initial_state(vector.count, device),
+                        other=imitated.initial_state(vector.count, device) if imitated else (),
+                        chosen=np.zeros(vector.count, np.int64),
+                    )
                 )
-            )
 
     @torch.no_grad()
     def play(self) -> Rollout | None:
         """`rollout` frames of every game; None where the run is asked to stop meanwhile."""
+        with self._beside():
+            return self._play()
+
+    def _play(self) -> Rollout | None:
         config, groups = self._config, self._groups
         for group in groups:  # the weights are others now
             group.seen, group.other_seen = {}, {}
@@ -113,12 +127,43 @@ class Actor:
             play.last[group.rows] = self._look(group, self._batch(_inputs(group)), group.memory)[1]
         return play.rollout()
 
+    @contextlib.contextmanager
+    def _beside(self) -> Iterator[None]:
+        """Where passes are recorded, they have a stream of their own: in that of learning each would wait for its turn.
+
+        What one stream uses of the other is there, because the host waits at the end: all that is played is done then,
+        and learning reads it before it is freed.
+        """
+        if self._stream is None:
+            yield
+            return
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
+            yield
+        self._stream.synchronize()
+
+    def _record(self, group: _Group, batch: Mapping[str, Tensor]) -> Look:
+        """The pass over a group's frames as a CUDA graph, or as it is where that fails."""
+        begun, look = time.perf_counter(), functools.partial(self._look, group)
+        try:
+            look = RecordedLook(lambda frames, memory: self._look(group, frames, memory, {}), batch, group.memory)
+            said = f"playing of {group.vector.count} games is recorded as a CUDA graph."
+        except Exception as error:  # of any kind, from the libraries that the policy uses
+            reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            said = f"playing cannot be recorded as a CUDA graph ({reason}); it goes on without."
+            self._records = False
+        self._tell(said, time.perf_counter() - begun)
+        return look
+
     def _act(self, play: Recording, group: _Group, t: int) -> None:
         """Keep what the games of a group show, choose an action for each, and let them step."""
         batch = self._batch(_inputs(group))
         if t % self._config.unroll_length == 0:
             play.memories[group.rows.start].append(group.memory)
-        log_probs, value, group.memory = self._look(group, batch, group.memory)
+        if self._records and group.recorded is None:
+            group.recorded = self._record(group, batch)
+        look = group.recorded or functools.partial(self._look, group)
+        log_probs, value, group.memory = look(batch, group.memory)
         action = torch.multinomial(log_probs.exp(), 1, generator=self._generator)
         kept = {"action": action.squeeze(1), "log_prob": log_probs.gather(1, action).squeeze(1), "value": value}
         if self._imitated is not None:

@@ -33,9 +33,12 @@ _OFF = 0.05, 0.1  # how far features and gradients of a graph may be from those 
 
 
 def compiles(config: TrainingConfig, device: torch.device) -> bool:
-    """Whether a run is compiled on this device; `auto` compiles on a GPU, unless the run is short or Atari's."""
+    """Whether a run is compiled on this device; `auto` compiles on a GPU, unless the run is short or Atari's.
+
+    `graphs` does so in cloning, whose graphs are of what is compiled; in reinforcement learning it is as `auto` here.
+    """
     pays = device.type == "cuda" and config.env == "nethack" and config.samples >= WORTH
-    return {"auto": pays, "on": True, "graphs": True, "off": False}[config.compile]
+    return {"auto": pays, "on": True, "graphs": pays or config.algorithm == "bc", "off": False}[config.compile]
 
 
 def graphed(config: TrainingConfig, device: torch.device, processes: int = 1) -> bool:

@@ -15,6 +15,7 @@ from training.interrupts import StopFlag
 from training.learn import rl
 from training.learn import rollouts as acting
 from training.learn.rollouts import Actor
+from training.policies import recorded
 from training.policies.family import build, spec_for
 from training.policies.networks.critic import Critic
 
@@ -46,6 +47,57 @@ def test_learning_sees_what_acting_saw(core, groups):
         seen += batch.action.numel()
     assert seen == config.epochs * rollout.action.numel()
     assert rollout.done.any()
+
+
+def as_a_graph(once):
+    """In place of a CUDA graph, where there is no GPU: results lie where the first ones lay."""
+    log_probs, value, memory = once()
+    kept = log_probs, value, *memory
+
+    def replay():
+        log_probs, value, memory = once()
+        for place, new in zip(kept, (log_probs, value, *memory), strict=True):
+            place.copy_(new)
+
+    return replay, (log_probs, value, memory)
+
+
+@pytest.mark.parametrize("core", ["lstm", "transformer"])
+def test_playing_by_replays_sees_what_playing_sees(core, monkeypatch):
+    monkeypatch.setattr(recorded, "record", as_a_graph)
+    played = []
+    for records in (False, True):
+        actor, policy = actor_of(MemoryGame(4, cut=True), MemoryGame(4, seed=1), core=core)
+        actor._records, said = records, []
+        actor._tell = lambda sentence, seconds, said=said: said.append(sentence)
+        actor.play()
+        with torch.no_grad():  # what learning does between two rollouts
+            for weight in policy.parameters():
+                weight.mul_(1.1)
+        played.append(actor.play())
+        assert said == ["playing of 4 games is recorded as a CUDA graph."] * (2 * records)
+    assert torch.equal(played[0].action, played[1].action)
+    for name in ("log_prob", "value", "next_value", "memory"):
+        torch.testing.assert_close(*(getattr(rollout, name) for rollout in played), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (lambda once: 1 / 0, "ZeroDivisionError: division by zero"),
+        (lambda once: (lambda: None, once()), "RuntimeError: replayed, its results are"),
+    ],
+)
+def test_what_cannot_be_recorded_plays_on_without(record, reason, monkeypatch):
+    monkeypatch.setattr(recorded, "record", record)
+    actor, _ = actor_of(MemoryGame(2), MemoryGame(2, seed=1))
+    actor._records, said = True, []
+    actor._tell = lambda sentence, seconds: said.append(sentence)
+    rollout = actor.play()
+    assert len(said) == 1
+    assert f"cannot be recorded as a CUDA graph ({reason}" in said[0]
+    plain, _ = actor_of(MemoryGame(2), MemoryGame(2, seed=1))
+    torch.testing.assert_close(rollout.log_prob, plain.play().log_prob)
 
 
 def test_a_group_is_acted_for_while_the_other_steps():

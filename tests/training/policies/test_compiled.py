@@ -1,6 +1,7 @@
 """Compiled training steps compute what the others do, and where compiling fails a run goes on."""
 
 import copy
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from training.policies.arithmetic import to_device
 from training.policies.compiled import GRAPHED, WORTH, LearningPolicy, compiles, graphed
 from training.policies.family import PolicySpec, build
 from training.policies.networks import embedding
+from training.policies.recorded import acts_recorded
 
 CPU, CUDA, META = (torch.device(name) for name in ("cpu", "cuda", "meta"))
 SPECS = {
@@ -189,7 +191,11 @@ def test_small_updates_of_cloning_are_graphs_on_a_gpu():
         assert not graphed(run(compile=choice), CUDA)
     assert compiles(run(compile="graphs"), CPU)  # compiled all the same
     playing = ReinforcementConfig(params=1000, samples=WORTH, flops=1e12, compile="graphs")
-    assert not graphed(playing, CUDA)
+    assert not graphed(playing, CUDA)  # its graphs are of playing
+    assert acts_recorded(playing, CUDA)
+    assert not acts_recorded(playing, CPU)
+    assert not acts_recorded(dataclasses.replace(playing, compile="auto"), CUDA)
+    assert not compiles(playing, CPU)
 
 
 class Replayed:
