@@ -1,5 +1,6 @@
 """Which column of a file is which of ours: by its name, by the field's usual names, or by a mapping."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,13 +27,23 @@ USUAL = {
     "expert_return": ("demonstrator_return", "expert_score", "max_return"),
     "expert_loss": ("demonstrator_loss", "expert_nll", "expert_entropy"),
 }  # fmt: skip
-"""Names that the field uses for our columns. Single letters are capitals, the others are in any case."""
+"""Names that the field uses for our columns. Single letters are capitals, the others are in any case, and their words
+may be parted by other marks: val/loss."""
 _WRITTEN = {
     "flops": ("params", "samples", "flops=6*params*samples"),
     "samples": ("params", "flops", "samples=flops/(6*params)"),
     "params": ("samples", "flops", "params=flops/(6*samples)"),
 }
 """For a column that is absent: the two that it follows from for a dense network, and how."""
+_WORDS = {
+    "params": {"param", "params", "parameter", "parameters"},
+    "samples": {"sample", "samples", "token", "tokens", "frame", "frames", "example", "examples", "transitions"},
+    "flops": {"flop", "flops", "compute"},
+    "loss": {"loss", "nll"},
+}
+"""Words in the name of a column that may be ours."""
+_PERPLEXITY = {"perplexity", "ppl"}
+_STEPS = {"step", "steps", "update", "updates", "iteration", "iterations", "iters"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +109,7 @@ def pick(sheet: Sheet, mapping: Mapping[str, str]) -> Picked:
     if not problems:
         problems += _absent(sheet, picked, set(wanted))
     if "loss" not in picked and "return_mean" in picked:
-        near = [c for c in given.near("loss") if c not in CANONICAL and c not in ignored]
+        near = _near("loss", given, [c for c in given.cells if c not in CANONICAL and c not in ignored])
         notes += [f"The column `{c}` was not read as the loss; if it is the loss, map it: `loss={c}`." for c in near]
     if "row" in sheet.cells and "row" not in {c for c, _ in picked.values()}:
         notes.append("The column `row` was not read, because rows are numbered by their line.")
@@ -172,7 +183,7 @@ def _by_usual_name(name: str, sheet: Sheet, used: set[str]) -> tuple[str, Proble
     usual = USUAL.get(name, ())
     known = {name, *(u for u in usual if len(u) > 1)}
     free = [c for c in sheet.cells if c not in used and c not in CANONICAL]
-    found = [c for c in free if c.casefold() in known or c in usual]
+    found = [c for c in free if re.sub(r"[ /.-]+", "_", c.casefold()) in known or c in usual]
     if len(found) < 2:
         return (found[0] if found else ""), None
     what = f"is missing, and {listed(found)} may each be it"
@@ -185,16 +196,45 @@ def _absent(sheet: Sheet, picked: Mapping[str, object], mapped: set[str]) -> lis
     for name in REQUIRED:
         if name in picked or name in mapped or (name == "loss" and "return_mean" in picked):
             continue
-        near = [c for c in sheet.near(name) if c not in CANONICAL and c not in {p[0] for p in picked.values()}]  # type: ignore[index]
+        free = [c for c in sheet.cells if c not in CANONICAL and c not in {p[0] for p in picked.values()}]  # type: ignore[index]
+        near = _near(name, sheet, free)
         *needed, formula = _WRITTEN.get(name, ("", "", ""))
         what = f"is missing; the table has {listed(sheet.cells)}"
-        if not near and formula and all(n in picked for n in needed):
-            problems.append(Problem((), name, what, "for a dense network it follows from the others", mapping=formula))
-            continue
-        named = near[0] if near else "<column of the file>"
-        guess = f"did you mean {listed(near)}? " if near else ""
-        problems.append(Problem((), name, what, f"{guess}rename the column, or map it", mapping=f"{name}={named}"))
+        if near:
+            fix, spec = f"did you mean {listed(near)}? rename the column, or map it", near[0]
+        elif composed := _composed(name, free):
+            fix, spec = composed
+        elif formula and all(n in picked for n in needed):
+            fix, spec = "for a dense network it follows from the others", formula.partition("=")[2]
+        else:
+            fix, spec = "rename the column, or map it", "<column of the file>"
+        problems.append(Problem((), name, what, fix, mapping=f"{name}={spec}"))
     return problems
+
+
+def _near(name: str, sheet: Sheet, free: Sequence[str]) -> list[str]:
+    """Up to three of the free columns that may be ours: spelt almost like it, or with a word for it in their name."""
+    return [c for c in sheet.near(name) if c in free] or [c for c in free if _words(c) & _WORDS[name]][:3]
+
+
+def _composed(name: str, free: Sequence[str]) -> tuple[str, str] | None:
+    """What one of our columns may be computed from, and how."""
+
+    def first(words: set[str]) -> str:
+        """As arithmetic names it, which needs no quotes; "" for none."""
+        return next((c for c in free if _words(c) & words and c.isidentifier()), "")
+
+    steps, batch, perplexity = first(_STEPS), first({"batch", "batchsize"}), first(_PERPLEXITY)
+    if name == "samples" and steps and batch:
+        return f"if `{batch}` is the samples of one of the `{steps}`, map their product", f"{steps}*{batch}"
+    if name == "loss" and perplexity:
+        return f"if `{perplexity}` is a perplexity, map its logarithm", f"log({perplexity})"
+    return None
+
+
+def _words(column: str) -> set[str]:
+    """Of the name of a column: `trainTokens_seen (B)` has train, tokens, seen and b."""
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", column)}
 
 
 def listed(names: object) -> str:

@@ -96,6 +96,44 @@ def test_missing_column_suggests_near_names_and_the_mapping():
     assert "did you mean `net_params`? rename the column, or map it: columns={'params': 'net_params'}" in text
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "hint"),
+    [
+        ("samples", "tokens_seen", "did you mean `tokens_seen`? rename the column, or map it: samples=tokens_seen"),
+        ("params", "Model Size (params)", "did you mean `Model Size (params)`?"),
+        ("flops", "trainingCompute", "did you mean `trainingCompute`?"),
+        ("loss", "eval/nll_nats", "did you mean `eval/nll_nats`?"),
+        ("loss", "valid_ppl", "if `valid_ppl` is a perplexity, map its logarithm: loss=log(valid_ppl)"),
+        ("samples", "lookahead", "for a dense network it follows from the others: samples=flops/(6*params)"),
+    ],
+)
+def test_missing_column_suggests_what_it_may_be(ours, theirs, hint):
+    with pytest.raises(TableError) as caught:
+        read_runs(frame().rename(columns={ours: theirs}))
+    problem = caught.value.problems[0]
+    assert hint in f"{problem.fix}: {problem.mapping}"
+
+
+def test_usual_names_may_be_parted_by_other_marks():
+    table = frame().rename(columns={"loss": "val/loss", "params": "Num Params", "flops": "train.flops"})
+    runs = read_runs(table)
+    assert "`loss` was read from `val/loss`." in runs.notes
+    np.testing.assert_array_equal(runs.table["params"], frame()["params"])
+
+
+def test_returns_alone_are_not_read_where_a_column_may_be_the_loss():
+    table = frame(return_mean=[1.0, 2.0, 3.0] * 3, episodes=5).rename(columns={"loss": "last_nll"})
+    notes = " ".join(read_runs(table).notes)
+    assert "The column `last_nll` was not read as the loss; if it is the loss, map it: `loss=last_nll`." in notes
+
+
+def test_samples_may_be_steps_of_batches():
+    table = frame().assign(steps=lambda t: t["samples"] / 256, batch_size=256).drop(columns="samples")
+    assert "samples': 'steps*batch_size'" in message(table)
+    mapped = read_runs(table, columns={"samples": "steps*batch_size"}).table["samples"]
+    np.testing.assert_allclose(mapped, frame()["samples"])
+
+
 def test_optional_column_in_another_case_is_not_ignored():
     runs = read_runs(frame(Group="qbert"))
     assert runs.groups == ("qbert",)
