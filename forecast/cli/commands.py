@@ -1,6 +1,8 @@
 """The `forecast` command: its parts, and what it does with errors."""
 
+import atexit
 import shlex
+import signal
 import sys
 import traceback
 from typing import Annotated
@@ -68,3 +70,6 @@ def main() -> None:
             f"the traceback above and this command: {shlex.join(['forecast', *sys.argv[1:]])}",
         )
         raise SystemExit(1) from None
+    finally:
+        # All is written: Ctrl-C would only show a traceback of jax, which takes a moment to end.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)

@@ -1,5 +1,8 @@
 """Ctrl-C while the command computes, and while its modules load."""
 
+import subprocess
+import sys
+
 import pytest
 from helpers import interrupted
 
@@ -25,3 +28,11 @@ def test_ctrl_c_ends_what_takes_long_at_once(tmp_path, arguments):
     assert "Traceback" not in told
     assert took < 5  # a second, on a machine that does nothing else
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_after_the_answer_shows_nothing_more():
+    late = "import atexit, os, signal; atexit.register(os.kill, os.getpid(), signal.SIGINT)"  # as libraries that end
+    code = f"import sys; {late}; from forecast.cli.commands import main; sys.argv = ['forecast', '--version']; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("forecast ")
