@@ -35,10 +35,13 @@ _WRITTEN = {
     "params": ("samples", "flops", "params=flops/(6*samples)"),
 }
 """For a column that is absent: the two that it follows from for a dense network, and how."""
+_PREFIXES = {"k": 3, "thousand": 3, "thousands": 3, "m": 6, "million": 6, "millions": 6, "g": 9, "b": 9, "bn": 9,
+             "billion": 9, "billions": 9, "t": 12, "trillion": 12, "trillions": 12}  # fmt: skip
+_FLOPS = {"gflops": 9, "tflops": 12, "pflops": 15, "eflops": 18, "zflops": 21}
 _WORDS = {
     "params": {"param", "params", "parameter", "parameters"},
     "samples": {"sample", "samples", "token", "tokens", "frame", "frames", "example", "examples", "transitions"},
-    "flops": {"flop", "flops", "compute"},
+    "flops": {"flop", "flops", "compute", *_FLOPS},
     "loss": {"loss", "nll"},
 }
 """Words in the name of a column that may be ours."""
@@ -201,7 +204,7 @@ def _absent(sheet: Sheet, picked: Mapping[str, object], mapped: set[str]) -> lis
         *needed, formula = _WRITTEN.get(name, ("", "", ""))
         what = f"is missing; the table has {listed(sheet.cells)}"
         if near:
-            fix, spec = f"did you mean {listed(near)}? rename the column, or map it", near[0]
+            fix, spec = f"did you mean {listed(near)}? rename the column, or map it", near[0] + _times(name, near[0])
         elif composed := _composed(name, free):
             fix, spec = composed
         elif formula and all(n in picked for n in needed):
@@ -234,7 +237,16 @@ def _composed(name: str, free: Sequence[str]) -> tuple[str, str] | None:
 
 def _words(column: str) -> set[str]:
     """Of the name of a column: `trainTokens_seen (B)` has train, tokens, seen and b."""
-    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", column)}
+    return set(re.findall("[a-z]+", re.sub("(?<=[a-z])(?=[A-Z])", " ", column).lower()))
+
+
+def _times(name: str, column: str) -> str:
+    """The factor that a column's own name tells: "*1e6" of `Params (M)`, "*1e18" of `FLOPs (1e18)`, "" of most."""
+    if name == "loss":
+        return ""
+    powers = {power for word, power in (_PREFIXES | _FLOPS).items() if word in _words(column)}
+    powers |= {int(power) for power in re.findall(r"(?:1e|10\^)\+?(\d{1,2})", column)}
+    return f"*1e{powers.pop()}" if len(powers) == 1 else ""
 
 
 def listed(names: object) -> str:

@@ -102,6 +102,10 @@ def test_missing_column_suggests_near_names_and_the_mapping():
         ("samples", "tokens_seen", "did you mean `tokens_seen`? rename the column, or map it: samples=tokens_seen"),
         ("params", "Model Size (params)", "did you mean `Model Size (params)`?"),
         ("flops", "trainingCompute", "did you mean `trainingCompute`?"),
+        ("params", "Params (M)", "or map it: params=Params (M)*1e6"),
+        ("samples", "tokens_seen_B", "or map it: samples=tokens_seen_B*1e9"),
+        ("flops", "PFLOPs", "or map it: flops=PFLOPs*1e15"),
+        ("flops", "FLOPs / 10^18", "or map it: flops=FLOPs / 10^18*1e18"),
         ("loss", "eval/nll_nats", "did you mean `eval/nll_nats`?"),
         ("loss", "valid_ppl", "if `valid_ppl` is a perplexity, map its logarithm: loss=log(valid_ppl)"),
         ("samples", "lookahead", "for a dense network it follows from the others: samples=flops/(6*params)"),
@@ -112,6 +116,13 @@ def test_missing_column_suggests_what_it_may_be(ours, theirs, hint):
         read_runs(frame().rename(columns={ours: theirs}))
     problem = caught.value.problems[0]
     assert hint in f"{problem.fix}: {problem.mapping}"
+
+
+def test_a_factor_in_the_name_of_a_column_is_part_of_the_mapping_that_is_suggested():
+    table = frame().assign(**{"Params (M)": lambda t: t["params"] / 1e6}).drop(columns="params")
+    assert "columns={'params': 'Params (M)*1e6'}" in message(table)
+    params = read_runs(table, columns={"params": "Params (M)*1e6"}).table["params"]
+    np.testing.assert_allclose(params, frame()["params"])
 
 
 def test_usual_names_may_be_parted_by_other_marks():
