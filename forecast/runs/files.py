@@ -28,7 +28,7 @@ MOST_BYTES = 2**28
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
-_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _ZERO_PADDED = re.compile(r"0\d")
 
 
@@ -200,7 +200,7 @@ def _comment_lines(text: str) -> int:
 
 
 def _delimiter(text: str) -> str:
-    """What separates the header's cells: the most frequent of comma, semicolon and tab outside quotes."""
+    """What separates the header's cells: the most frequent of `_SEPARATORS` outside quotes."""
     header = re.sub(r'"[^"]*"', "", text.partition("\n")[0])
     return max(_SEPARATORS, key=lambda mark: header.count(mark))
 

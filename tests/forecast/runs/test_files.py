@@ -122,7 +122,7 @@ def test_ragged_rows_and_equal_names(tmp_path: Path):
 # ---- forms of a text file -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("mark", "suffix"), [(";", "csv"), ("\t", "csv"), ("\t", "tsv"), (",", "csv")])
+@pytest.mark.parametrize(("mark", "suffix"), [("|", "csv"), (";", "csv"), ("\t", "csv"), ("\t", "tsv"), (",", "csv")])
 def test_separators_are_understood(tmp_path, mark, suffix):
     path = tmp_path / f"runs.{suffix}"
     frame().to_csv(path, index=False, sep=mark)
