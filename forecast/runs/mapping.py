@@ -17,7 +17,8 @@ USUAL = {
     "params": ("N", "n_params", "num_params", "nparams", "n_parameters", "num_parameters", "parameters", "model_params",
                "model_size", "param_count"),
     "samples": ("D", "tokens", "n_tokens", "num_tokens", "training_tokens", "train_tokens", "n_samples", "num_samples",
-                "frames", "n_frames", "env_frames"),
+                "frames", "n_frames", "env_frames", "env_steps", "environment_steps", "timesteps", "total_timesteps",
+                "num_timesteps"),
     "flops": ("C", "compute", "training_flops", "train_flops", "total_flops", "n_flops", "num_flops", "flop"),
     "loss": ("L", "val_loss", "validation_loss", "valid_loss", "test_loss", "eval_loss", "heldout_loss", "final_loss",
              "nll"),
@@ -43,6 +44,7 @@ _WORDS = {
     "samples": {"sample", "samples", "token", "tokens", "frame", "frames", "example", "examples", "transitions"},
     "flops": {"flop", "flops", "compute", *_FLOPS},
     "loss": {"loss", "nll"},
+    "return_mean": {"return", "returns", "reward", "rewards", "rew", "score", "scores"},
 }
 """Words in the name of a column that may be ours."""
 _PERPLEXITY = {"perplexity", "ppl"}
@@ -204,14 +206,17 @@ def _absent(sheet: Sheet, picked: Mapping[str, object], mapped: set[str]) -> lis
         *needed, formula = _WRITTEN.get(name, ("", "", ""))
         what = f"is missing; the table has {listed(sheet.cells)}"
         if near:
-            fix, spec = f"did you mean {listed(near)}? rename the column, or map it", near[0] + _times(name, near[0])
-        elif composed := _composed(name, free):
-            fix, spec = composed
+            fix, mapping = (
+                f"did you mean {listed(near)}? rename the column, or map it",
+                f"{name}={near[0]}{_times(name, near[0])}",
+            )
+        elif composed := _composed(name, sheet, free):
+            fix, mapping = composed
         elif formula and all(n in picked for n in needed):
-            fix, spec = "for a dense network it follows from the others", formula.partition("=")[2]
+            fix, mapping = "for a dense network it follows from the others", formula
         else:
-            fix, spec = "rename the column, or map it", "<column of the file>"
-        problems.append(Problem((), name, what, fix, mapping=f"{name}={spec}"))
+            fix, mapping = "rename the column, or map it", f"{name}=<column of the file>"
+        problems.append(Problem((), name, what, fix, mapping=mapping))
     return problems
 
 
@@ -220,18 +225,24 @@ def _near(name: str, sheet: Sheet, free: Sequence[str]) -> list[str]:
     return [c for c in sheet.near(name) if c in free] or [c for c in free if _words(c) & _WORDS[name]][:3]
 
 
-def _composed(name: str, free: Sequence[str]) -> tuple[str, str] | None:
-    """What one of our columns may be computed from, and how."""
+def _composed(name: str, sheet: Sheet, free: Sequence[str]) -> tuple[str, str] | None:
+    """What one of our columns may be computed from, or what may stand in its place, and the mapping."""
 
     def first(words: set[str]) -> str:
         """As arithmetic names it, which needs no quotes; "" for none."""
         return next((c for c in free if _words(c) & words and c.isidentifier()), "")
 
-    steps, batch, perplexity = first(_STEPS), first({"batch", "batchsize"}), first(_PERPLEXITY)
-    if name == "samples" and steps and batch:
-        return f"if `{batch}` is the samples of one of the `{steps}`, map their product", f"{steps}*{batch}"
-    if name == "loss" and perplexity:
-        return f"if `{perplexity}` is a perplexity, map its logarithm", f"log({perplexity})"
+    if name == "samples" and (steps := first(_STEPS)):
+        if batch := first({"batch", "batchsize"}):
+            fix = f"if `{batch}` is the samples of one of the `{steps}`, map their product"
+            return fix, f"samples={steps}*{batch}"
+        return f"if `{steps}` counts the frames of all games, map it", f"samples={steps}"
+    if name == "loss" and (perplexity := first(_PERPLEXITY)):
+        return f"if `{perplexity}` is a perplexity, map its logarithm", f"loss=log({perplexity})"
+    if name == "loss" and (scores := _near("return_mean", sheet, free)):
+        return f"a table without losses is fitted through its returns; if {listed(scores)} is one, map it", (
+            f"return_mean={scores[0]}"
+        )
     return None
 
 
@@ -242,7 +253,7 @@ def _words(column: str) -> set[str]:
 
 def _times(name: str, column: str) -> str:
     """The factor that a column's own name tells: "*1e6" of `Params (M)`, "*1e18" of `FLOPs (1e18)`, "" of most."""
-    if name == "loss":
+    if name in ("loss", "return_mean"):
         return ""
     powers = {power for word, power in (_PREFIXES | _FLOPS).items() if word in _words(column)}
     powers |= {int(power) for power in re.findall(r"(?:1e|10\^)\+?(\d{1,2})", column)}

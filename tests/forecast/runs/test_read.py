@@ -108,6 +108,12 @@ def test_missing_column_suggests_near_names_and_the_mapping():
         ("flops", "FLOPs / 10^18", "or map it: flops=FLOPs / 10^18*1e18"),
         ("loss", "eval/nll_nats", "did you mean `eval/nll_nats`?"),
         ("loss", "valid_ppl", "if `valid_ppl` is a perplexity, map its logarithm: loss=log(valid_ppl)"),
+        (
+            "loss",
+            "rollout/ep_rew_mean",
+            "is fitted through its returns; if `rollout/ep_rew_mean` is one, map it: return_m",
+        ),
+        ("samples", "global_step", "if `global_step` counts the frames of all games, map it: samples=global_step"),
         ("samples", "lookahead", "for a dense network it follows from the others: samples=flops/(6*params)"),
     ],
 )
