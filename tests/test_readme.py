@@ -19,8 +19,10 @@ PAGES = ("README.md", "docs/your-table.md", "docs/recipes.md")
 """Their blocks run one after another in one folder; a command that was run for an earlier page is not run again."""
 NUMBER = re.compile(r"([+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)(?: ([kMBT])(?!\w))?")
 SUFFIX = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
-AROUND, OF_INTERVALS = 0.1, 0.3
+AROUND, OF_TAILS = 0.1, 0.3
 """How far a number may lie from the one that is shown: draws differ a little between machines, tails of them more."""
+TAILS = {"(": ")", "between": "parameters", "needs": "samples"}
+"""Between which words the ends of intervals stand, and what a probability needs."""
 
 
 def parts(text: str) -> list[str | float]:
@@ -33,14 +35,14 @@ def parts(text: str) -> list[str | float]:
 
 
 def agree(shown: list[str | float], printed: list[str | float]) -> bool:
-    """Whether the words are the same and the numbers close; those in brackets and after `between` end intervals."""
-    in_interval = False
+    """Whether the words are the same and the numbers close; those of tails less, from a word in `TAILS` to another."""
+    until = ""
     for ours, theirs in zip(shown, printed, strict=True):
         if isinstance(ours, str) or isinstance(theirs, str):
             if ours != theirs:
                 return False
-            in_interval = ours in ("(", "between") or (in_interval and ours not in (")", "parameters"))
-        elif abs(ours - theirs) > (OF_INTERVALS if in_interval else AROUND) * abs(ours):
+            until = TAILS.get(ours, "" if ours == until else until)
+        elif abs(ours - theirs) > (OF_TAILS if until else AROUND) * abs(ours):
             return False
     return True
 
@@ -98,6 +100,10 @@ def test_what_is_shown_is_compared_with_a_tolerance():
     printed = "train 14.3 M parameters: loss 0.372 (0.336 to 0.404)\nand more. The end."
     assert not missing("train 14.9 M parameters: loss 0.39 (0.30 to 0.45)", printed)
     assert not missing("loss 0.372\n…\nThe end.", printed)
+    assert not missing(
+        "needs 1.3e17 FLOPs: 15 M parameters on 1.3 B samples", "needs 1e17 FLOPs: 15 M parameters on 1 B samples"
+    )
+    assert missing("needs 1e17 FLOPs on 1 B samples, 1.3 in all", "needs 1e17 FLOPs on 1 B samples, 1 in all")
     assert missing("train 14.3 k parameters", printed)
     assert missing("train 16.3 M parameters", printed)
     assert missing("loss 0.372 (0.2 to 0.404)", printed)

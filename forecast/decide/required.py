@@ -17,7 +17,7 @@ from forecast.runs.reach import FURTHEST, beyond, outside
 from forecast.runs.table import expert_returns
 from forecast.shown import html_frame
 
-_FEWER_DRAWS = 800  # enough for a search over budgets, where every step looks at every size
+_FEWER_DRAWS = 800  # enough to choose sizes; the probability of a hit, a tail, is of all draws
 _A_DECADE = 4  # budgets weighed in a factor of ten
 _BELOW = 3.0  # factors of ten below the table's largest compute from which a target is sought
 
@@ -113,7 +113,7 @@ def required(
         flops = posterior.largest_flops(name) * 10**step
         weighed = weigh(few, name, flops, target, Limits())
         best = int(np.argmax(weighed.score))
-        predicted = few.predict(weighed.params[best], weighed.samples[best], group=name)
+        predicted = posterior.predict(weighed.params[best], weighed.samples[best], group=name)
         hit = np.asarray(predicted.loss) <= value if loss is not None else np.asarray(predicted.returns) >= value
         rows.append((flops, float(weighed.params[best]), float(weighed.samples[best]), float(np.mean(hit))))
     curve = pd.DataFrame(rows, columns=["flops", "params", "samples", "probability"])
