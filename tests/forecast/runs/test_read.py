@@ -124,7 +124,7 @@ def test_missing_column_suggests_what_it_may_be(ours, theirs, hint):
     assert hint in f"{problem.fix}: {problem.mapping}"
 
 
-def test_a_factor_in_the_name_of_a_column_is_part_of_the_mapping_that_is_suggested():
+def test_a_factor_in_a_name_is_in_the_mapping_suggested():
     table = frame().assign(**{"Params (M)": lambda t: t["params"] / 1e6}).drop(columns="params")
     assert "columns={'params': 'Params (M)*1e6'}" in message(table)
     params = read_runs(table, columns={"params": "Params (M)*1e6"}).table["params"]
@@ -138,7 +138,7 @@ def test_usual_names_may_be_parted_by_other_marks():
     np.testing.assert_array_equal(runs.table["params"], frame()["params"])
 
 
-def test_returns_alone_are_not_read_where_a_column_may_be_the_loss():
+def test_returns_alone_say_which_column_may_be_the_loss():
     table = frame(return_mean=[1.0, 2.0, 3.0] * 3, episodes=5).rename(columns={"loss": "last_nll"})
     notes = " ".join(read_runs(table).notes)
     assert "The column `last_nll` was not read as the loss; if it is the loss, map it: `loss=last_nll`." in notes
