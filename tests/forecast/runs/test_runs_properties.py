@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from forecast.errors import TableError
 from forecast.runs.checks import CANONICAL, REQUIRED
+from forecast.runs.plausible import _BATCHES
 from forecast.runs.read import read_columns, read_runs
 from forecast.runs.table import Runs
 
@@ -32,8 +33,8 @@ def valid_tables(draw: st.DrawFn) -> pd.DataFrame:
     """Four sizes at three budgets with plausible cost, and some optional columns, in any row order."""
     sizes = np.repeat(10.0 ** np.array([5, 5.7, 6.6, 7.1]), 3).round()
     flops = np.tile([1e14, 3e15, 1e17], 4) * draw(st.floats(0.5, 2))
-    # Six times a whole number in every row would be batches, which is asked about.
-    ratio = draw(st.floats(2, 15000).filter(lambda ratio: abs(ratio / 6 - round(ratio / 6)) > 0.1))
+    # About six times a usual number of samples a batch, in every row, the reader asks.
+    ratio = draw(st.floats(2, 15000).filter(lambda ratio: min(abs(ratio / 6 / size - 1) for size in _BATCHES) > 2e-3))
     nats = st.floats(1e-3, 14)
     table = pd.DataFrame({"params": sizes, "samples": flops / ratio / sizes, "flops": flops})
     table["loss"] = draw(st.lists(nats, min_size=GRID, max_size=GRID, unique=True))
