@@ -253,7 +253,7 @@ def _words(column: str) -> set[str]:
 
 def _times(name: str, column: str) -> str:
     """The factor that a column's own name tells: "*1e6" of `Params (M)`, "*1e18" of `FLOPs (1e18)`, "" of most."""
-    if name in ("loss", "return_mean"):
+    if name == "loss":
         return ""
     powers = {power for word, power in (_PREFIXES | _FLOPS).items() if word in _words(column)}
     powers |= {int(power) for power in re.findall(r"(?:1e|10\^)\+?(\d{1,2})", column)}
